@@ -1,0 +1,84 @@
+"""Put together what debugging adds to the image: python3 install.py DESTINATION
+
+DESTINATION becomes a tree to be copied onto / of the same image:
+
+    /opt/debugpy                        debugpy and debug_hook.py
+    /usr/local/bin/debug-entrypoint.sh  the entry point
+    /run/debugpy                        where the hook writes status.json
+    <site-packages>/debug_hook.pth      in every interpreter: imports the hook at start-up
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HOME = Path("/opt/debugpy")
+# The earliest version that debugs Python 3.14; 2 may change what the hook relies on.
+DEBUGPY = "debugpy>=1.8.22,<2"
+
+
+def interpreters():
+    """Yield the path of every Python 3 in the image, those of virtual environments included."""
+    for folder, subfolders, files in os.walk("/"):
+        if folder == "/":
+            subfolders[:] = sorted(set(subfolders) - {"dev", "proc", "sys", "tmp"})
+        if os.path.basename(folder) == "bin":
+            yield from (
+                os.path.join(folder, name)
+                for name in files
+                if re.fullmatch(r"python3(\.\d+)?", name)
+            )
+
+
+def site_packages(interpreter):
+    """Return the folder in which an interpreter looks for .pth files; None if it does not run."""
+    script = "import site; print(site.getsitepackages()[0])"
+    answer = subprocess.run(
+        [interpreter, "-I", "-c", script], capture_output=True, text=True
+    )
+    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
+
+
+def make_folder(destination, folder):
+    """Make a folder of the tree. Where the image has it, owner and mode stay what they are there."""
+    copy = destination / folder.relative_to("/")
+    if not copy.exists():
+        if folder != folder.parent:
+            make_folder(destination, folder.parent)
+        copy.mkdir()
+        if folder.exists():
+            status = folder.stat()
+            os.chown(copy, status.st_uid, status.st_gid)
+            copy.chmod(status.st_mode & 0o7777)
+    return copy
+
+
+def main(destination):
+    """Make the tree below the path `destination`, which must not exist yet."""
+    home = make_folder(destination, HOME)
+    pip = [sys.executable, "-m", "pip", "install", "--root-user-action=ignore"]
+    subprocess.run([*pip, "--target", str(home), DEBUGPY], check=True)
+    shutil.copy(HERE / "debug_hook.py", home)
+    # Compiled now, since the user of the container may not write there.
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", str(home / "debug_hook.py")],
+        check=True,
+    )
+
+    programs = make_folder(destination, Path("/usr/local/bin"))
+    shutil.copy(HERE / "debug-entrypoint.sh", programs)
+
+    # Any user that the container is run as may write here.
+    make_folder(destination, Path("/run/debugpy")).chmod(0o777)
+
+    for folder in sorted(filter(None, set(map(site_packages, interpreters())))):
+        hook = make_folder(destination, folder) / "debug_hook.pth"
+        hook.write_text(f"{HOME}\nimport debug_hook\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,109 @@
+"""Fixtures: a tagged copy of the template, and projects rendered from it, never with --trust."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from pathlib import Path
+
+import copier
+import pytest
+from project import Project
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run Git as nobody in particular, and return what it prints."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+def commit(folder: Path, tag: str | None = None) -> None:
+    """Commit all that is in a folder, which becomes a repository if it is none, and tag it."""
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "test")
+    if tag:
+        git(folder, "tag", tag)
+
+
+def render(template: Path, folder: Path, **answers: object) -> Path:
+    """Render a project without asking and without trust, and return its folder."""
+    copier.run_copy(
+        str(template), folder, answers, defaults=True, quiet=True, unsafe=False
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as a repository of its own, tagged, as users find it."""
+    copy = tmp_path_factory.mktemp("template") / "remora"
+    for name in git(
+        REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard"
+    ).splitlines():
+        if (REPOSITORY / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, copy / name)
+    commit(copy, tag="1.0.0")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A Docker Engine. Without one a test is skipped; in CI that is a failure."""
+    if subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
+        reason = "no Docker Engine answers (tests/engine.sh start)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def built(engine, template, free_port, tmp_path_factory):
+    """A project whose images are built: once, for all tests.
+
+    Compose labels them, and all that is started from them, with the project's name.
+    """
+    name = f"remora-test-{uuid.uuid4().hex[:8]}"
+    root = tmp_path_factory.mktemp("built") / name
+    render(template, root, debug_port=free_port)
+    project = Project(root)
+    project.run("docker", "compose", "build")
+    project.compose("build")
+    yield project
+    project.compose("down", "--volumes", "--rmi", "all")
+    project.run("docker", "compose", "down", "--rmi", "all")
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    """A copy of the built project, to edit and to start."""
+    shutil.copytree(built.root, tmp_path / "my project")
+    project = Project(tmp_path / "my project")
+    yield project
+    project.down()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show what a failed test's container printed and what its debugger said."""
+    report = yield
+    project = getattr(item, "funcargs", {}).get("project")
+    if report.when == "call" and report.failed and project:
+        report.sections.append(("container log", project.log()))
+        report.sections.append(("DAP traffic", project.traffic()))
+    return report

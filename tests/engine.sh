@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The Docker Engine that the end-to-end tests and the demo run on.
+#
+#   tests/engine.sh start   leave a running engine with Compose, Buildx and the base images
+#   tests/engine.sh stop    stop the engine, if it was this script that started it
+#
+# Where an engine answers already, it is used as it is. Where none does, and the machine is Debian
+# and the user root, one is installed from Debian's packages. Anywhere else this says what is missing
+# and exits with 1. Set-up from nothing takes about a minute.
+set -euo pipefail
+
+# Base images that the tests build from, and the Debian suite whose Python stands in for each where
+# no image registry can be reached.
+BASE_IMAGES=(python:3.13-slim=trixie)
+
+STATE=/var/lib/remora-engine # what this script started: dockerd's pid and log
+
+die() {
+  printf 'engine.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+answers() { docker info >/dev/null 2>&1; }
+
+# The machine's own Debian mirror, for another suite: no host is named, and a local mirror is honoured.
+sources_for() {
+  local machine=/etc/apt/sources.list.d/debian.sources
+  [[ -f $machine ]] || die "cannot tell this machine's Debian mirror: $machine is missing"
+  # The first paragraph is the archive itself; security updates have another layout.
+  awk -v suite="$1" '/^$/ {exit} /^#/ {next} /^Suites:/ {$0 = "Suites: " suite} {print}' "$machine"
+}
+
+# docker.io needs a newer Buildx and Compose than Debian 12 has. Newer suites are pinned low, so that
+# nothing else of the machine is upgraded, and apt's own settings are left alone.
+install_engine() {
+  [[ -f /etc/debian_version && $EUID == 0 ]] ||
+    die "no Docker Engine answers. Install and start one (it is installed here only on Debian, as root)."
+  local apt suite
+  apt=$(mktemp -d)
+  mkdir "$apt"/{sources,preferences,lists}
+  cp /etc/apt/sources.list.d/debian.sources "$apt/sources/"
+  for suite in trixie sid; do sources_for $suite >"$apt/sources/$suite.sources"; done
+  printf 'Package: *\nPin: release n=%s\nPin-Priority: %s\n\n' trixie 100 sid 50 >"$apt/preferences/engine"
+  cat >"$apt/apt.conf" <<CONF
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "$apt/sources";
+Dir::Etc::PreferencesParts "$apt/preferences";
+Dir::State::Lists "$apt/lists";
+CONF
+  # Debian's packages would start the service, which fails where no init system runs.
+  local policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod +x $policy
+    # shellcheck disable=SC2064 # the paths of now
+    trap "rm -f $policy" EXIT
+  fi
+  export APT_CONFIG=$apt/apt.conf DEBIAN_FRONTEND=noninteractive
+  apt-get -qq update
+  apt-get -qq install --yes --no-install-recommends \
+    docker.io/trixie docker-cli/trixie docker-compose/sid docker-buildx/sid iptables mmdebstrap >/dev/null
+  unset APT_CONFIG
+  rm -rf "$apt"
+}
+
+start_engine() {
+  command -v dockerd >/dev/null || install_engine
+  [[ $EUID == 0 ]] || die "no Docker Engine answers: start it, or let this user reach it"
+  mkdir -p "$STATE"
+  setsid dockerd >"$STATE/dockerd.log" 2>&1 </dev/null &
+  local pid=$!
+  echo $pid >"$STATE/dockerd.pid"
+  for _ in {1..120}; do
+    answers && return
+    kill -0 $pid 2>/dev/null || break
+    sleep 0.5
+  done
+  tail -n 20 "$STATE/dockerd.log" >&2
+  die "dockerd does not answer; its log is $STATE/dockerd.log"
+}
+
+# A stand-in for an official image: Debian's own Python under the names that the official one has.
+# The machine's certificates come along, for networks whose proxy has its own.
+stand_in() {
+  local image=$1 suite=$2 version=${1#python:}
+  version=${version%-slim}
+  command -v mmdebstrap >/dev/null || die "$image can be neither pulled nor made: mmdebstrap is missing"
+  sources_for "$suite" | mmdebstrap --quiet --variant=minbase \
+    --include=ca-certificates,python3,python3-venv,python3-pip \
+    --customize-hook='cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"' \
+    --customize-hook='rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED' \
+    --customize-hook='ln -s /usr/bin/python3 "$1/usr/local/bin/python"' \
+    --customize-hook='ln -s /usr/bin/python3 "$1/usr/local/bin/python3"' \
+    "$suite" - - | docker import \
+    --change 'ENV LANG=C.UTF-8' \
+    --change "ENV PYTHON_VERSION=$version" \
+    --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' \
+    --change 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
+    --change 'CMD ["python3"]' \
+    - "$image" >/dev/null
+}
+
+start() {
+  answers || start_engine
+  docker compose version >/dev/null || die "Docker has no Compose plugin"
+  local entry image
+  for entry in "${BASE_IMAGES[@]}"; do
+    image=${entry%%=*}
+    docker image inspect "$image" >/dev/null 2>&1 ||
+      timeout 300 docker pull --quiet "$image" 2>/dev/null ||
+      stand_in "$image" "${entry#*=}"
+  done
+}
+
+stop() {
+  [[ -f $STATE/dockerd.pid ]] || return 0
+  local pid
+  pid=$(<"$STATE/dockerd.pid")
+  kill "$pid" 2>/dev/null || true
+  timeout 60 tail --pid="$pid" --follow /dev/null || die "dockerd ($pid) does not stop"
+  rm -f "$STATE/dockerd.pid"
+}
+
+case ${1-} in
+  start | stop) "$1" ;;
+  *) die "usage: tests/engine.sh start|stop" ;;
+esac

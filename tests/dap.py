@@ -152,6 +152,11 @@ class Client:
         self.request("disconnect", terminateDebuggee=False)
         self.close()
 
+    def ended(self) -> None:
+        """Wait for the program to end, and leave as an editor does then."""
+        self.event("terminated")
+        self.detach()
+
     def close(self) -> None:
         """Let go of the connection; the other side is told nothing."""
         try:

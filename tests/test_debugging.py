@@ -1,0 +1,307 @@
+"""What a project promises, shown on its own files in real containers with a real DAP client."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+
+import dap
+import pytest
+from project import Project
+
+pytestmark = pytest.mark.docker
+
+# A line of the training program that runs for every batch, after its loss is known.
+BATCH = "losses.append(loss)"
+
+
+def test_f5_stops_at_the_local_line_and_the_run_goes_on(project: Project) -> None:
+    client = project.debug(project.line(BATCH), EPOCHS="1")
+    stop = client.stopped()
+    assert (stop.reason, stop.path, stop.line, stop.function) == (
+        "breakpoint",
+        project.source,
+        project.line(BATCH),
+        "train_epoch",
+    )
+    assert stop.locals["start"] == "0"
+    assert stop.locals["losses"] == "[]"
+    assert stop.locals["learning_rate"] == "0.02"
+
+    stop = client.step(stop)
+    assert stop.line == project.line("for start in range")
+    client.resume(stop)
+    stop = client.stopped()
+    assert (stop.line, stop.locals["start"]) == (project.line(BATCH), "100")
+
+    client.set_breakpoints(project.source)
+    client.resume(stop)
+    client.ended()
+    assert project.exit_code() == 0
+    assert "loss " in project.log()
+    project.task("stop train")
+
+
+def test_waiting_says_what_to_do(project: Project) -> None:
+    project.compose("up", "--detach", "--wait")
+    address = "127.0.0.1:{port}".format(**project.configuration("Debug train")["connect"])
+    log = project.log()
+    assert f"Waiting for client to attach... train at {address}" in log
+    assert "DEBUGPY_MODE=off" in log
+    assert "epoch" not in log
+
+
+def test_exit_code_is_kept(project: Project) -> None:
+    project.edit("    history = train(", "    raise SystemExit(3)\n    history = train(")
+    client = project.debug()
+    client.ended()
+    assert project.exit_code() == 3
+
+
+def test_an_edit_needs_no_build(project: Project) -> None:
+    project.edit("    rng = np.random", "    answer = 42\n    rng = np.random")
+    project.compose("up", "--detach", "--wait")
+    line = project.line("answer = 42") + 1
+    client = project.attach(line)
+    stop = client.stopped()
+    assert (stop.path, stop.line) == (project.source, line)
+    assert stop.locals["answer"] == "42"
+
+
+def test_listen_runs_at_once_and_takes_a_debugger_at_any_time(project: Project) -> None:
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen", EPOCHS="100000")
+    early = project.attach(project.line(BATCH))
+    assert early.stopped().function == "train_epoch"
+    early.detach()
+    for _ in range(2):
+        # The program has come further without anybody attached.
+        epochs = project.log().count("epoch")
+        wait_until(lambda: project.log().count("epoch") > epochs)
+        late = project.attach(project.line(BATCH))
+        assert late.stopped().path == project.source
+        late.detach()
+
+
+def wait_until(condition) -> None:
+    """Wait for something that only asking can tell."""
+    import time
+
+    deadline = time.monotonic() + dap.TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_off_runs_as_production_does(project: Project) -> None:
+    project.edit("    history = train(", "    breakpoint()\n    history = train(")
+    project.compose("up", "--detach", DEBUGPY_MODE="off", EPOCHS="2")
+    assert project.exit_code() == 0
+    log = project.log()
+    assert "debugpy" not in log
+    last_line = log.splitlines()[-1]
+    production = project.run(
+        "docker", "compose", "run", "--rm", "train", EPOCHS="2"
+    ).stdout
+    assert last_line.startswith("loss ")
+    assert last_line == production.splitlines()[-1]
+
+
+def test_off_is_healthy_at_once(project: Project) -> None:
+    project.compose(
+        "up", "--detach", "--wait", DEBUGPY_MODE="off", EPOCHS="100000"
+    )
+    with pytest.raises((ConnectionError, dap.DapError)):
+        project.attach()
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_breakpoint_in_the_code_stops_only_under_a_debugger(
+    project: Project, attached: bool
+) -> None:
+    project.edit("    history = train(", "    breakpoint()\n    history = train(")
+    if attached:
+        client = project.debug(EPOCHS="1")
+        stop = client.stopped()
+        assert stop.path == project.source
+        assert stop.line - project.line("    breakpoint()") in (0, 1)
+        client.resume(stop)
+        client.ended()
+    else:
+        project.compose("up", "--detach", DEBUGPY_MODE="listen", EPOCHS="1")
+    assert project.exit_code() == 0
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen", "off"])
+def test_stop_needs_no_kill(project: Project, mode: str) -> None:
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE=mode, EPOCHS="100000")
+    # After two seconds Docker would send SIGKILL, and the exit code would be 137.
+    project.compose("stop", "--timeout", "2")
+    assert project.exit_code() == 128 + signal.SIGTERM
+
+
+def test_both_forms_are_one_model(project: Project) -> None:
+    def model(*files: str):
+        options = [option for file in files for option in ("-f", file)]
+        return json.loads(
+            project.run(
+                "docker", "compose", *options, "config", "--format", "json"
+            ).stdout
+        )
+
+    alone = model("docker-compose.debug.yml")
+    assert alone == model("docker-compose.yml", "docker-compose.debug.yml")
+    train = alone["services"]["train"]
+    assert train["init"] is True
+    assert [port["host_ip"] for port in train["ports"]] == ["127.0.0.1"]
+    assert train["tmpfs"] == ["/run/debugpy:mode=777"]
+    production = model("docker-compose.yml")["services"]["train"]
+    assert "ports" not in production
+    assert train["image"] != production["image"]
+
+
+def test_port_inside_can_be_moved(project: Project) -> None:
+    client_port = project.configuration("Attach to train")["connect"]["port"]
+    project.compose("up", "--detach", "--wait", DEBUGPY_PORT="6000")
+    published = project.compose("port", "train", "6000", DEBUGPY_PORT="6000").stdout
+    assert published.strip() == f"127.0.0.1:{client_port}"
+    assert project.attach(project.line(BATCH)).stopped().line == project.line(BATCH)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("DEBUGPY_MODE", "bogus", "wait, listen or off"),
+        ("DEBUGPY_MODE", "WAIT", "wait, listen or off"),
+        ("DEBUGPY_PORT", "0", "1 to 65535"),
+        ("DEBUGPY_PORT", "65536", "1 to 65535"),
+        ("DEBUGPY_PORT", "99999999999999999999", "1 to 65535"),
+        ("DEBUGPY_PORT", "http", "1 to 65535"),
+        ("DEBUGPY_PORT", "-1", "1 to 65535"),
+    ],
+)
+def test_bad_setting_stops_the_container(
+    built: Project, variable: str, value: str, allowed: str
+) -> None:
+    image = f"{built.root.name}:debug"
+    setting = f"{variable}={value}"
+    done = built.run("docker", "run", "--rm", "--env", setting, image, check=False)
+    assert done.returncode == 78
+    (message,) = done.stdout.splitlines()
+    assert all(part in message for part in (variable, f"'{value}'", allowed))
+
+
+def test_bad_setting_fails_up(project: Project) -> None:
+    done = project.compose("up", "--wait", "--detach", DEBUGPY_MODE="no", check=False)
+    assert done.returncode != 0
+    assert "exited (78)" in done.stdout
+    assert "DEBUGPY_MODE is 'no'" in project.log()
+
+
+def test_taken_port_starts_nothing(project: Project) -> None:
+    port = project.configuration("Attach to train")["connect"]["port"]
+    with socket.create_server(("127.0.0.1", port)):
+        done = project.task("start train", check=False)
+    assert done.returncode != 0
+    assert str(port) in done.stdout and "address already in use" in done.stdout
+    assert project.compose("ps", "--quiet").stdout == ""
+    # Once the port is free, the same command works.
+    assert project.debug(project.line(BATCH)).stopped().line == project.line(BATCH)
+
+
+def test_production_knows_nothing_of_debugging(built: Project) -> None:
+    def inspect(image: str):
+        return json.loads(built.run("docker", "image", "inspect", image).stdout)[0]
+
+    def run(image: str, *command: str) -> str:
+        return built.run("docker", "run", "--rm", "--entrypoint", "", image, *command).stdout
+
+    production, debug = built.root.name, f"{built.root.name}:debug"
+    search = "import importlib.util as u; print(u.find_spec('debugpy'), u.find_spec('debug_hook'))"
+    assert run(production, "python", "-c", search) == "None None\n"
+    assert run(production, "id", "-u") != "0\n"
+
+    # The debug image is the production image and one layer, and differs in the entry point only.
+    below, above = (inspect(image) for image in (production, debug))
+    assert above["RootFS"]["Layers"][:-1] == below["RootFS"]["Layers"]
+    assert above["Config"].pop("Entrypoint") == ["debug-entrypoint.sh"]
+    assert not below["Config"].pop("Entrypoint", None)
+    for config in (below["Config"], above["Config"]):
+        del config["Labels"]  # in which Compose names the image's service
+    assert above["Config"] == below["Config"]
+
+    # That layer adds files and changes none, nor the owner or mode of a folder.
+    find = "find / -xdev -not -path /etc/hostname -printf '%p %U %G %m %s %l\\n'"
+    listing = ("docker", "run", "--rm", "--user", "root", "--entrypoint", "sh")
+    files, more_files = (
+        set(built.run(*listing, image, "-c", find).stdout.splitlines())
+        for image in (production, debug)
+    )
+    assert files <= more_files
+    added = {line.split()[0] for line in more_files - files}
+    assert {path for path in added if not path.startswith("/opt/debugpy")} == {
+        "/run/debugpy",
+        "/usr/local/bin/debug-entrypoint.sh",
+        "/usr/local/lib/python3.13/dist-packages/debug_hook.pth",
+    }
+
+
+def test_debug_image_works_without_compose(project: Project) -> None:
+    tag = f"{project.root.name.replace(' ', '-')}-alone"
+    port = project.configuration("Attach to train")["connect"]["port"]
+    project.run("docker", "build", "--target", "debug", "--tag", tag, ".")
+    container = project.run(
+        *("docker", "run", "--detach", "--init", "--env", "EPOCHS=1"),
+        *("--publish", f"127.0.0.1:{port}:5678", tag),
+    ).stdout.strip()
+    try:
+        log = lambda: project.run("docker", "logs", container).stdout  # noqa: E731
+        wait_until(lambda: "Waiting for client to attach..." in log())
+        assert container[:12] in log()
+        stop = project.attach(project.line(BATCH)).stopped()
+        assert (stop.path, stop.line) == (project.source, project.line(BATCH))
+        status = project.run("docker", "exec", container, "cat", "/run/debugpy/status.json")
+        assert json.loads(status.stdout)["mode"] == "wait"
+    finally:
+        project.run("docker", "rm", "--force", container)
+        project.run("docker", "rmi", "--force", tag)
+
+
+def test_plain_build_gives_production(built: Project) -> None:
+    image = built.run("docker", "build", "--quiet", ".").stdout.strip()
+    layers = "{{json .RootFS.Layers}} {{json .Config.Cmd}}"
+    inspect = ["docker", "image", "inspect", "--format", layers]
+    assert (
+        built.run(*inspect, image).stdout
+        == built.run(*inspect, built.root.name).stdout
+    )
+
+
+def test_settings_come_from_the_shell(project: Project) -> None:
+    done = project.run("docker", "compose", "up", EPOCHS="2")
+    assert "2/2" in done.stdout
+    assert "exited with code 0" in done.stdout
+
+
+def test_checkpoint_outlives_the_container(project: Project) -> None:
+    for _ in range(2):
+        project.run("docker", "compose", "run", "--rm", "train", EPOCHS="1")
+    listing = ["docker", "compose", "run", "--rm", "train", "ls", "checkpoints"]
+    assert "last.npz" in project.run(*listing).stdout
+
+
+def test_programs_one_after_the_other(project: Project) -> None:
+    start = project.root / "scripts/train.sh"
+    start.write_text(start.read_text().replace("exec python", "python -c 'print(1)'\npython"))
+    module = project.source.parent.name
+    with start.open("a") as script:
+        script.write(f"python -m {module}.train --epochs 1 --learning-rate 0.5\n")
+    client = project.debug(project.line(BATCH), EPOCHS="1")
+    stop = client.stopped()
+    assert stop.locals["learning_rate"] == "0.02"
+    client.set_breakpoints(project.source)
+    client.resume(stop)
+    client.ended()
+    wait_until(lambda: project.log().count("Waiting for client to attach...") == 2)
+    second = project.attach(project.line(BATCH)).stopped()
+    assert second.locals["learning_rate"] == "0.5"

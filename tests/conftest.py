@@ -20,9 +20,7 @@ def git(folder: Path, *arguments: str) -> str:
     """Run Git as nobody in particular, and return what it prints."""
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     command = ["git", *identity, *arguments]
-    return subprocess.run(
-        command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE
-    ).stdout
+    return subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 def commit(folder: Path, tag: str | None = None) -> None:
@@ -36,9 +34,7 @@ def commit(folder: Path, tag: str | None = None) -> None:
 
 def render(template: Path, folder: Path, **answers: object) -> Path:
     """Render a project without asking and without trust, and return its folder."""
-    copier.run_copy(
-        str(template), folder, answers, defaults=True, quiet=True, unsafe=False
-    )
+    copier.run_copy(str(template), folder, answers, defaults=True, quiet=True, unsafe=False)
     return folder
 
 
@@ -103,7 +99,7 @@ def pytest_runtest_makereport(item, call):
     """Show what a failed test's container printed and what its debugger said."""
     report = yield
     project = getattr(item, "funcargs", {}).get("project")
-    if report.when == "call" and report.failed and project:
+    if report.when == "call" and report.failed and isinstance(project, Project):
         report.sections.append(("container log", project.log()))
         report.sections.append(("DAP traffic", project.traffic()))
     return report

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 # How long anything may take, in seconds. Generous: a slow machine is not a failure.
 TIMEOUT = 60
@@ -126,9 +127,7 @@ class Client:
         thread = body["threadId"]
         frame = self.request("stackTrace", threadId=thread)["stackFrames"][0]
         scopes = self.request("scopes", frameId=frame["id"])["scopes"]
-        reference = next(
-            s["variablesReference"] for s in scopes if s["name"] == "Locals"
-        )
+        reference = next(s["variablesReference"] for s in scopes if s["name"] == "Locals")
         variables = self.request("variables", variablesReference=reference)["variables"]
         return Stop(
             reason=body["reason"],
@@ -166,9 +165,7 @@ class Client:
         self._socket.close()
 
 
-def attach(
-    configuration: dict[str, Any], breakpoints: dict[Path, list[int]]
-) -> Client:
+def attach(configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> Client:
     """Attach as the configuration of a launch.json says, whose variables have been replaced."""
     connect = configuration["connect"]
     client = Client(connect["host"], connect["port"])

@@ -49,9 +49,7 @@ class Project:
 
     def compose(self, *arguments: str, check: bool = True, **environment: str):
         """Run `docker compose` with the debug file alone."""
-        return self.run(
-            "docker", "compose", *DEBUG, *arguments, check=check, **environment
-        )
+        return self.run("docker", "compose", *DEBUG, *arguments, check=check, **environment)
 
     def _run(self, command: list[str] | str, check: bool, environment: dict[str, str]):
         done = subprocess.run(

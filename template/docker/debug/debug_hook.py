@@ -24,7 +24,7 @@ PORT_TIMEOUT = 10
 
 
 def say(message):
-    """Print a line where the container's log shows it, and the program's own output is not touched."""
+    """Print a line to standard error: a program's output may be read by another program."""
     print(f"debugpy: {message}", file=sys.stderr, flush=True)
 
 
@@ -92,7 +92,7 @@ def other_program():
 
 
 def claim(port):
-    """Tell whether this program may listen on the port; wait while an earlier program lets go of it."""
+    """Tell whether this program may have the port, once an earlier program has let go of it."""
     import time
 
     deadline = time.monotonic() + PORT_TIMEOUT

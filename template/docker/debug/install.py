@@ -37,14 +37,12 @@ def interpreters():
 def site_packages(interpreter):
     """Return the folder in which an interpreter looks for .pth files; None if it does not run."""
     script = "import site; print(site.getsitepackages()[0])"
-    answer = subprocess.run(
-        [interpreter, "-I", "-c", script], capture_output=True, text=True
-    )
+    answer = subprocess.run([interpreter, "-I", "-c", script], capture_output=True, text=True)
     return Path(answer.stdout.strip()) if answer.returncode == 0 else None
 
 
 def make_folder(destination, folder):
-    """Make a folder of the tree. Where the image has it, owner and mode stay what they are there."""
+    """Make a folder of the tree, with the owner and mode that it has in the image, if it has it."""
     copy = destination / folder.relative_to("/")
     if not copy.exists():
         if folder != folder.parent:

@@ -1,6 +1,7 @@
 """Train a small neural network to tell the two arms of a spiral apart."""
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ BATCH_SIZE = 100
 
 
 def make_spirals(points, rng):
-    """Return points on two spirals, of shape (2 * points, 2), and to which of the two each belongs."""
+    """Return points on two spirals, of shape (2 * points, 2), and the spiral of each, 0 or 1."""
     angle = np.sqrt(rng.random(points)) * 3 * np.pi
     arm = np.stack([angle * np.cos(angle), angle * np.sin(angle)], axis=1) / 10
     inputs = np.concatenate([arm, -arm]) + rng.normal(scale=0.02, size=(2 * points, 2))
@@ -25,14 +26,14 @@ class Network:
         sizes = [2, hidden, hidden, 1]
         self.weights = [
             rng.normal(scale=np.sqrt(2 / rows), size=(rows, columns))
-            for rows, columns in zip(sizes, sizes[1:])
+            for rows, columns in pairwise(sizes)
         ]
         self.biases = [np.zeros(columns) for columns in sizes[1:]]
 
     def forward(self, inputs):
         """Return the activations of every layer, the inputs first and the probabilities last."""
         activations = [inputs]
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1]):
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             activations.append(np.tanh(activations[-1] @ weight + bias))
         logits = activations[-1] @ self.weights[-1] + self.biases[-1]
         activations.append(1 / (1 + np.exp(-logits)))
@@ -57,7 +58,7 @@ class Network:
     def save(self, path):
         """Write the parameters to an .npz file; one that was there is replaced in one go."""
         parameters = {}
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             parameters[f"weight{layer}"] = weight
             parameters[f"bias{layer}"] = bias
         draft = path.with_suffix(".tmp.npz")

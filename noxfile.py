@@ -42,16 +42,18 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Render a project with the defaults and start it under the debugger: nox -s demo -- FOLDER."""
+    """Render a project and debug it: nox -s demo -- [FOLDER [OPTIONS OF COPIER]]."""
     session.install("copier>=9.19,<10")
-    template = Path(__file__).parent
-    project = Path(session.posargs[0] if session.posargs else "../my-app").resolve()
     session.run("tests/engine.sh", "start", external=True)
+    folder, *options = session.posargs or ["../my-app"]
+    project = Path(folder).resolve()
     if not (project / ".copier-answers.yml").exists():
-        session.run("copier", "copy", "--defaults", "--vcs-ref=HEAD", str(template), str(project))
+        template = Path(__file__).parent
+        copy = ["copier", "copy", "--defaults", "--vcs-ref=HEAD", *options]
+        session.run(*copy, str(template), str(project))
     session.chdir(project)
-    up = "docker compose -f docker-compose.debug.yml up --build --detach --wait"
-    session.run(*up.split(), external=True)
-    session.log(f"{project} waits for a debugger on 127.0.0.1:5678.")
-    session.log("Open that folder in VS Code and choose `Attach to train`, or use any DAP client.")
-    session.log("Stop it there with: docker compose -f docker-compose.debug.yml down")
+    debug = "docker compose -f docker-compose.debug.yml"
+    session.run(*debug.split(), "up", "--build", "--detach", "--wait", external=True)
+    session.run(*debug.split(), "logs", external=True)
+    session.log(f"Open {project} in VS Code and choose `Attach to train`, or use any DAP client.")
+    session.log(f"Stop it there with: {debug} down")

@@ -81,8 +81,14 @@ def built(engine, template, free_port, tmp_path_factory):
     project.run("docker", "compose", "build")
     project.compose("build")
     yield project
-    project.compose("down", "--volumes", "--rmi", "all")
-    project.run("docker", "compose", "down", "--rmi", "all")
+    remove_images(project, name)
+
+
+def remove_images(project: Project, name: str) -> None:
+    """Remove the images that carry a project's label, those that a later build has replaced too."""
+    images = ["docker", "image", "ls", "--all", "--quiet", "--filter"]
+    found = project.run(*images, f"label=com.docker.compose.project={name}").stdout.split()
+    project.run("docker", "image", "rm", "--force", *set(found))
 
 
 @pytest.fixture

@@ -85,12 +85,14 @@ stand_in() {
   local image=$1 suite=$2 version=${1#python:}
   version=${version%-slim}
   command -v mmdebstrap >/dev/null || die "$image can be neither pulled nor made: mmdebstrap is missing"
+  # shellcheck disable=SC2016 # mmdebstrap runs this, with the image's root as $1
+  local customize='
+    cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
+    rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
+    ln -s /usr/bin/python3 "$1/usr/local/bin/python"
+    ln -s /usr/bin/python3 "$1/usr/local/bin/python3"'
   sources_for "$suite" | mmdebstrap --quiet --variant=minbase \
-    --include=ca-certificates,python3,python3-venv,python3-pip \
-    --customize-hook='cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"' \
-    --customize-hook='rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED' \
-    --customize-hook='ln -s /usr/bin/python3 "$1/usr/local/bin/python"' \
-    --customize-hook='ln -s /usr/bin/python3 "$1/usr/local/bin/python3"' \
+    --include=ca-certificates,python3,python3-venv,python3-pip --customize-hook="$customize" \
     "$suite" - - | docker import \
     --change 'ENV LANG=C.UTF-8' \
     --change "ENV PYTHON_VERSION=$version" \

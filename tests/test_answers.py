@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import copier
 import pytest
 import yaml
 from conftest import render
@@ -109,12 +111,36 @@ def test_this_folder(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "here/src/here/train.py").exists()
 
 
+def test_nothing_that_exists_is_overwritten(template: Path, tmp_path: Path) -> None:
+    rendered = render(template, tmp_path / "my-app")
+    (rendered / ".copier-answers.yml").unlink()
+    (rendered / "docker-compose.yml").unlink()  # which means a Compose project, as below
+    for number, file in enumerate(path for path in rendered.rglob("*") if path.is_file()):
+        name = file.relative_to(rendered)
+        folder = tmp_path / f"{number}" / "my-app"
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine\n")
+        with pytest.raises(ValueError, match=re.escape(f"{folder / name} exists already")):
+            render(template, folder)
+        assert [path for path in folder.rglob("*") if path.is_file()] == [folder / name]
+        assert (folder / name).read_text() == "mine\n"
+
+
+def test_a_file_that_exists_can_be_kept(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine\n")
+    copier.run_copy(
+        str(template), tmp_path, defaults=True, skip_if_exists=["README.md"], quiet=True
+    )
+    assert (tmp_path / "README.md").read_text() == "mine\n"
+    assert (tmp_path / "Dockerfile").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]
 )
 def test_a_compose_project_is_left_alone(template: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("services: {}\n")
-    with pytest.raises(ValueError, match=f"a Compose project already \\({name}\\)"):
+    with pytest.raises(ValueError, match=re.escape(f"a Compose project already ({name})")):
         render(template, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

@@ -86,7 +86,7 @@ def other_program():
     try:
         with open(STATUS_FILE) as file:
             status = json.load(file)
-    except (OSError, ValueError):
+    except OSError:
         return None
     return status if os.path.exists(f"/proc/{status['pid']}") else None
 

@@ -1,0 +1,50 @@
+"""The commands of the README do what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, git, remove_images, render
+from project import Project
+
+
+def commands() -> list[str]:
+    return re.findall(r"```sh\n(.+?)\n```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    (tests,) = (c for c in commands() if c.endswith(".venv/bin/nox"))
+    assert tests in (REPOSITORY / ".ci/run").read_text().splitlines()
+
+
+def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
+    rendered = render(template, tmp_path / "my-app")
+    tree = (REPOSITORY / "README.md").read_text().split("my-app/\n")[1].split("```")[0]
+    for path in re.findall(r"── (\S+)", tree):
+        assert any(rendered.rglob(path.rstrip("/"))), path
+    for path in rendered.iterdir():
+        assert path.name in tree
+
+
+@pytest.fixture
+def demo(engine: None, template: Path, tmp_path: Path, free_port: int):
+    """A project that the README's first command has rendered and started from a fresh clone."""
+    git(tmp_path, "clone", "--quiet", str(template), "remora")
+    name = f"remora-test-{uuid.uuid4().hex[:8]}"
+    command = f"{commands()[0]} -- ../{name} --data debug_port={free_port}"
+    project = Project(tmp_path / name)
+    subprocess.run(["bash", "-c", command], cwd=tmp_path / "remora", check=True)
+    yield project
+    project.down()
+    remove_images(project, name)
+
+
+@pytest.mark.docker
+def test_first_command_starts_a_project_that_stops_at_a_breakpoint(demo: Project) -> None:
+    line = demo.line("losses.append(loss)")
+    stop = demo.attach(line).stopped()
+    assert (stop.path, stop.line) == (demo.source, line)

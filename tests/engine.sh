@@ -15,8 +15,10 @@ BASE_IMAGES=(python:3.13-slim=trixie)
 
 STATE=/var/lib/remora-engine # what this script started: dockerd's pid and log
 
+say() { printf 'engine.sh: %s\n' "$*" >&2; }
+
 die() {
-  printf 'engine.sh: %s\n' "$*" >&2
+  say "$@"
   exit 1
 }
 
@@ -35,6 +37,7 @@ sources_for() {
 install_engine() {
   [[ -f /etc/debian_version && $EUID == 0 ]] ||
     die "no Docker Engine answers. Install and start one (it is installed here only on Debian, as root)."
+  say "installing a Docker Engine from Debian's packages"
   local apt suite
   apt=$(mktemp -d)
   mkdir "$apt"/{sources,preferences,lists}
@@ -66,6 +69,7 @@ CONF
 start_engine() {
   command -v dockerd >/dev/null || install_engine
   [[ $EUID == 0 ]] || die "no Docker Engine answers: start it, or let this user reach it"
+  say "starting dockerd; its log is $STATE/dockerd.log"
   mkdir -p "$STATE"
   setsid dockerd >"$STATE/dockerd.log" 2>&1 </dev/null &
   local pid=$!
@@ -76,12 +80,13 @@ start_engine() {
     sleep 0.5
   done
   tail -n 20 "$STATE/dockerd.log" >&2
-  die "dockerd does not answer; its log is $STATE/dockerd.log"
+  die "dockerd does not answer"
 }
 
 # A stand-in for an official image: Debian's own Python under the names that the official one has.
 # The machine's certificates come along, for networks whose proxy has its own.
 stand_in() {
+  say "$1 cannot be pulled: making a stand-in for it"
   local image=$1 suite=$2 version=${1#python:}
   version=${version%-slim}
   command -v mmdebstrap >/dev/null || die "$image can be neither pulled nor made: mmdebstrap is missing"
@@ -118,9 +123,12 @@ stop() {
   [[ -f $STATE/dockerd.pid ]] || return 0
   local pid
   pid=$(<"$STATE/dockerd.pid")
-  kill "$pid" 2>/dev/null || true
-  timeout 60 tail --pid="$pid" --follow /dev/null || die "dockerd ($pid) does not stop"
-  rm -f "$STATE/dockerd.pid"
+  # After a reboot another process may have that pid.
+  if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]]; then
+    kill "$pid"
+    timeout 60 tail --pid="$pid" --follow /dev/null || die "dockerd ($pid) does not stop"
+  fi
+  rm "$STATE/dockerd.pid"
 }
 
 case ${1-} in

@@ -136,24 +136,6 @@ def test_stop_needs_no_kill(project: Project, mode: str) -> None:
     assert project.exit_code() == 128 + signal.SIGTERM
 
 
-def test_both_forms_are_one_model(project: Project) -> None:
-    def model(*files: str):
-        options = [option for file in files for option in ("-f", file)]
-        return json.loads(
-            project.run("docker", "compose", *options, "config", "--format", "json").stdout
-        )
-
-    alone = model("docker-compose.debug.yml")
-    assert alone == model("docker-compose.yml", "docker-compose.debug.yml")
-    train = alone["services"]["train"]
-    assert train["init"] is True
-    assert [port["host_ip"] for port in train["ports"]] == ["127.0.0.1"]
-    assert train["tmpfs"] == ["/run/debugpy:mode=777"]
-    production = model("docker-compose.yml")["services"]["train"]
-    assert "ports" not in production
-    assert train["image"] != production["image"]
-
-
 def test_port_inside_can_be_moved(project: Project) -> None:
     client_port = project.configuration("Attach to train")["connect"]["port"]
     project.compose("up", "--detach", "--wait", DEBUGPY_PORT="6000")

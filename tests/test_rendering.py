@@ -126,6 +126,25 @@ def test_debug_file(defaults: Path) -> None:
     assert train["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-wait}"
 
 
+@pytest.mark.docker
+def test_both_forms_are_one_model(engine: None, rendered: Path) -> None:
+    def model(*names: str) -> dict:
+        files = [option for name in names for option in ("-f", name)]
+        command = ["docker", "compose", *files, "config", "--format", "json"]
+        return json.loads(subprocess.check_output(command, cwd=rendered))
+
+    alone = model("docker-compose.debug.yml")
+    assert alone == model("docker-compose.yml", "docker-compose.debug.yml")
+    train = alone["services"]["train"]
+    assert train["init"] is True
+    assert train["build"]["target"] == "debug"
+    assert [port["host_ip"] for port in train["ports"]] == ["127.0.0.1"]
+    assert train["tmpfs"] == ["/run/debugpy:mode=777"]
+    production = model("docker-compose.yml")["services"]["train"]
+    assert "ports" not in production
+    assert train["image"] != production["image"]
+
+
 def test_launch_json(rendered: Path) -> None:
     configurations = strict_json(rendered / ".vscode/launch.json")["configurations"]
     labels = {task["label"] for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]}

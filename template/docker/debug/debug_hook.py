@@ -131,9 +131,11 @@ def listen(mode, port):
     # Not loopback: Docker delivers what it publishes to the container's own address.
     debugpy.listen(("0.0.0.0", port))
     write_status(mode, port)
-    if mode == "wait":
-        service = os.environ.get("DEBUGPY_SERVICE") or f"container {os.uname().nodename}"
-        address = os.environ.get("DEBUGPY_ADDRESS") or f"its port {port}, where it is published"
+    service = os.environ.get("DEBUGPY_SERVICE") or f"container {os.uname().nodename}"
+    address = os.environ.get("DEBUGPY_ADDRESS") or f"its port {port}, where it is published"
+    if mode == "listen":
+        say(f"Listening, a client can attach at any time: {service} at {address}")
+    else:
         say(f"Waiting for client to attach... {service} at {address}")
         say("To go on without a debugger, start it again with DEBUGPY_MODE=off")
         debugpy.wait_for_client()

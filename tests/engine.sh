@@ -96,15 +96,19 @@ stand_in() {
     rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
     ln -s /usr/bin/python3 "$1/usr/local/bin/python"
     ln -s /usr/bin/python3 "$1/usr/local/bin/python3"'
+  local work
+  work=$(mktemp -d)
   sources_for "$suite" | mmdebstrap --quiet --variant=minbase \
     --include=ca-certificates,python3,python3-venv,python3-pip --customize-hook="$customize" \
-    "$suite" - - | docker import \
+    "$suite" "$work/root.tar" -
+  docker import \
     --change 'ENV LANG=C.UTF-8' \
     --change "ENV PYTHON_VERSION=$version" \
     --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' \
     --change 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
     --change 'CMD ["python3"]' \
-    - "$image" >/dev/null
+    "$work/root.tar" "$image" >/dev/null
+  rm -r "$work"
 }
 
 start() {

@@ -40,6 +40,7 @@ install_engine() {
   say "installing a Docker Engine from Debian's packages"
   local apt suite
   apt=$(mktemp -d)
+  chmod 755 "$apt" # apt reads there as a user of its own
   mkdir "$apt"/{sources,preferences,lists}
   cp /etc/apt/sources.list.d/debian.sources "$apt/sources/"
   for suite in trixie sid; do sources_for $suite >"$apt/sources/$suite.sources"; done

@@ -113,6 +113,24 @@ class Client:
 
     # ---- What a user does ----
 
+    def attach(self, configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> None:
+        """Attach as a configuration of launch.json says, whose variables have been replaced."""
+        self.request(
+            "initialize",
+            clientID="vscode",
+            adapterID=configuration["type"],
+            pathFormat="path",
+            linesStartAt1=True,
+            columnsStartAt1=True,
+        )
+        # The adapter answers only when the configuration is done.
+        attached = self.send("attach", **configuration)
+        self.event("initialized")
+        for path, lines in breakpoints.items():
+            self.set_breakpoints(path, *lines)
+        self.request("configurationDone")
+        self.response(attached)
+
     def set_breakpoints(self, path: Path, *lines: int) -> list[dict[str, Any]]:
         """Set the breakpoints of a file of this machine: those that it had before are gone."""
         return self.request(
@@ -163,30 +181,3 @@ class Client:
         except OSError:
             pass
         self._socket.close()
-
-
-def attach(configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> Client:
-    """Attach as the configuration of a launch.json says, whose variables have been replaced."""
-    connect = configuration["connect"]
-    client = Client(connect["host"], connect["port"])
-    try:
-        client.request(
-            "initialize",
-            clientID="vscode",
-            adapterID=configuration["type"],
-            pathFormat="path",
-            linesStartAt1=True,
-            columnsStartAt1=True,
-        )
-        # The adapter answers only when the configuration is done.
-        attached = client.send("attach", **configuration)
-        client.event("initialized")
-        for path, lines in breakpoints.items():
-            client.set_breakpoints(path, *lines)
-        client.request("configurationDone")
-        client.response(attached)
-    except BaseException as error:
-        error.add_note("\n".join(client.traffic)) if hasattr(error, "add_note") else None
-        client.close()
-        raise
-    return client

@@ -32,12 +32,11 @@ class Project:
         (number,) = (n for n, line in enumerate(lines, start=1) if text in line)
         return number
 
-    def edit(self, old: str, new: str, path: str | None = None) -> None:
-        """Replace the one place in a file, the training program unless named, that reads `old`."""
-        file = self.root / path if path else self.source
-        text = file.read_text()
-        assert text.count(old) == 1, f"{file}: {old!r}"
-        file.write_text(text.replace(old, new))
+    def edit(self, old: str, new: str) -> None:
+        """Replace the one place in the training program that reads `old`."""
+        text = self.source.read_text()
+        assert text.count(old) == 1, old
+        self.source.write_text(text.replace(old, new))
 
     # ---- Commands ----
 
@@ -83,8 +82,10 @@ class Project:
 
     def attach(self, *lines: int, name: str = "Attach to train") -> dap.Client:
         """Attach with a configuration of launch.json, and breakpoints in the training program."""
-        client = dap.attach(self.configuration(name), {self.source: list(lines)})
+        configuration = self.configuration(name)
+        client = dap.Client(**configuration["connect"])
         self.clients.append(client)
+        client.attach(configuration, {self.source: list(lines)})
         return client
 
     def debug(self, *lines: int, **environment: str) -> dap.Client:

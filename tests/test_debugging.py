@@ -249,6 +249,16 @@ def build(project: Project, *options: str) -> str:
     return project.run("docker", "build", "--quiet", "--label", label, *options, ".").stdout.strip()
 
 
+def test_modes_of_the_checkout_do_not_matter(project: Project) -> None:
+    for file in (project.root / "docker/debug").iterdir():
+        file.chmod(0o600)
+    image = build(project, "--target", "debug")
+    done = project.run("docker", "run", "--rm", "--env", "DEBUGPY_MODE=off", image, "python", "-V")
+    assert done.stdout.startswith("Python ")
+    (line,) = project.run("docker", "run", "--rm", image, "python", "-c", "print(1)").stdout.split()
+    assert line == "1"
+
+
 def test_plain_build_gives_production(project: Project, built: Project) -> None:
     parts = "{{json .RootFS.Layers}} {{json .Config.Cmd}} {{json .Config.Entrypoint}}"
     inspect = ["docker", "image", "inspect", "--format", parts]

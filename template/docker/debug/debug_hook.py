@@ -130,7 +130,6 @@ def listen(mode, port):
 
     # Not loopback: Docker delivers what it publishes to the container's own address.
     debugpy.listen(("0.0.0.0", port))
-    write_status(mode, port)
     service = os.environ.get("DEBUGPY_SERVICE") or f"container {os.uname().nodename}"
     address = os.environ.get("DEBUGPY_ADDRESS") or f"its port {port}, where it is published"
     if mode == "listen":
@@ -138,6 +137,8 @@ def listen(mode, port):
     else:
         say(f"Waiting for client to attach... {service} at {address}")
         say("To go on without a debugger, start it again with DEBUGPY_MODE=off")
+    write_status(mode, port)
+    if mode == "wait":
         debugpy.wait_for_client()
 
 

@@ -9,6 +9,7 @@ DESTINATION becomes a tree to be copied onto / of the same image:
 """
 
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -55,27 +56,32 @@ def make_folder(destination, folder):
     return copy
 
 
+def copy_file(name, folder, mode):
+    """Copy a file from here to a folder, whatever its mode is here, and return its path."""
+    path = folder / name
+    shutil.copyfile(HERE / name, path)
+    path.chmod(mode)
+    return path
+
+
 def main(destination):
     """Make the tree below the path `destination`, which must not exist yet."""
     home = make_folder(destination, HOME)
     pip = [sys.executable, "-m", "pip", "install", "--root-user-action=ignore"]
     subprocess.run([*pip, "--target", str(home), DEBUGPY], check=True)
-    shutil.copy(HERE / "debug_hook.py", home)
+    hook = copy_file("debug_hook.py", home, 0o644)
     # Compiled now, since the user of the container may not write there.
-    subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", str(home / "debug_hook.py")],
-        check=True,
-    )
+    py_compile.compile(str(hook), doraise=True)
 
     programs = make_folder(destination, Path("/usr/local/bin"))
-    shutil.copy(HERE / "debug-entrypoint.sh", programs)
+    copy_file("debug-entrypoint.sh", programs, 0o755)
 
     # Any user that the container is run as may write here.
     make_folder(destination, Path("/run/debugpy")).chmod(0o777)
 
-    for folder in sorted(filter(None, set(map(site_packages, interpreters())))):
-        hook = make_folder(destination, folder) / "debug_hook.pth"
-        hook.write_text(f"{HOME}\nimport debug_hook\n")
+    for folder in set(filter(None, map(site_packages, interpreters()))):
+        start_up = make_folder(destination, folder) / "debug_hook.pth"
+        start_up.write_text(f"{HOME}\nimport debug_hook\n")
 
 
 if __name__ == "__main__":

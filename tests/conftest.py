@@ -78,17 +78,20 @@ def built(engine, template, free_port, tmp_path_factory):
     root = tmp_path_factory.mktemp("built") / name
     render(template, root, debug_port=free_port)
     project = Project(root)
-    project.run("docker", "compose", "build")
-    project.compose("build")
-    yield project
-    remove_images(project, name)
+    try:
+        project.run("docker", "compose", "build")
+        project.compose("build")
+        yield project
+    finally:
+        remove_images(project, name)
 
 
 def remove_images(project: Project, name: str) -> None:
     """Remove the images that carry a project's label, those that a later build has replaced too."""
     images = ["docker", "image", "ls", "--all", "--quiet", "--filter"]
     found = project.run(*images, f"label=com.docker.compose.project={name}").stdout.split()
-    project.run("docker", "image", "rm", "--force", *set(found))
+    if found:
+        project.run("docker", "image", "rm", "--force", *set(found))
 
 
 @pytest.fixture
@@ -102,10 +105,11 @@ def project(built, tmp_path):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Show what a failed test's container printed and what its debugger said."""
+    """Show what a failed test's containers printed and what its debugger said."""
     report = yield
-    project = getattr(item, "funcargs", {}).get("project")
-    if report.when == "call" and report.failed and isinstance(project, Project):
-        report.sections.append(("container log", project.log()))
-        report.sections.append(("DAP traffic", project.traffic()))
+    if report.when == "call" and report.failed:
+        for project in item.funcargs.values():
+            if isinstance(project, Project):
+                report.sections.append(("container log", project.log()))
+                report.sections.append(("DAP traffic", project.traffic()))
     return report

@@ -60,8 +60,8 @@ class Client:
                     self.traffic.append(f"<- {json.dumps(message)}")
                     self._received.append(message)
                     self._arrival.notify_all()
-        except OSError:
-            pass
+        except (OSError, ValueError) as error:  # ValueError: cut off within a message
+            self.traffic.append(f"<- ({error})")
         with self._arrival:
             self.traffic.append("<- (closed)")
             self._closed = True

@@ -87,7 +87,7 @@ start_engine() {
 # A stand-in for an official image: Debian's own Python under the names that the official one has.
 # The machine's certificates come along, for networks whose proxy has its own.
 stand_in() {
-  say "$1 cannot be pulled: making a stand-in for it"
+  say "$1 cannot be pulled: making a stand-in (docker image rm $1 removes it)"
   local image=$1 suite=$2 version=${1#python:}
   version=${version%-slim}
   command -v mmdebstrap >/dev/null || die "$image can be neither pulled nor made: mmdebstrap is missing"
@@ -108,6 +108,7 @@ stand_in() {
     --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' \
     --change 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
     --change 'CMD ["python3"]' \
+    --change 'LABEL description="stand-in made by tests/engine.sh of Remora"' \
     "$work/root.tar" "$image" >/dev/null
   rm -r "$work"
 }
@@ -119,7 +120,7 @@ start() {
   for entry in "${BASE_IMAGES[@]}"; do
     image=${entry%%=*}
     docker image inspect "$image" >/dev/null 2>&1 ||
-      timeout 300 docker pull --quiet "$image" 2>/dev/null ||
+      timeout 300 docker pull --quiet "$image" ||
       stand_in "$image" "${entry#*=}"
   done
 }

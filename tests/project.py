@@ -10,7 +10,8 @@ from typing import Any
 
 import dap
 
-DEBUG = ("-f", "docker-compose.debug.yml")
+# How long any command may take, in seconds; images are built in that time.
+TIMEOUT = 600
 
 
 class Project:
@@ -44,34 +45,36 @@ class Project:
         self, *command: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder. Its output is kept, and shown if it fails."""
-        return self._run(list(command), check, environment)
-
-    def compose(self, *arguments: str, check: bool = True, **environment: str):
-        """Run `docker compose` with the debug file alone."""
-        return self.run("docker", "compose", *DEBUG, *arguments, check=check, **environment)
-
-    def _run(self, command: list[str] | str, check: bool, environment: dict[str, str]):
         done = subprocess.run(
             command,
-            shell=isinstance(command, str),
             cwd=self.root,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=TIMEOUT,
         )
         if check:
             assert done.returncode == 0, f"{command} -> {done.returncode}\n{done.stdout}"
         return done
 
+    def compose(
+        self, *arguments: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose` with the debug file alone."""
+        command = ("docker", "compose", "-f", "docker-compose.debug.yml", *arguments)
+        return self.run(*command, check=check, **environment)
+
     # ---- The editor ----
 
-    def task(self, label: str, check: bool = True, **environment: str):
+    def task(
+        self, label: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a task of tasks.json as the editor does: in a shell, in the project's folder."""
         tasks = json.loads((self.root / ".vscode/tasks.json").read_text())["tasks"]
         (task,) = (task for task in tasks if task["label"] == label)
-        return self._run(task["command"], check, environment)
+        return self.run("sh", "-c", task["command"], check=check, **environment)
 
     def configuration(self, name: str) -> dict[str, Any]:
         """A configuration of launch.json, with the editor's variables replaced."""

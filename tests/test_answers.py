@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import copier
 import pytest
 import yaml
-from conftest import render
+from conftest import REPOSITORY, render
 
 BAD = [
     ("project_name", "", "1 to 64 letters"),
@@ -24,10 +25,10 @@ BAD = [
     ("project_name", "größe", "A to Z"),
     ("project_name", "two\nlines", "letters"),
     ("project_name", "ends\n", "letters"),
-    ("package_name", "", "1 to 64 small letters"),
+    ("package_name", "", "1 to 64 lowercase letters"),
     ("package_name", "my-app", "underscores"),
     ("package_name", "1app", "begin with a letter"),
-    ("package_name", "App", "small letters"),
+    ("package_name", "App", "lowercase letters"),
     ("package_name", "_app", "begin with a letter"),
     ("package_name", "a" * 65, "1 to 64"),
     ("package_name", "class", "must not be a Python keyword"),
@@ -135,17 +136,22 @@ def test_a_file_that_exists_can_be_kept(template: Path, tmp_path: Path) -> None:
     assert (tmp_path / "Dockerfile").exists()
 
 
+@pytest.mark.parametrize("folder", ["my-app", "[x] *"])
 @pytest.mark.parametrize(
     "name", ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]
 )
-def test_a_compose_project_is_left_alone(template: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("services: {}\n")
+def test_a_compose_project_is_left_alone(
+    template: Path, tmp_path: Path, name: str, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / name).write_text("services: {}\n")
     with pytest.raises(ValueError, match=re.escape(f"a Compose project already ({name})")):
-        render(template, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+        render(template, tmp_path / folder)
+    assert [path.name for path in (tmp_path / folder).iterdir()] == [name]
 
 
 def test_reserved_names_are_complete() -> None:
-    questions = yaml.safe_load(Path(__file__).parents[1].joinpath("copier.yml").read_text())
+    questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
     reserved = set(yaml.safe_load(questions["reserved_names"]["default"]))
-    assert {n for n in sys.stdlib_module_names if not n.startswith("_")} <= reserved
+    modules = {name for name in sys.stdlib_module_names if not name.startswith("_")}
+    assert modules | {word for word in keyword.kwlist if word.islower()} <= reserved

@@ -38,7 +38,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(python: Path, tmp_path: Path):
     """Run a command line in a folder that holds programs, in mode listen unless told otherwise."""
     (tmp_path / "package").mkdir()
-    for name in ["train.py", "uvicorn", "poetry", "pip3.13", "package/__main__.py"]:
+    for name in ["train.py", "dotenv.py", "uvicorn", "poetry", "pip3.13", "package/__main__.py"]:
         (tmp_path / name).write_text(REPORT)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,6 +64,7 @@ def run(python: Path, tmp_path: Path):
     [
         "train.py --epochs 3",
         "./train.py",
+        "dotenv.py",
         "uvicorn app:app",
         "-m package x",
         "-mpackage",
@@ -116,13 +117,25 @@ def test_loser_of_the_port_runs_on(run) -> None:
     assert f"port {port} is taken by another process" in done.stderr
 
 
+@pytest.mark.parametrize("shell", [False, True])
+def test_program_that_replaces_itself_is_debugged_anew(
+    python: Path, run, tmp_path: Path, shell: bool
+) -> None:
+    command = ["sh", "-c", f"exec {python} train.py"] if shell else [str(python), "train.py"]
+    (tmp_path / "start.py").write_text(f"import os; os.execvp({command[0]!r}, {command})")
+    done = run("start.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("True ")
+    assert done.stderr.count("Listening") == 2
+
+
 def test_broken_debugpy_does_not_stop_the_program(run, tmp_path: Path) -> None:
     (tmp_path / "debugpy.py").write_text("raise RuntimeError('broken')")
     done = run("train.py", PYTHONPATH=str(tmp_path))
     assert done.stdout.startswith("False ")
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
-    assert line.startswith("debugpy: cannot debug train.py, which runs on without a debugger")
+    assert line.startswith("debugpy: cannot start, pid ")
     assert "broken" in line
 
 

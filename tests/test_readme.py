@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, git, remove_images, render
-from project import Project
+from project import TIMEOUT, Project
 
 
 def commands() -> list[str]:
@@ -37,10 +37,14 @@ def demo(engine: None, template: Path, tmp_path: Path, free_port: int):
     name = f"remora-test-{uuid.uuid4().hex[:8]}"
     command = f"{commands()[0]} -- ../{name} --data debug_port={free_port}"
     project = Project(tmp_path / name)
-    subprocess.run(["bash", "-c", command], cwd=tmp_path / "remora", check=True)
-    yield project
-    project.down()
-    remove_images(project, name)
+    try:
+        subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path / "remora", check=True, timeout=TIMEOUT
+        )
+        yield project
+    finally:
+        project.down()
+        remove_images(project, name)
 
 
 @pytest.mark.docker

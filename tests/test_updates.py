@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import copier
@@ -44,8 +46,14 @@ def start(releases: Path, folder: Path, **answers: object) -> Path:
     return folder
 
 
-def update(folder: Path) -> None:
-    copier.run_update(folder, defaults=True, overwrite=True, quiet=True, unsafe=False)
+def update(folder: Path, *options: str) -> None:
+    """Run `copier update` as a user does who wants no questions, and read what it says."""
+    copier = Path(sys.executable).with_name("copier")
+    command = [copier, "update", "--defaults", *options]
+    done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Your edits are kept" in done.stderr
+    assert "is up to date" in done.stderr
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,11 +119,11 @@ def test_an_edit_of_the_same_line_is_a_conflict_and_not_a_loss(
 
 def test_an_answer_can_be_changed(releases: Path, tmp_path: Path) -> None:
     project = start(releases, tmp_path / "my-app")
-    copier.run_update(
-        project, {"debug_port": 5700}, defaults=True, overwrite=True, quiet=True, unsafe=False
-    )
+    # The command of the project's own README: the answer is another, the template is not.
+    update(project, "--vcs-ref=:current:", "--data", "debug_port=5700")
     assert '"port": 5700' in (project / ".vscode/launch.json").read_text()
     assert "127.0.0.1:5700:" in (project / "docker-compose.debug.yml").read_text()
+    assert "PORT_TIMEOUT = 10" in (project / "docker/debug/debug_hook.py").read_text()
 
 
 def test_a_clone_in_another_folder_keeps_its_name(releases: Path, tmp_path: Path) -> None:

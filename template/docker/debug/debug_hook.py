@@ -62,7 +62,9 @@ def is_wanted(name, target):
 
         names = {name, os.path.abspath(name), file_name}
         return any(fnmatchcase(candidate, target) for candidate in names)
-    # pip3.13 is pip, and `-m pip` or `-m poetry.console` are launchers too.
+    if name.endswith(".py"):
+        return True  # a user's own dotenv.py
+    # pip3.13 is pip, and `-m pip` is a launcher too.
     return file_name.split(".")[0].rstrip("0123456789") not in LAUNCHERS
 
 
@@ -88,7 +90,9 @@ def other_program():
             status = json.load(file)
     except OSError:
         return None
-    return status if os.path.exists(f"/proc/{status['pid']}") else None
+    # A program that replaces itself (os.exec*) keeps its pid.
+    is_other = status["pid"] != os.getpid() and os.path.exists(f"/proc/{status['pid']}")
+    return status if is_other else None
 
 
 def claim(port):
@@ -101,7 +105,7 @@ def claim(port):
         owner = other_program()
         if owner or time.monotonic() > deadline:
             holder = f"pid {owner['pid']}" if owner else "another process"
-            say(f"port {port} is taken by {holder}; pid {os.getpid()} runs on undisturbed")
+            say(f"port {port} is taken by {holder}; pid {os.getpid()} goes on without a debugger")
             return False
         if not announced:
             say(f"waiting for port {port}, which the program before this one has just left")
@@ -130,12 +134,16 @@ def listen(mode, port):
 
     # Not loopback: Docker delivers what it publishes to the container's own address.
     debugpy.listen(("0.0.0.0", port))
-    service = os.environ.get("DEBUGPY_SERVICE") or f"container {os.uname().nodename}"
-    address = os.environ.get("DEBUGPY_ADDRESS") or f"its port {port}, where it is published"
+    # pydevd would have a Python that replaces this one (os.exec*) connect to the adapter, which
+    # ends with this program. Undone, the hook starts anew in that one.
+    for name in [name for name in dir(os) if name.startswith("original_exec")]:
+        setattr(os, name.removeprefix("original_"), getattr(os, name))
+
+    address = os.environ.get("DEBUGPY_ADDRESS") or f"container {os.uname().nodename}, port {port}"
     if mode == "listen":
-        say(f"Listening, a client can attach at any time: {service} at {address}")
+        say(f"Listening, a client can attach at any time: {address}")
     else:
-        say(f"Waiting for client to attach... {service} at {address}")
+        say(f"Waiting for client to attach... {address}")
         say("To go on without a debugger, start it again with DEBUGPY_MODE=off")
     write_status(mode, port)
     if mode == "wait":
@@ -143,15 +151,16 @@ def listen(mode, port):
 
 
 def main():
+    """Start the debugger in this process if it is the one to debug. Never raises."""
     mode = os.environ.get("DEBUGPY_MODE")
     if mode not in ("wait", "listen"):
         # Without a debugger, nothing of it is there to be imported.
         sys.path[:] = [folder for folder in sys.path if folder != os.path.dirname(__file__)]
         return
-    name = program()
-    if name is None or not is_wanted(name, os.environ.get("DEBUGPY_TARGET")):
-        return
     try:
+        name = program()
+        if name is None or not is_wanted(name, os.environ.get("DEBUGPY_TARGET")):
+            return
         port = int(os.environ.get("DEBUGPY_PORT") or 5678)
         if claim(port):
             listen(mode, port)
@@ -162,7 +171,7 @@ def main():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
     except Exception as error:
-        say(f"cannot debug {name}, which runs on without a debugger: {error!r}")
+        say(f"cannot start, pid {os.getpid()} goes on without a debugger: {error!r}")
 
 
 main()

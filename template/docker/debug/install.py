@@ -36,8 +36,13 @@ def interpreters():
 
 
 def site_packages(interpreter):
-    """Return the folder in which an interpreter looks for .pth files; None if it does not run."""
-    script = "import site; print(site.getsitepackages()[0])"
+    """Return the folder in which an interpreter looks for .pth files.
+
+    None if it does not run, or is older than debugpy supports.
+    """
+    script = (
+        "import site, sys; assert sys.version_info >= (3, 10); print(site.getsitepackages()[0])"
+    )
     answer = subprocess.run([interpreter, "-I", "-c", script], capture_output=True, text=True)
     return Path(answer.stdout.strip()) if answer.returncode == 0 else None
 

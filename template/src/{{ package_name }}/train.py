@@ -104,6 +104,8 @@ def main(arguments=None):
     parser.add_argument("--points", type=int, default=125_000, help="on each spiral")
     parser.add_argument("--checkpoint-dir", type=Path, default=Path("checkpoints"))
     options = parser.parse_args(arguments)
+    if options.epochs < 1:
+        parser.error("--epochs must be at least 1")
 
     history = train(**vars(options))
     print(f"loss {history[0]:.4f} -> {history[-1]:.4f}")

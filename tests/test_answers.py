@@ -49,6 +49,9 @@ BAD = [
     ("base_image", "python:3.13 AS x", "must be the name of an image"),
     ("base_image", "python\nRUN id", "must be the name of an image"),
     ("base_image", "$IMAGE", "must be the name of an image"),
+    ("base_image", "Python:3.13", "must be the name of an image"),
+    ("base_image", "team//python", "must be the name of an image"),
+    ("base_image", "python.", "must be the name of an image"),
     ("mode", "adopt", "'adopt' is not in ['new']"),
     ("services", [], "must name at least one service"),
 ]
@@ -86,6 +89,8 @@ def test_command_line_says_why(template: Path, tmp_path: Path) -> None:
         ("My App", "My-App", "my_app"),
         ("3d", "3d", "app_3d"),
         ("json", "json", "json_app"),
+        ("test", "test", "test_app"),
+        ("numpy", "numpy", "numpy_app"),
         ("class", "class", "class_app"),
         ("größe #1", "gr-e-1", "gr_e_1"),
         ("日本", "my-app", "my_app"),

@@ -201,7 +201,7 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     below, above = (inspect(image) for image in (production, debug))
     assert above["RootFS"]["Layers"][:-1] == below["RootFS"]["Layers"]
     assert above["Config"].pop("Entrypoint") == ["debug-entrypoint.sh"]
-    assert not below["Config"].pop("Entrypoint", None)
+    assert not below["Config"].pop("Entrypoint")
     for config in (below["Config"], above["Config"]):
         del config["Labels"]  # in which Compose names the image's service
     assert above["Config"] == below["Config"]
@@ -249,13 +249,28 @@ def build(project: Project, *options: str) -> str:
     return project.run("docker", "build", "--quiet", "--label", label, *options, ".").stdout.strip()
 
 
-def test_modes_of_the_checkout_do_not_matter(project: Project) -> None:
-    for file in (project.root / "docker/debug").iterdir():
-        file.chmod(0o600)
+def test_umask_does_not_matter(project: Project) -> None:
+    for path in project.root.rglob("*"):
+        path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
     image = build(project, "--target", "debug")
-    # The entry point runs, and so does the hook: what it cannot read, Python complains about.
-    done = project.run("docker", "run", "--rm", image, "python", "-c", "print('fine')")
-    assert done.stdout == "fine\n"
+    # Neither the entry point nor the hook nor the program may be unreadable.
+    run = ["docker", "run", "--rm", "--env", "EPOCHS=1", "--env", "DEBUGPY_MODE=listen", image]
+    log = project.run(*run).stdout
+    assert "Listening" in log
+    assert log.splitlines()[-1].startswith("loss ")
+
+
+def test_interrupt_ends_a_waiting_pid_1(project: Project) -> None:
+    image = build(project, "--target", "debug")
+    container = project.run("docker", "run", "--detach", image).stdout.strip()
+    try:
+        log = ["docker", "logs", container]
+        wait_until(lambda: "Waiting for client to attach..." in project.run(*log).stdout)
+        project.run("docker", "kill", "--signal", "INT", container)
+        assert project.run("docker", "wait", container).stdout == "130\n"
+        assert "epoch" not in project.run(*log).stdout
+    finally:
+        project.run("docker", "rm", "--force", container)
 
 
 def test_env_file_stays_out_of_the_image(project: Project) -> None:

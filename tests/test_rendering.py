@@ -25,6 +25,7 @@ ANSWERS = {
     "image": {"base_image": "registry.example.org:5000/team/python_base:3.13.5-slim"},
     # Names that YAML or a shell would read as something else
     "yes": {"project_name": "yes"},
+    "taken": {"project_name": "NumPy"},
     "number": {"project_name": "1e3"},
     "digest": {"base_image": "python@sha256:" + "0" * 64},
     "long": {"project_name": "x" * 64, "package_name": "y" * 64},

@@ -77,7 +77,7 @@ def test_edits_survive(releases: Path, tmp_path: Path) -> None:
     project = start(releases, tmp_path / "my-app")
     edits = [
         ("pyproject.toml", '  "tqdm>=4.67,<5",\n', '  "tqdm>=4.67,<5",\n  "rich>=14",\n'),
-        ("Dockerfile", "COPY src src\n", "COPY src src\nRUN python -m compileall src\n"),
+        ("Dockerfile", " src src\n", " src src\nRUN python -m compileall src\n"),
         ("docker-compose.yml", "volumes:\n  checkpoints:\n", "volumes:\n  checkpoints:\n  data:\n"),
         ("docker-compose.debug.yml", "/app/src:ro\n", "/app/src:ro\n      - ./data:/data:ro\n"),
         (".vscode/launch.json", '"version": "0.2.0",', '"version": "0.2.0",\n  "compounds": [],'),

@@ -165,11 +165,12 @@ def main():
         if claim(port):
             listen(mode, port)
     except KeyboardInterrupt:
-        # Ctrl+C ends a program that is still waiting as it ends one that has no handler.
+        # Ctrl+C ends a program that is still waiting as it ends one that has no handler for it.
         import signal
 
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
+        os._exit(128 + signal.SIGINT)  # PID 1 is not ended by a signal
     except Exception as error:
         say(f"cannot start, pid {os.getpid()} goes on without a debugger: {error!r}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,14 @@ import dap
 
 # How long any command may take, in seconds; images are built in that time.
 TIMEOUT = 600
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what only asking can tell."""
+    deadline = time.monotonic() + dap.TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
 
 
 class Project:

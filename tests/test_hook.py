@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -20,13 +22,11 @@ REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An interpreter with the hook as the debug image has it, but less patient."""
+    """An interpreter with the hook as the debug image has it."""
     root = tmp_path_factory.mktemp("hook")
     home = root / "debugpy"
     home.mkdir()
-    hook = HOOK.read_text()
-    assert "PORT_TIMEOUT = 10\n" in hook
-    (home / "debug_hook.py").write_text(hook.replace("PORT_TIMEOUT = 10\n", "PORT_TIMEOUT = 1\n"))
+    (home / "debug_hook.py").symlink_to(HOOK)
     (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
     venv.create(root / "venv", symlinks=True)
     (site_packages,) = (root / "venv").glob("lib/python3*/site-packages")
@@ -108,13 +108,21 @@ def test_off_leaves_no_trace(run, mode: str) -> None:
     assert (done.stdout, done.stderr) == ("None\n", "")
 
 
-def test_loser_of_the_port_runs_on(run) -> None:
+def test_loser_of_the_port_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delenv("DEBUGPY_MODE", raising=False)
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # nothing but the template is in template/
+    monkeypatch.syspath_prepend(HOOK.parent)
+    hook = importlib.import_module("debug_hook")
+    monkeypatch.setattr(hook, "PORT_TIMEOUT", 0)
     with socket.create_server(("0.0.0.0", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        # Nobody says whose port that is, so the program waits for it before it goes on.
-        done = run("train.py", DEBUGPY_PORT=port)
-    assert done.stdout.startswith("False ")
-    assert f"port {port} is taken by another process" in done.stderr
+        port = taken.getsockname()[1]
+        assert not hook.claim(port)
+    assert f"port {port} is taken by another process" in capsys.readouterr().err
+    assert hook.claim(port)
 
 
 @pytest.mark.parametrize("shell", [False, True])

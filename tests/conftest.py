@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -32,9 +33,25 @@ def commit(folder: Path, tag: str | None = None) -> None:
         git(folder, "tag", tag)
 
 
-def render(template: Path, folder: Path, **answers: object) -> Path:
-    """Render a project without asking and without trust, and return its folder."""
-    copier.run_copy(str(template), folder, answers, defaults=True, quiet=True, unsafe=False)
+def program(name: str) -> str:
+    """The path of a program that pip has installed beside this Python."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def render(template: Path, folder: Path, version: str | None = None, **answers: object) -> Path:
+    """Render a project without asking and without trust, and return its folder.
+
+    version: the release of the template; the newest unless given.
+    """
+    copier.run_copy(
+        str(template),
+        folder,
+        answers,
+        vcs_ref=version,
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+    )
     return folder
 
 

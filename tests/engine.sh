@@ -88,8 +88,7 @@ start_engine() {
 # The machine's certificates come along, for networks whose proxy has its own.
 stand_in() {
   say "$1 cannot be pulled: making a stand-in (docker image rm $1 removes it)"
-  local image=$1 suite=$2 version=${1#python:}
-  version=${version%-slim}
+  local image=$1 suite=$2
   command -v mmdebstrap >/dev/null || die "$image can be neither pulled nor made: mmdebstrap is missing"
   # shellcheck disable=SC2016 # mmdebstrap runs this, with the image's root as $1
   local customize='
@@ -104,7 +103,6 @@ stand_in() {
     "$suite" "$work/root.tar" -
   docker import \
     --change 'ENV LANG=C.UTF-8' \
-    --change "ENV PYTHON_VERSION=$version" \
     --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' \
     --change 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
     --change 'CMD ["python3"]' \

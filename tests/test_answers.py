@@ -11,7 +11,7 @@ from pathlib import Path
 import copier
 import pytest
 import yaml
-from conftest import REPOSITORY, render
+from conftest import REPOSITORY, program, render
 
 BAD = [
     ("project_name", "", "1 to 64 letters"),
@@ -68,10 +68,9 @@ def test_bad_answer_is_refused(
 
 
 def test_command_line_says_why(template: Path, tmp_path: Path) -> None:
-    copier = Path(sys.executable).with_name("copier")
     data = ["--data", "debug_port=99999"]
     done = subprocess.run(
-        [copier, "copy", "--defaults", *data, template, "my-app"],
+        [program("copier"), "copy", "--defaults", *data, template, "my-app"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

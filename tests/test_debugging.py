@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dap
 import pytest
@@ -216,25 +218,38 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
 
 def test_debug_image_works_without_compose(project: Project) -> None:
     port = project.configuration("Attach to train")["connect"]["port"]
-    image = build(project, "--target", "debug")
-    container = project.run(
-        *("docker", "run", "--detach", "--init", "--env", "EPOCHS=1"),
-        *("--publish", f"127.0.0.1:{port}:5678", image),
-    ).stdout.strip()
-    try:
-        log = ["docker", "logs", container]
-        wait_until(lambda: "Waiting for client to attach..." in project.run(*log).stdout)
-        assert f"container {container[:12]}, port 5678" in project.run(*log).stdout
+    publish = ("--publish", f"127.0.0.1:{port}:5678")
+    with waiting_container(project, "--init", "--env", "EPOCHS=1", *publish) as container:
+        log = project.run("docker", "logs", container).stdout
+        assert f"container {container[:12]}, port 5678" in log
         stop = project.attach(project.line(BATCH)).stopped()
         assert (stop.path, stop.line) == (project.source, project.line(BATCH))
         status = project.run("docker", "exec", container, "cat", "/run/debugpy/status.json")
         assert json.loads(status.stdout)["mode"] == "wait"
+
+
+def test_interrupt_ends_a_waiting_pid_1(project: Project) -> None:
+    with waiting_container(project) as container:
+        project.run("docker", "kill", "--signal", "INT", container)
+        assert project.run("docker", "wait", container).stdout == "130\n"
+        assert "epoch" not in project.run("docker", "logs", container).stdout
+
+
+@contextmanager
+def waiting_container(project: Project, *options: str) -> Iterator[str]:
+    """Start the debug image as a user does who has no Compose; give the container once it waits."""
+    image = build(project, "--target", "debug")
+    container = project.run("docker", "run", "--detach", *options, image).stdout.strip()
+    try:
+        log = ["docker", "logs", container]
+        wait_until(lambda: "Waiting for client to attach..." in project.run(*log).stdout)
+        yield container
     finally:
         project.run("docker", "rm", "--force", container)
 
 
 def build(project: Project, *options: str) -> str:
-    """Build an image as a user does who has no Compose; its label lets it be removed."""
+    """Build an image with plain `docker build`; its label lets it be removed."""
     name = json.loads(project.compose("config", "--format", "json").stdout)["name"]
     label = f"com.docker.compose.project={name}"
     return project.run("docker", "build", "--quiet", "--label", label, *options, ".").stdout.strip()
@@ -249,19 +264,6 @@ def test_umask_does_not_matter(project: Project) -> None:
     log = project.run(*run).stdout
     assert "Listening" in log
     assert log.splitlines()[-1].startswith("loss ")
-
-
-def test_interrupt_ends_a_waiting_pid_1(project: Project) -> None:
-    image = build(project, "--target", "debug")
-    container = project.run("docker", "run", "--detach", image).stdout.strip()
-    try:
-        log = ["docker", "logs", container]
-        wait_until(lambda: "Waiting for client to attach..." in project.run(*log).stdout)
-        project.run("docker", "kill", "--signal", "INT", container)
-        assert project.run("docker", "wait", container).stdout == "130\n"
-        assert "epoch" not in project.run(*log).stdout
-    finally:
-        project.run("docker", "rm", "--force", container)
 
 
 def test_env_file_stays_out_of_the_image(project: Project) -> None:

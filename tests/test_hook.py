@@ -112,9 +112,8 @@ def test_loser_of_the_port_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.delenv("DEBUGPY_MODE", raising=False)
-    monkeypatch.setattr(
-        sys, "dont_write_bytecode", True
-    )  # nothing but the template is in template/
+    # Nothing but the template belongs into its folder.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(HOOK.parent)
     hook = importlib.import_module("debug_hook")
     monkeypatch.setattr(hook, "PORT_TIMEOUT", 0)

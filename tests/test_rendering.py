@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import REPOSITORY, git, render
+from conftest import REPOSITORY, git, program, render
 from ruamel.yaml import YAML
 
 # Answers that differ from the defaults, each in something that reaches a file.
@@ -47,11 +46,10 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def tool(*command: str | Path, cwd: Path | None = None) -> None:
-    """Run a judge that pip installed beside this Python; what it finds is the failure."""
-    program = Path(sys.executable).with_name(str(command[0]))
+def tool(name: str, *arguments: str | Path, cwd: Path | None = None) -> None:
+    """Run a judge of what is rendered; what it finds is the failure."""
     done = subprocess.run(
-        [program, *command[1:]],
+        [program(name), *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -82,7 +80,7 @@ def test_text_is_tidy(rendered: Path) -> None:
         assert text.endswith("\n") and not text.endswith("\n\n"), path
         assert not re.search(r"[ \t]$", text, re.MULTILINE), path
         assert not any(trace in text for trace in ("{{", "{%", "{#", "jinja")), path
-        if path.suffix not in {".py"} and path.name != "Dockerfile":
+        if path.suffix != ".py" and path.name != "Dockerfile":
             assert "\n\n\n" not in text, path
 
 
@@ -175,18 +173,16 @@ def test_its_own_tests_pass(defaults: Path) -> None:
     assert "4 passed" in done.stdout
 
 
-def test_env_file_stays_out_of_git(defaults: Path) -> None:
-    git(defaults, "init", "--quiet")
-    assert git(defaults, "check-ignore", ".env") == ".env\n"
-    shutil.rmtree(defaults / ".git")
+def test_env_file_stays_out_of_git(template: Path, tmp_path: Path) -> None:
+    git(render(template, tmp_path), "init", "--quiet")
+    assert git(tmp_path, "check-ignore", ".env") == ".env\n"
 
 
 def test_enter_to_every_question_gives_the_defaults(
     template: Path, defaults: Path, tmp_path: Path
 ) -> None:
-    copier = Path(sys.executable).with_name("copier")
     command = pexpect.spawn(
-        str(copier),
+        program("copier"),
         ["copy", str(template), "my-app"],
         cwd=tmp_path,
         # There is no terminal that could tell where its cursor is.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import copier
 import pytest
-from conftest import commit, git, render
+from conftest import commit, git, program, render
 
 
 @pytest.fixture
@@ -39,17 +37,14 @@ def replace(file: Path, old: str, new: str) -> None:
 
 def start(releases: Path, folder: Path, **answers: object) -> Path:
     """A project of the first release, as its owner has committed it."""
-    copier.run_copy(
-        str(releases), folder, answers, defaults=True, quiet=True, unsafe=False, vcs_ref="1.0.0"
-    )
+    render(releases, folder, version="1.0.0", **answers)
     commit(folder)
     return folder
 
 
 def update(folder: Path, *options: str) -> None:
     """Run `copier update` as a user does who wants no questions, and read what it says."""
-    copier = Path(sys.executable).with_name("copier")
-    command = [copier, "update", "--defaults", *options]
+    command = [program("copier"), "update", "--defaults", *options]
     done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     assert "Your edits are kept" in done.stderr

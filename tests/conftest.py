@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import copier
@@ -79,28 +81,46 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of this machine that nobody listens on, like the five after it."""
+    for port in range(20000, 30000, 10):
+        with ExitStack() as probes:
+            try:
+                for number in range(port, port + 6):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", number))
+            except OSError:
+                continue
+        return port
+    raise OSError("no free ports")
 
 
 @pytest.fixture(scope="session")
-def built(engine, template, free_port, tmp_path_factory):
-    """A project whose images are built: once, for all tests.
+def build(engine, template, free_port, tmp_path_factory):
+    """Render a project with answers and build its images: once, for all tests.
 
     Compose labels them, and all that is started from them, with the project's name.
     """
-    name = f"remora-test-{uuid.uuid4().hex[:8]}"
-    root = tmp_path_factory.mktemp("built") / name
-    render(template, root, debug_port=free_port)
-    project = Project(root)
-    try:
-        project.run("docker", "compose", "build")
-        project.compose("build")
-        yield project
-    finally:
-        remove_images(project, name)
+    projects = []
+
+    def build(prepare: Callable[[Path], None] = lambda root: None, **answers: object) -> Project:
+        root = tmp_path_factory.mktemp("built") / f"remora-test-{uuid.uuid4().hex[:8]}"
+        render(template, root, debug_port=free_port, **answers)
+        (root / ".env").write_text(f"HTTP_PORT={free_port + 5}\n")
+        prepare(root)
+        projects.append(Project(root))
+        projects[-1].run("docker", "compose", "build")
+        projects[-1].compose("build")
+        return projects[-1]
+
+    yield build
+    for project in projects:
+        remove_images(project, project.root.name)
+
+
+@pytest.fixture(scope="session")
+def built(build) -> Project:
+    """A project with the default answers."""
+    return build()
 
 
 def remove_images(project: Project, name: str) -> None:
@@ -114,10 +134,15 @@ def remove_images(project: Project, name: str) -> None:
 @pytest.fixture
 def project(built, tmp_path):
     """A copy of the built project, to edit and to start."""
-    shutil.copytree(built.root, tmp_path / "my project")
-    project = Project(tmp_path / "my project")
+    project = copy(built, tmp_path)
     yield project
     project.down()
+
+
+def copy(built: Project, folder: Path) -> Project:
+    """Copy a built project: Compose knows it by its name, wherever it is."""
+    shutil.copytree(built.root, folder / "my project")
+    return Project(folder / "my project")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,15 @@
 """A client of the Debug Adapter Protocol, for tests: what an editor does, and nothing more.
 
-It attaches with a configuration of a rendered launch.json, as VS Code would.
+A Client is one connection, which is for one process. An Editor has one for the program, and one for
+each child that the debugger tells it of. It attaches with a configuration of launch.json, as VS
+Code would.
 https://microsoft.github.io/debug-adapter-protocol/specification
 """
 
 from __future__ import annotations
 
 import json
+import queue
 import socket
 import threading
 from collections.abc import Callable
@@ -26,6 +29,7 @@ class DapError(AssertionError):
 class Stop:
     """Where a program has stopped: in a thread, at a line of a file of this machine."""
 
+    client: Client
     reason: str
     thread: int
     path: Path
@@ -37,13 +41,19 @@ class Stop:
 class Client:
     """One connection to a debug adapter. `traffic` is what went over it, a line each message."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        on_event: Callable[[Client, dict[str, Any]], None] = lambda client, event: None,
+    ) -> None:
         self.traffic: list[str] = []
+        self._on_event = on_event
         self._socket = socket.create_connection((host, port), timeout=TIMEOUT)
         self._socket.settimeout(None)
         self._seq = 0
         self._received: list[dict[str, Any]] = []
-        self._closed = False
+        self.closed = False
         self._arrival = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -60,11 +70,13 @@ class Client:
                     self.traffic.append(f"<- {json.dumps(message)}")
                     self._received.append(message)
                     self._arrival.notify_all()
+                if message["type"] == "event":
+                    self._on_event(self, message)
         except (OSError, ValueError) as error:  # ValueError: cut off within a message
             self.traffic.append(f"<- ({error})")
         with self._arrival:
             self.traffic.append("<- (closed)")
-            self._closed = True
+            self.closed = True
             self._arrival.notify_all()
 
     def _take(self, what: str, matches: Callable[[dict], bool]) -> dict[str, Any]:
@@ -74,10 +86,10 @@ class Client:
             return next(filter(matches, self._received), None)
 
         with self._arrival:
-            self._arrival.wait_for(lambda: find() or self._closed, TIMEOUT)
+            self._arrival.wait_for(lambda: find() or self.closed, TIMEOUT)
             message = find()
             if message is None:
-                why = "the adapter has closed" if self._closed else "it did not come"
+                why = "the adapter has closed" if self.closed else "it did not come"
                 raise DapError(f"waiting for {what}: {why}")
             self._received.remove(message)
             return message
@@ -111,7 +123,7 @@ class Client:
             f"event {name}", lambda m: m["type"] == "event" and m["event"] == name
         ).get("body", {})
 
-    # ---- What a user does ----
+    # ---- What an editor asks ----
 
     def attach(self, configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> None:
         """Attach as a configuration of launch.json says, whose variables have been replaced."""
@@ -139,40 +151,22 @@ class Client:
             breakpoints=[{"line": line} for line in lines],
         )["breakpoints"]
 
-    def stopped(self) -> Stop:
-        """Wait until the program stops, and say where."""
-        body = self.event("stopped")
-        thread = body["threadId"]
+    def where(self, stopped: dict[str, Any]) -> Stop:
+        """Tell where the program has stopped, given the body of the event."""
+        thread = stopped["threadId"]
         frame = self.request("stackTrace", threadId=thread)["stackFrames"][0]
         scopes = self.request("scopes", frameId=frame["id"])["scopes"]
         reference = next(s["variablesReference"] for s in scopes if s["name"] == "Locals")
         variables = self.request("variables", variablesReference=reference)["variables"]
         return Stop(
-            reason=body["reason"],
+            client=self,
+            reason=stopped["reason"],
             thread=thread,
             path=Path(frame["source"]["path"]),
             line=frame["line"],
             function=frame["name"],
             locals={v["name"]: v["value"] for v in variables},
         )
-
-    def resume(self, stop: Stop) -> None:
-        self.request("continue", threadId=stop.thread)
-
-    def step(self, stop: Stop) -> Stop:
-        """Step over the line, and return where that leads."""
-        self.request("next", threadId=stop.thread)
-        return self.stopped()
-
-    def detach(self) -> None:
-        """Leave as an editor does; the program runs on."""
-        self.request("disconnect", terminateDebuggee=False)
-        self.close()
-
-    def ended(self) -> None:
-        """Wait for the program to end, and leave as an editor does then."""
-        self.event("terminated")
-        self.detach()
 
     def close(self) -> None:
         """Let go of the connection; the other side is told nothing."""
@@ -181,3 +175,86 @@ class Client:
         except OSError:
             pass
         self._socket.close()
+
+
+class Editor:
+    """What a user does in an editor, with one program and its children."""
+
+    def __init__(self) -> None:
+        self.breakpoints: dict[Path, list[int]] = {}
+        self.clients: list[Client] = []
+        self._stops: queue.Queue[tuple[Client, dict[str, Any]]] = queue.Queue()
+
+    def attach(self, configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> None:
+        """Attach as a configuration of launch.json says, whose variables have been replaced."""
+        self.breakpoints = breakpoints
+        self._attach(configuration)
+
+    def _attach(self, configuration: dict[str, Any]) -> None:
+        client = Client(**configuration["connect"], on_event=self._on_event)
+        self.clients.append(client)
+        client.attach(configuration, self.breakpoints)
+
+    def _follow(self, configuration: dict[str, Any]) -> None:
+        """Open a session for a child, unless it has ended by now."""
+        try:
+            self._attach(configuration)
+        except (DapError, OSError) as error:
+            self.clients[0].traffic.append(f"   (child not attached: {error})")
+
+    def _on_event(self, client: Client, event: dict[str, Any]) -> None:
+        # Called while the connection is read: nothing here may wait for a response.
+        if event["event"] == "stopped":
+            self._stops.put((client, event["body"]))
+        elif event["event"] == "debugpyAttach":
+            threading.Thread(target=self._follow, args=[event["body"]], daemon=True).start()
+
+    def set_breakpoints(self, path: Path, *lines: int) -> None:
+        """Set the breakpoints of a file of this machine: those that it had before are gone."""
+        self.breakpoints[path] = list(lines)
+        for client in list(self.clients):
+            if not client.closed:
+                client.set_breakpoints(path, *lines)
+
+    def stopped(self) -> Stop:
+        """Wait until the program or a child of it stops, and say where."""
+        try:
+            client, body = self._stops.get(timeout=TIMEOUT)
+        except queue.Empty:
+            raise DapError("nothing has stopped") from None
+        return client.where(body)
+
+    def resume(self, stop: Stop) -> None:
+        """Let the program go on. One that ends at once may take the response with it."""
+        try:
+            stop.client.request("continue", threadId=stop.thread)
+        except DapError:
+            if not stop.client.closed:
+                raise
+
+    def step(self, stop: Stop) -> Stop:
+        """Step over the line, and return where that leads."""
+        stop.client.request("next", threadId=stop.thread)
+        return self.stopped()
+
+    def detach(self) -> None:
+        """Leave as an editor does; the program runs on."""
+        for client in reversed(self.clients):
+            if not client.closed:
+                client.request("disconnect", terminateDebuggee=False)
+        self.close()
+
+    def ended(self) -> None:
+        """Wait for the program to end, and leave as an editor does then."""
+        self.clients[0].event("terminated")
+        self.detach()
+
+    def close(self) -> None:
+        """Let go of all connections; the other side is told nothing."""
+        for client in self.clients:
+            client.close()
+
+    @property
+    def traffic(self) -> list[str]:
+        """What went over all connections, one after the other."""
+        return [line for client in self.clients for line in client.traffic]

@@ -9,9 +9,13 @@
 # and exits with 1. Set-up from nothing takes about a minute.
 set -euo pipefail
 
-# Base images that the tests build from, and the Debian suite whose Python stands in for each where
-# no image registry can be reached.
-BASE_IMAGES=(python:3.13-slim=trixie)
+# Images that the tests start from, and the Debian suite whose package stands in for each where no
+# image registry can be reached.
+BASE_IMAGES=(
+  python:3.13-slim=trixie
+  python:3.11-slim=bookworm
+  redis:8-alpine=bookworm
+)
 
 STATE=/var/lib/remora-engine # what this script started: dockerd's pid and log
 
@@ -84,28 +88,40 @@ start_engine() {
   die "dockerd does not answer"
 }
 
-# A stand-in for an official image: Debian's own Python under the names that the official one has.
-# The machine's certificates come along, for networks whose proxy has its own.
+# A stand-in for an official image: Debian's own Python or Redis under the names that the official one
+# has. The machine's certificates come along, for networks whose proxy has its own.
 stand_in() {
   say "$1 cannot be pulled: making a stand-in (docker image rm $1 removes it)"
-  local image=$1 suite=$2
+  local image=$1 suite=$2 packages customize command
   command -v mmdebstrap >/dev/null || die "$image can be neither pulled nor made: mmdebstrap is missing"
-  # shellcheck disable=SC2016 # mmdebstrap runs this, with the image's root as $1
-  local customize='
-    cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
-    rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
-    ln -s /usr/bin/python3 "$1/usr/local/bin/python"
-    ln -s /usr/bin/python3 "$1/usr/local/bin/python3"'
+  # shellcheck disable=SC2016 # mmdebstrap runs these, with the image's root as $1
+  case $image in
+    python:*)
+      packages=ca-certificates,python3,python3-venv,python3-pip
+      command='["python3"]'
+      customize='
+        cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
+        rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
+        # The official image has pip alone; what Debian installed, pip cannot upgrade.
+        rm -rf "$1"/usr/lib/python3/dist-packages/packaging* "$1"/usr/lib/python3/dist-packages/wheel*
+        ln -s /usr/bin/python3 "$1/usr/local/bin/python"
+        ln -s /usr/bin/python3 "$1/usr/local/bin/python3"'
+      ;;
+    redis:*)
+      packages=redis-server
+      command='["redis-server", "--protected-mode", "no"]'
+      customize=true
+      ;;
+  esac
   local work
   work=$(mktemp -d)
   sources_for "$suite" | mmdebstrap --quiet --variant=minbase \
-    --include=ca-certificates,python3,python3-venv,python3-pip --customize-hook="$customize" \
-    "$suite" "$work/root.tar" -
+    --include="$packages" --customize-hook="$customize" "$suite" "$work/root.tar" -
   docker import \
     --change 'ENV LANG=C.UTF-8' \
     --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' \
     --change 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
-    --change 'CMD ["python3"]' \
+    --change "CMD $command" \
     --change 'LABEL description="stand-in made by tests/engine.sh of Remora"' \
     "$work/root.tar" "$image" >/dev/null
   rm -r "$work"

@@ -25,26 +25,38 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Project:
-    """The project in `root`. What it starts and attaches is remembered, to be shown and ended."""
+    """The project in `root`, seen from one of its services.
 
-    def __init__(self, root: Path) -> None:
+    What it starts and attaches is remembered, to be shown and ended.
+    """
+
+    def __init__(self, root: Path, service: str = "train") -> None:
         self.root = root
-        self.clients: list[dap.Client] = []
+        self.service = service
+        self.editors: list[dap.Editor] = []
+        # Compose files beside the debug file, which the test has written.
+        self.more_files: list[str] = []
+
+    def seen_from(self, service: str) -> Project:
+        """The same project, seen from another service."""
+        view = Project(self.root, service)
+        view.editors, view.more_files = self.editors, self.more_files
+        return view
 
     @property
     def source(self) -> Path:
-        """The training program."""
-        (path,) = self.root.glob("src/*/train.py")
+        """The program of the service."""
+        (path,) = self.root.glob(f"src/*/{self.service}.py")
         return path
 
     def line(self, text: str) -> int:
-        """The number of the one line of the training program that holds `text`."""
+        """The number of the one line of the program that holds `text`."""
         lines = self.source.read_text().splitlines()
         (number,) = (n for n, line in enumerate(lines, start=1) if text in line)
         return number
 
     def edit(self, old: str, new: str) -> None:
-        """Replace the one place in the training program that reads `old`."""
+        """Replace the one place in the program that reads `old`."""
         text = self.source.read_text()
         assert text.count(old) == 1, old
         self.source.write_text(text.replace(old, new))
@@ -72,8 +84,9 @@ class Project:
     def compose(
         self, *arguments: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `docker compose` with the debug file alone."""
-        command = ("docker", "compose", "-f", "docker-compose.debug.yml", *arguments)
+        """Run `docker compose` with the debug file, and those that the test has written."""
+        files = [part for name in self.more_files for part in ("-f", name)]
+        command = ("docker", "compose", "-f", "docker-compose.debug.yml", *files, *arguments)
         return self.run(*command, check=check, **environment)
 
     # ---- The editor ----
@@ -93,38 +106,47 @@ class Project:
         (found,) = (c for c in json.loads(text)["configurations"] if c["name"] == name)
         return found
 
-    def attach(self, *lines: int, name: str = "Attach to train") -> dap.Client:
-        """Attach with a configuration of launch.json, and breakpoints in the training program."""
-        configuration = self.configuration(name)
-        client = dap.Client(**configuration["connect"])
-        self.clients.append(client)
-        client.attach(configuration, {self.source: list(lines)})
-        return client
+    def attach(
+        self, *lines: int, name: str = "Attach to {}", source: Path | None = None
+    ) -> dap.Editor:
+        """Attach with a configuration of launch.json, and breakpoints in a file: the program's."""
+        configuration = self.configuration(name.format(self.service))
+        editor = dap.Editor()
+        self.editors.append(editor)
+        editor.attach(configuration, {source or self.source: list(lines)})
+        return editor
 
-    def debug(self, *lines: int, **environment: str) -> dap.Client:
+    def debug(
+        self,
+        *lines: int,
+        name: str = "Debug {}",
+        source: Path | None = None,
+        **environment: str,
+    ) -> dap.Editor:
         """Press F5: start what the configuration wants to be started, then attach."""
-        configuration = self.configuration("Debug train")
+        configuration = self.configuration(name.format(self.service))
         self.task(configuration["preLaunchTask"], **environment)
-        return self.attach(*lines, name="Debug train")
+        return self.attach(*lines, name=name, source=source)
 
     # ---- The container ----
 
     def container(self) -> str:
         """The id of the service's container, running or not."""
-        return self.compose("ps", "--all", "--quiet", "train").stdout.strip()
+        return self.compose("ps", "--all", "--quiet", self.service).stdout.strip()
 
     def exit_code(self) -> int:
         """Wait for the program to end, and return its exit code."""
         return int(self.run("docker", "wait", self.container()).stdout)
 
     def log(self) -> str:
-        return self.compose("logs", "--no-log-prefix", check=False).stdout
+        return self.compose("--profile", "*", "logs", "--no-log-prefix", check=False).stdout
 
     def traffic(self) -> str:
-        return "\n\n".join("\n".join(client.traffic) for client in self.clients)
+        return "\n\n".join("\n".join(editor.traffic) for editor in self.editors)
 
     def down(self) -> None:
         """End what was started: sessions, containers, networks and volumes."""
-        for client in self.clients:
-            client.close()
-        self.compose("down", "--volumes", "--timeout", "0", DEBUGPY_PORT="5678")
+        for editor in self.editors:
+            editor.close()
+        down = ("--profile", "*", "down", "--volumes", "--timeout", "0")
+        self.compose(*down, DEBUGPY_PORT="5678")

@@ -35,14 +35,15 @@ BAD = [
     ("package_name", "json", "a module of the standard library"),
     ("package_name", "distutils", "a module of the standard library"),
     ("package_name", "numpy", "a package that the project installs"),
-    ("debug_port", 80, "from 1024 to 65535, not 80"),
-    ("debug_port", 65536, "from 1024 to 65535, not 65536"),
-    ("debug_port", -1, "from 1024 to 65535, not -1"),
-    ("debug_port", "http", "from 1024 to 65535, not http"),
-    ("debug_port", 5678.5, "from 1024 to 65535, not 5678.5"),
-    ("debug_port", True, "from 1024 to 65535, not True"),
-    ("debug_mode", "bogus", "'bogus' is not in ['wait', 'listen', 'off']"),
-    ("debug_mode", "", "'' is not in ['wait', 'listen', 'off']"),
+    ("debug_port", 80, "from 1024 to 65534, not 80"),
+    ("debug_port", 65536, "from 1024 to 65534, not 65536"),
+    ("debug_port", 65535, "from 1024 to 65534, not 65535"),
+    ("debug_port", -1, "from 1024 to 65534, not -1"),
+    ("debug_port", "http", "from 1024 to 65534, not http"),
+    ("debug_port", 5678.5, "from 1024 to 65534, not 5678.5"),
+    ("debug_port", True, "from 1024 to 65534, not True"),
+    ("debug_mode", "bogus", "'bogus' is not in ['wait', 'listen', 'demand', 'crash', 'off']"),
+    ("debug_mode", "", "'' is not in ['wait', 'listen', 'demand', 'crash', 'off']"),
     ("python_version", "2.7", "'2.7' is not in ['3.14', "),
     ("python_version", 3.1, "'3.1' is not in ['3.14', "),
     ("base_image", "", "must be the name of an image"),
@@ -54,6 +55,7 @@ BAD = [
     ("base_image", "python.", "must be the name of an image"),
     ("mode", "adopt", "'adopt' is not in ['new']"),
     ("services", [], "must name at least one service"),
+    ("services", ["web"], "'web' is not in ['train', 'api', 'worker']"),
 ]
 
 
@@ -77,8 +79,17 @@ def test_command_line_says_why(template: Path, tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     last = done.stderr.splitlines()[-1]
-    assert "'debug_port': must be a port from 1024 to 65535, not 99999" in last
+    assert "'debug_port': must be a port from 1024 to 65534, not 99999" in last
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", [7998, 8000])
+def test_debug_ports_leave_that_of_the_web_service_alone(
+    template: Path, tmp_path: Path, port: int
+) -> None:
+    answers = {"services": ["api", "worker"], "debug_port": port}
+    with pytest.raises(ValueError, match="no room for the web service"):
+        render(template, tmp_path / "my-app", **answers)
 
 
 @pytest.mark.parametrize(

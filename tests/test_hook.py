@@ -14,7 +14,7 @@ from pathlib import Path
 import debugpy
 import pytest
 
-HOOK = Path(__file__).parents[1] / "template/docker/debug/debug_hook.py"
+DEBUG = Path(__file__).parents[1] / "template/docker/debug"
 
 # What a program prints: whether a debugger listens in it, and what it knows of itself.
 REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
@@ -26,11 +26,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hook")
     home = root / "debugpy"
     home.mkdir()
-    (home / "debug_hook.py").symlink_to(HOOK)
+    (root / "run").mkdir()
+    for name in ("debug_hook.py", "debug_session.py"):
+        code = (DEBUG / name).read_text()
+        (home / name).write_text(code.replace("/run/debugpy", str(root / "run")))
     (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
     venv.create(root / "venv", symlinks=True)
     (site_packages,) = (root / "venv").glob("lib/python3*/site-packages")
-    (site_packages / "debug_hook.pth").write_text(f"{home}\nimport debug_hook\n")
+    (site_packages / "debug_hook.pth").write_text(f"{home}\nimport debug_hook; debug_hook.main()\n")
     return root / "venv/bin/python"
 
 
@@ -109,19 +112,19 @@ def test_off_leaves_no_trace(run, mode: str) -> None:
 
 
 def test_loser_of_the_port_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("DEBUGPY_MODE", raising=False)
     # Nothing but the template belongs into its folder.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(HOOK.parent)
-    hook = importlib.import_module("debug_hook")
-    monkeypatch.setattr(hook, "PORT_TIMEOUT", 0)
+    monkeypatch.syspath_prepend(DEBUG)
+    session = importlib.import_module("debug_session")
+    monkeypatch.setattr(session, "PORT_TIMEOUT", 0)
+    monkeypatch.setattr(session, "FOLDER", str(tmp_path))
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
-        assert not hook.claim(port)
+        assert not session.claim(port)
     assert f"port {port} is taken by another process" in capsys.readouterr().err
-    assert hook.claim(port)
+    assert session.claim(port)
 
 
 @pytest.mark.parametrize("shell", [False, True])
@@ -167,3 +170,4 @@ def test_passing_over_a_process_loads_nothing_for_it(run) -> None:
     modules = set(run("-c", "import sys; print(*sys.modules)").stdout.split())
     assert "debug_hook" in modules
     assert not modules & {"debugpy", "fnmatch", "json", "re", "signal", "socket", "threading"}
+    assert "debug_session" not in modules

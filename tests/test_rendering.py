@@ -17,8 +17,13 @@ from ruamel.yaml import YAML
 # Answers that differ from the defaults, each in something that reaches a file.
 ANSWERS = {
     "defaults": {},
-    "listen": {"debug_mode": "listen", "debug_port": 65535},
+    "listen": {"debug_mode": "listen", "debug_port": 65534},
     "off": {"debug_mode": "off", "debug_port": 1024},
+    "demand": {"debug_mode": "demand", "services": ["worker"]},
+    "crash": {"debug_mode": "crash", "gpu": True},
+    "fastapi": {"services": ["api", "train"]},
+    "flask": {"services": ["api"], "api_framework": "flask"},
+    "all": {"services": ["train", "api", "worker"], "api_framework": "django", "gpu": True},
     "oldest": {"python_version": "3.10", "project_name": "A very old Project v1.0"},
     "newest": {"python_version": "3.14", "package_name": "x"},
     "image": {"base_image": "registry.example.org:5000/team/python_base:3.13.5-slim"},
@@ -35,6 +40,12 @@ ANSWERS = {
 def rendered(request, template, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param) / "my-app"
     return render(template, folder, **ANSWERS[request.param])
+
+
+@pytest.fixture
+def services(rendered: Path) -> list[str]:
+    """The services of the answers, each of which has a port."""
+    return YAML(typ="safe").load(rendered / ".copier-answers.yml")["services"]
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +96,31 @@ def test_text_is_tidy(rendered: Path) -> None:
 
 
 def test_programs_are_executable(rendered: Path) -> None:
-    programs = {path.name for path in files(rendered) if os.access(path, os.X_OK)}
-    assert programs == {"debug-entrypoint.sh", "train.sh"}
+    programs = {path for path in files(rendered) if os.access(path, os.X_OK)}
+    assert programs == {*rendered.rglob("*.sh"), *rendered.glob("manage.py")}
+
+
+def test_each_service_has_its_program_and_its_tests(rendered: Path, services: list[str]) -> None:
+    for folder, name in [("src/*", "{}.py"), ("tests", "test_{}.py")]:
+        for service in ("train", "api", "worker"):
+            found = list(rendered.glob(f"{folder}/{name.format(service)}"))
+            assert len(found) == (service in services)
 
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.debug.yml"])
-def test_compose_files(rendered: Path, name: str) -> None:
-    model = YAML(typ="safe").load(rendered / name)
+def test_compose_files(rendered: Path, services: list[str], name: str, tmp_path: Path) -> None:
+    # A tag of Compose's own, which other readers of YAML do not know.
+    text = (rendered / name).read_text().replace("!override", "")
+    (tmp_path / name).write_text(text)
+    model = YAML(typ="safe").load(text)
     assert isinstance(model["name"], str)
-    assert model["services"].keys() == {"train"}
-    tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", rendered / name)
+    expected = {*services}
+    if "worker" in services:
+        expected.add("redis")
+    if name == "docker-compose.debug.yml":
+        expected.add("tests")
+    assert model["services"].keys() == expected
+    tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / name)
 
 
 def test_debug_file(defaults: Path) -> None:
@@ -103,41 +129,76 @@ def test_debug_file(defaults: Path) -> None:
     assert train["extends"] == {"file": "docker-compose.yml", "service": "train"}
     assert train["ports"] == ["127.0.0.1:5678:${DEBUGPY_PORT:-5678}"]
     assert train["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-wait}"
+    assert model["services"]["tests"]["ports"] == ["127.0.0.1:5679:${DEBUGPY_PORT:-5678}"]
 
 
 @pytest.mark.docker
-def test_both_forms_are_one_model(engine: None, rendered: Path) -> None:
+def test_both_forms_are_one_model(engine: None, rendered: Path, services: list[str]) -> None:
     def model(*names: str) -> dict:
         files = [option for name in names for option in ("-f", name)]
-        command = ["docker", "compose", *files, "config", "--format", "json"]
+        options = ["--profile", "*", "config", "--format", "json"]
+        command = ["docker", "compose", *files, *options]
         return json.loads(subprocess.check_output(command, cwd=rendered))
 
     alone = model("docker-compose.debug.yml")
     assert alone == model("docker-compose.yml", "docker-compose.debug.yml")
-    train = alone["services"]["train"]
-    assert train["init"] is True
-    assert train["build"]["target"] == "debug"
-    assert [port["host_ip"] for port in train["ports"]] == ["127.0.0.1"]
-    assert train["tmpfs"] == ["/run/debugpy:mode=777"]
-    production = model("docker-compose.yml")["services"]["train"]
-    assert "ports" not in production
-    assert train["image"] != production["image"]
+    production = model("docker-compose.yml")
+    for name in services:
+        service = alone["services"][name]
+        assert service["init"] is True
+        assert service["build"]["target"] == "debug"
+        assert service["tmpfs"] == ["/run/debugpy:mode=777"]
+        assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}
+        published = [port["target"] for port in production["services"][name].get("ports", [])]
+        assert published == ([8000] if name == "api" else [])
+        assert service["image"] != production["services"][name]["image"]
 
 
-def test_launch_json(rendered: Path) -> None:
-    configurations = strict_json(rendered / ".vscode/launch.json")["configurations"]
+@pytest.mark.docker
+def test_gpu_is_reserved_once(engine: None, template: Path, tmp_path: Path) -> None:
+    render(template, tmp_path, gpu=True)
+    for names in (["docker-compose.debug.yml"], ["docker-compose.yml", "docker-compose.debug.yml"]):
+        files = [option for name in names for option in ("-f", name)]
+        command = ["docker", "compose", *files, "config", "--format", "json"]
+        train = json.loads(subprocess.check_output(command, cwd=tmp_path))["services"]["train"]
+        (device,) = train["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": -1, "capabilities": ["gpu"]}
+        assert int(train["shm_size"]) == 8 * 2**30
+
+
+def test_launch_json(rendered: Path, services: list[str]) -> None:
+    launch = strict_json(rendered / ".vscode/launch.json")
     labels = {task["label"] for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]}
-    compose = YAML(typ="safe").load(rendered / "docker-compose.debug.yml")
-    port = int(compose["services"]["train"]["ports"][0].split(":")[1])
-    for configuration in configurations:
-        assert configuration["type"] == "debugpy"
-        assert configuration["connect"] == {"host": "127.0.0.1", "port": port}
-        (mapping,) = configuration["pathMappings"]
-        assert mapping == {"localRoot": "${workspaceFolder}", "remoteRoot": "/app"}
-    both, only_attaches = configurations
-    assert {both.pop("preLaunchTask"), both.pop("postDebugTask")} == labels
-    assert both.pop("name") != only_attaches.pop("name")
-    assert both == only_attaches
+    compose = YAML(typ="safe").load(
+        (rendered / "docker-compose.debug.yml").read_text().replace("!override", "")
+    )
+    expected, used = {}, set()
+    for service in [*services, "tests"]:
+        published = compose["services"][service]["ports"][0]
+        start, stop, ask = f"start {service}", f"stop {service}", f"ask {service} to listen"
+        expected[f"Debug {service}"] = (published, {"preLaunchTask": start, "postDebugTask": stop})
+        if service != "tests":
+            expected[f"Attach to {service}"] = (published, {})
+            name = f"Ask {service} to listen, and attach"
+            expected[name] = (published, {"preLaunchTask": ask})
+    for configuration in launch["configurations"]:
+        published, tasks = expected.pop(configuration.pop("name"))
+        assert published.startswith("127.0.0.1:{port}:".format(**configuration["connect"]))
+        mapping = {"localRoot": "${workspaceFolder}", "remoteRoot": "/app"}
+        assert configuration == {
+            "type": "debugpy",
+            "request": "attach",
+            "connect": {"host": "127.0.0.1", "port": configuration["connect"]["port"]},
+            "pathMappings": [mapping],
+            **tasks,
+        }
+        used |= set(tasks.values())
+    assert expected == {}
+    if len(services) > 1:
+        (compound,) = launch["compounds"]
+        assert compound["configurations"] == [f"Attach to {service}" for service in services]
+        used.add(compound["preLaunchTask"])
+    assert used == labels
 
 
 def test_tasks_run_anywhere(rendered: Path) -> None:
@@ -190,8 +251,10 @@ def test_enter_to_every_question_gives_the_defaults(
         timeout=60,
     )
     questions = YAML(typ="safe").load(REPOSITORY / "copier.yml")
-    for question in questions.values():
-        if "help" in question and question.get("ask", True):
+    for name, question in questions.items():
+        # There is no web service by default.
+        asked = "help" in question and question.get("ask", True) and name != "api_framework"
+        if asked:
             command.expect(re.escape(question["help"].split("(")[0]))
             command.send("\r")
     command.expect(pexpect.EOF)

@@ -18,7 +18,7 @@ def releases(template: Path, tmp_path: Path) -> Path:
     for name, old, new in [
         ("Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
         ("docker-compose.debug.yml.jinja", "interval: 10s", "interval: 20s"),
-        ("docker/debug/debug_hook.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
+        ("docker/debug/debug_session.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
         ("docker/debug/debug-entrypoint.sh.jinja", "exit 78", "exit 79"),
         (".vscode/launch.json.jinja", "Attach to", "Join"),
         ("README.md.jinja", "## Update it", "## Keep it up to date"),
@@ -65,7 +65,7 @@ def test_updated_project_equals_a_fresh_one(
     fresh = render(releases, tmp_path / "b" / "my-app", **answers)
     commit(fresh)
     assert contents(updated) == contents(fresh)
-    assert "PORT_TIMEOUT = 20" in (updated / "docker/debug/debug_hook.py").read_text()
+    assert "PORT_TIMEOUT = 20" in (updated / "docker/debug/debug_session.py").read_text()
 
 
 def test_edits_survive(releases: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_answer_can_be_changed(releases: Path, tmp_path: Path) -> None:
     update(project, "--vcs-ref=:current:", "--data", "debug_port=5700")
     assert '"port": 5700' in (project / ".vscode/launch.json").read_text()
     assert "127.0.0.1:5700:" in (project / "docker-compose.debug.yml").read_text()
-    assert "PORT_TIMEOUT = 10" in (project / "docker/debug/debug_hook.py").read_text()
+    assert "PORT_TIMEOUT = 10" in (project / "docker/debug/debug_session.py").read_text()
 
 
 def test_a_clone_in_another_folder_keeps_its_name(releases: Path, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 DESTINATION becomes a tree to be copied onto / of the same image:
 
-    /opt/debugpy                        debugpy and debug_hook.py
+    /opt/debugpy                        debugpy, debug_hook.py, debug_session.py, debug_attach.py
+    /usr/local/bin/debug-attach         debug_attach.py as a command
     /usr/local/bin/debug-entrypoint.sh  the entry point
-    /run/debugpy                        where the hook writes status.json
-    <site-packages>/debug_hook.pth      in every interpreter: imports the hook at start-up
+    /run/debugpy                        where processes that can be debugged have their records
+    <site-packages>/debug_hook.pth      in every interpreter: runs the hook at start-up
 """
 
 import os
@@ -74,19 +75,24 @@ def main(destination):
     home = make_folder(destination, HOME)
     pip = [sys.executable, "-m", "pip", "install", "--root-user-action=ignore"]
     subprocess.run([*pip, "--target", str(home), DEBUGPY], check=True)
-    hook = copy_file("debug_hook.py", home, 0o644)
-    # Compiled now, since the user of the container may not write there.
-    py_compile.compile(str(hook), doraise=True)
+    for name in ("debug_hook.py", "debug_session.py"):
+        module = copy_file(name, home, 0o644)
+        # Compiled now, since the user of the container may not write there.
+        py_compile.compile(str(module), doraise=True)
 
     programs = make_folder(destination, Path("/usr/local/bin"))
     copy_file("debug-entrypoint.sh", programs, 0o755)
+    # Without `site`, hence without the hook, and whatever PYTHONPATH is.
+    command = copy_file("debug_attach.py", home, 0o755)
+    command.write_text(f"#!{sys.executable} -ES\n{command.read_text()}")
+    (programs / "debug-attach").symlink_to(HOME / command.name)
 
     # Any user that the container is run as may write here.
     make_folder(destination, Path("/run/debugpy")).chmod(0o777)
 
     for folder in set(filter(None, map(site_packages, interpreters()))):
         start_up = make_folder(destination, folder) / "debug_hook.pth"
-        start_up.write_text(f"{HOME}\nimport debug_hook\n")
+        start_up.write_text(f"{HOME}\nimport debug_hook; debug_hook.main()\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,429 @@
+"""Let a debugger into this process, at the moment that the mode names.
+
+    wait, listen    at once
+    demand          when debug-attach asks for it, with a signal
+    crash           likewise, and when an exception is about to end the process
+
+Every process that a debugger can reach, or be asked to, has a record in /run/debugpy, by which the
+health check and debug-attach know it.
+"""
+
+import _thread
+import builtins
+import os
+import signal
+import sys
+import time
+
+from debug_hook import say
+
+FOLDER = "/run/debugpy"
+
+# States of a TCP socket, as /proc/net/tcp has them (include/net/tcp_states.h of Linux).
+ESTABLISHED, LISTEN = "01", "0A"
+
+# How long a program waits for the port that an earlier one has left, in seconds.
+PORT_TIMEOUT = 10
+
+# What the record of this process says of it.
+#   mode, port  as set in the environment
+#   signal      the number of the signal that asks for a debugger, None in the modes wait and listen
+#   debugger    whether a debugger is in it by now
+#   failures    how often it could not be put there when debug-attach asked for it
+#   error       why not, the last time
+record = {
+    "mode": "",
+    "port": 0,
+    "signal": None,
+    "debugger": False,
+    "failures": 0,
+    "error": None,
+}
+
+# Held while a debugger is put into this process.
+opening = _thread.allocate_lock()
+
+
+# ---- Records ----
+
+
+def started(pid):
+    """Return when a process was started, in ticks since boot (proc(5)), or None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+
+
+def records():
+    """Return the records of all processes that run now, by pid, and remove those of ended ones."""
+    import json
+
+    found = {}
+    for name in os.listdir(FOLDER):
+        if not name.endswith(".json"):
+            continue
+        path = os.path.join(FOLDER, name)
+        # A pid is used again, but not with the same start.
+        pid, start, _ = name.split(".")
+        try:
+            if started(pid) == int(start):
+                with open(path) as file:
+                    found[int(pid)] = json.load(file)
+            else:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass  # another process was faster
+    return found
+
+
+def write_record(**changes):
+    """Change the record of this process."""
+    import json
+
+    record.update(changes)
+    name = os.path.join(FOLDER, f"{os.getpid()}.{started(os.getpid())}.json")
+    try:
+        with open(f"{name}.draft", "w") as file:
+            json.dump(record, file)
+        os.replace(f"{name}.draft", name)
+    except OSError as error:
+        say(f"cannot write to {FOLDER} ({error}), so `up --wait` will not return")
+
+
+def address(record=record):
+    """Return where an editor finds the process of a record, in words."""
+    here = f"container {os.uname().nodename}, port {record['port']}"
+    return os.environ.get("DEBUGPY_ADDRESS") or here
+
+
+# ---- The port ----
+
+
+def connections(port, state):
+    """Count the TCP sockets of the container that have a port and are in a state.
+
+    To connect and see would do harm: after a connection that is closed at once, debugpy's adapter
+    accepts no other.
+    """
+    count = 0
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/net/{table}") as file:
+                sockets = [line.split() for line in file][1:]
+        except OSError:
+            continue  # no IPv6
+        count += sum(
+            int(local.rpartition(":")[2], 16) == port and status == state
+            for _, local, _, status, *_ in sockets
+        )
+    return count
+
+
+def claim(port):
+    """Tell whether this program may have the port, once an earlier program has let go of it."""
+    deadline = time.monotonic() + PORT_TIMEOUT
+    announced = False
+    while connections(port, LISTEN):
+        owners = [pid for pid, other in records().items() if other["debugger"]]
+        # A program that replaces itself (os.exec*) keeps its pid.
+        if any(pid != os.getpid() for pid in owners) or time.monotonic() > deadline:
+            holder = f"pid {owners[0]}" if owners else "another process"
+            say(f"port {port} is taken by {holder}; pid {os.getpid()} goes on without a debugger")
+            return False
+        if not announced:
+            say(f"waiting for port {port}, which the program before this one has just left")
+            announced = True
+        time.sleep(0.05)
+    return True
+
+
+# ---- The debugger ----
+
+
+def let_exec_be():
+    """Undo pydevd's patch of os.exec*.
+
+    It would have a Python that replaces this one connect to the adapter, which ends with this
+    program. Without it, the hook starts anew in that one.
+    """
+    for name in [name for name in dir(os) if name.startswith("original_exec")]:
+        setattr(os, name.removeprefix("original_"), getattr(os, name))
+
+
+def listen():
+    """Have an adapter listen on the port for this process."""
+    import debugpy
+
+    # Not loopback: Docker delivers what it publishes to the container's own address.
+    debugpy.listen(("0.0.0.0", record["port"]))
+    let_exec_be()
+
+
+def offer():
+    """Note where the adapter of this process takes in others, for those of the same user."""
+    import json
+
+    import pydevd
+
+    setup = pydevd.SetupHolder.setup
+    adapter = {
+        "pid": os.getpid(),
+        "host": setup["client"],
+        "port": setup["port"],
+        "token": setup["access-token"],
+    }
+    path = os.path.join(FOLDER, "adapter")
+    descriptor = os.open(f"{path}.draft", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        json.dump(adapter, file)
+    os.replace(f"{path}.draft", path)
+
+
+def offered():
+    """Return what offer() has noted, or None if that adapter has ended."""
+    import json
+
+    try:
+        with open(os.path.join(FOLDER, "adapter")) as file:
+            adapter = json.load(file)
+    except FileNotFoundError:
+        return None
+    return adapter if connections(adapter["port"], LISTEN) else None
+
+
+def join(adapter):
+    """Have another process's adapter debug this process too.
+
+    For an editor, this process is then a child of that one.
+    """
+    import debugpy.server.api  # which makes pydevd what it is for debugpy
+    import pydevd
+
+    pydevd.settrace(
+        host=adapter["host"],
+        port=adapter["port"],
+        access_token=adapter["token"],
+        ppid=adapter["pid"],
+        suspend=False,
+        patch_multiprocessing=True,
+        wait_for_ready_to_run=False,
+        notify_stdin=False,
+        dont_trace_start_patterns=[os.path.dirname(debugpy.__file__)],
+    )
+    let_exec_be()
+
+
+def open_port():
+    """Put a debugger into this process, unless there is one; all processes share the port.
+
+    Returns whether it has joined the adapter of another process.
+    """
+    import fcntl
+
+    with opening:
+        if record["debugger"]:
+            return False
+        folder = os.open(FOLDER, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # of all that crash at once, one listens
+        try:
+            adapter = offered()
+            if adapter:
+                # Before it joins: an editor that is attached may stop it at once.
+                write_record(debugger=True)
+                join(adapter)
+            elif claim(record["port"]):
+                listen()
+                offer()
+                write_record(debugger=True)
+            else:
+                raise OSError(f"port {record['port']} is taken")
+        finally:
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            os.close(folder)
+        return bool(adapter)
+
+
+# ---- When asked to ----
+
+
+def answer():
+    """Put a debugger into this process, which its record then tells, or why that failed.
+
+    It is a thread of its own that does: the signal may have interrupted the main thread anywhere,
+    while it held a lock or imported a module.
+    """
+    import threading
+
+    # The debugger is to show the program's threads only.
+    threading.current_thread().pydev_do_not_trace = True
+    threading.current_thread().is_pydev_daemon_thread = True
+    try:
+        open_port()
+    except Exception as error:
+        write_record(failures=record["failures"] + 1, error=str(error) or repr(error))
+    else:
+        say(f"Listening, a client can attach at any time: {address()}")
+
+
+def watch(itself=True):
+    """Have this process, if `itself`, and those that it forks be ready for what may come."""
+    free = (n for n in range(signal.SIGRTMAX, signal.SIGRTMIN, -1) if not signal.getsignal(n))
+    record["signal"] = next(free)
+    signal.signal(record["signal"], lambda *_: _thread.start_new_thread(answer, ()))
+    if itself:
+        write_record()
+    if record["mode"] == "crash":
+        catch_crashes()
+    os.register_at_fork(after_in_child=watch_child)
+
+
+def watch_child():
+    """Go on in a process that was forked from one that is watched."""
+    global opening
+    opening = _thread.allocate_lock()
+    # A child of a process that has a debugger is the debugger's.
+    if not record["debugger"]:
+        write_record(failures=0)
+    if record["mode"] == "crash" and "multiprocessing.process" in sys.modules:
+        catch_crash_of_child()
+
+
+# ---- When it crashes ----
+
+# The last exception that was shown to a debugger.
+seen = None
+
+# How many threads wait for a debugger.
+waiting = []
+
+
+def innermost(error):
+    """Return the exception to look at: of a group (Python 3.11), the first in it."""
+    while isinstance(error, getattr(builtins, "BaseExceptionGroup", ())):
+        error = error.exceptions[0]
+    return error
+
+
+def post_mortem(error):
+    """Keep what an uncaught exception leaves until a client has attached and gone on from there."""
+    global seen
+    if error is None or error is seen or isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return
+    seen = error
+    error = innermost(error)
+    if error.__traceback__ is None:
+        return  # a main script that cannot be parsed: there is nothing to look at
+    import debugpy
+
+    if debugpy.is_client_connected():
+        return  # its user has chosen which exceptions to stop at
+    waiting.append(error)
+    try:
+        joined = open_port()
+        say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
+        say(f"Waiting for client to attach... {address()}")
+        while True:
+            debugpy.wait_for_client()
+            debugpy.trigger_exception_handler(error, as_uncaught=False)
+            # The adapter attaches to a process that joins it while no client is there, only to
+            # leave at once and let it run on.
+            if debugpy.is_client_connected() or not joined:
+                break
+            joined = False
+    except KeyboardInterrupt:
+        pass  # it ends as it would have
+    except Exception as problem:
+        say(f"cannot show the {type(error).__name__} of pid {os.getpid()}: {problem!r}")
+    finally:
+        waiting.remove(error)
+
+
+def catch_crashes():
+    """Have every exception that nothing else has caught looked at, once Python has reported it."""
+    import atexit
+    import threading
+
+    report, report_of_thread = sys.excepthook, threading.excepthook
+
+    def excepthook(kind, error, traceback):
+        report(kind, error, traceback)
+        post_mortem(error)
+
+    def excepthook_of_thread(arguments):
+        report_of_thread(arguments)
+        post_mortem(arguments.exc_value)
+
+    def at_exit():
+        # Libraries that make tracebacks pretty replace sys.excepthook. By now the main thread has
+        # ended for pydevd, which leaves a process without threads.
+        last = threading.Thread(target=post_mortem, args=[getattr(sys, "last_value", None)])
+        last.start()
+        last.join()
+        while waiting:  # in daemon threads, which would be cut off
+            time.sleep(0.1)
+
+    sys.excepthook, threading.excepthook = excepthook, excepthook_of_thread
+    atexit.register(at_exit)
+
+
+def catch_crash_of_child():
+    """Do so in a child of multiprocessing, which reports its exception with traceback.print_exc."""
+    import traceback
+    from multiprocessing.process import BaseProcess
+
+    report = traceback.print_exc
+
+    def print_exc(*arguments, **options):
+        report(*arguments, **options)
+        if sys._getframe(1).f_code is BaseProcess._bootstrap.__code__:
+            post_mortem(sys.exc_info()[1])
+
+    traceback.print_exc = print_exc
+
+
+# ---- At start-up ----
+
+
+def is_main_interpreter():
+    """Tell whether this is no sub-interpreter: those cannot be debugged."""
+    try:
+        signal.signal(signal.SIGRTMAX, signal.getsignal(signal.SIGRTMAX))
+    except ValueError:
+        return False
+    return True
+
+
+def start(mode):
+    """Do in this process what the mode says."""
+    if not is_main_interpreter():
+        return
+    record.update(mode=mode, port=int(os.environ.get("DEBUGPY_PORT") or 5678))
+    if mode in ("demand", "crash"):
+        watch()
+    elif claim(record["port"]):
+        listen()
+        if mode == "listen":
+            say(f"Listening, a client can attach at any time: {address()}")
+        else:
+            say(f"Waiting for client to attach... {address()}")
+            say("To go on without a debugger, start it again with DEBUGPY_MODE=off")
+        write_record(debugger=True)
+        if mode == "wait":
+            import debugpy
+
+            debugpy.wait_for_client()
+
+
+def follow(mode):
+    """Do it in a child that multiprocessing has started, if its parent is watched.
+
+    Under a debugger, children are the debugger's.
+    """
+    if mode in ("demand", "crash") and os.getppid() in records():
+        record.update(mode=mode, port=int(os.environ.get("DEBUGPY_PORT") or 5678))
+        # The fork server does nothing itself.
+        watch(itself="--multiprocessing-fork" in sys.orig_argv)
+        if mode == "crash":
+            catch_crash_of_child()

@@ -30,6 +30,14 @@ def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
         assert path.name in tree
 
 
+def test_every_row_of_the_table_has_its_test() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (REPOSITORY / "README.md").read_text())
+    assert named
+    for name in named:
+        assert f"def {name}(" in tests
+
+
 @pytest.fixture
 def demo(engine: None, template: Path, tmp_path: Path, free_port: int):
     """A project that the README's first command has rendered and started from a fresh clone."""

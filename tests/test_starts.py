@@ -1,0 +1,258 @@
+"""Every way in which Python is started: a breakpoint hits, and the program notices nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import copy
+from project import Project, wait_until
+
+pytestmark = pytest.mark.docker
+
+# What the image has more than the template gives it, put into the stage of the dependencies.
+EXTRAS = r"""
+RUN pip install --root-user-action=ignore \
+      "python-dotenv[cli]" opentelemetry-distro uv gunicorn uvicorn flask && \
+    python3 -m venv --system-site-packages /srv/elsewhere && \
+    mkdir /srv/own && \
+    echo "import os; os.environ['SITECUSTOMIZE'] = 'ran'" >/srv/own/sitecustomize.py && \
+    echo "NAME = 'own module'" >/srv/own/own_module.py && \
+    touch /app/.env && \
+    printf '[project]\nname="console"\nversion="1"\n[project.scripts]\nreport="report:main"\n' \
+      >/tmp/pyproject.toml && \
+    printf '[tool.setuptools]\npy-modules=[]\n' >>/tmp/pyproject.toml && \
+    pip install --root-user-action=ignore /tmp
+"""
+
+# What a program knows of itself and hands on to a child, but for the settings of the debugger.
+REPORT = """
+import json
+import os
+import subprocess
+import sys
+
+
+def work(number):
+    answer = number + 41
+    return answer  # here
+
+
+def main():
+    work(int(os.environ.get("RANK", "1")))
+    if "import" in sys.argv:
+        import own_module
+        print(own_module.NAME)
+    settings = ("DEBUGPY_", "PYDEVD_", "PYTHON_FROZEN_MODULES", "HOSTNAME")
+    child = subprocess.check_output(["env"], text=True).splitlines()
+    environment = sorted(line for line in child if not line.startswith(settings))
+    print(json.dumps([sys.argv, __name__, os.getcwd(), sys.path[0], environment]))
+    sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+CHILDREN = """
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+
+
+def work(number):
+    answer = number + 41
+    return answer  # here
+
+
+if __name__ == "__main__":
+    how = sys.argv[1]
+    if how in ("fork", "spawn", "forkserver"):
+        context = multiprocessing.get_context(how)
+        child = context.Process(target=work, args=[1])
+        child.start()
+        child.join()
+        print("child", child.exitcode)
+    elif how == "futures":
+        with concurrent.futures.ProcessPoolExecutor(1) as pool:
+            print(pool.submit(work, 1).result())
+    elif how == "subprocess":
+        print(subprocess.run([sys.executable, __file__, "child"]).returncode)
+    elif how == "asyncio":
+        async def main():
+            child = await asyncio.create_subprocess_exec(sys.executable, __file__, "child")
+            print(await child.wait())
+
+        asyncio.run(main())
+    elif how == "ranks":
+        # As torchrun does: a launcher, and a child for each rank
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-u", __file__, "child"],
+                env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(3)
+        ]
+        print([rank.wait() for rank in ranks])
+    else:
+        print(work(int(os.environ.get("RANK", "1"))))
+"""
+
+STARTS = {
+    "a script": "python src/report.py a 'b c'",
+    "a module": "cd src && python -m report a",
+    "a console script": "PYTHONPATH=src report a",
+    "bash": "bash src/start.sh",
+    "sh -c": "cd src && python report.py",
+    "env": "env A=1 python src/report.py",
+    "dotenv run": "dotenv -f /app/.env run -- python src/report.py",
+    "opentelemetry-instrument": (
+        "opentelemetry-instrument --traces_exporter none --metrics_exporter none"
+        " --logs_exporter none python src/report.py"
+    ),
+    "uv run": "uv run --no-project --python /usr/bin/python3 src/report.py",
+    "a virtual environment elsewhere": "/srv/elsewhere/bin/python src/report.py",
+    "own PYTHONPATH and sitecustomize": "PYTHONPATH=/srv/own python src/report.py import",
+    "options of Python": "python -u -W ignore -X utf8 src/report.py",
+}
+
+PARENTS = ["fork", "spawn", "forkserver", "futures", "subprocess", "asyncio"]
+
+
+@pytest.fixture(scope="module")
+def image(build) -> Project:
+    """A project whose image has launchers, servers and interpreters in it."""
+
+    def prepare(root: Path) -> None:
+        dockerfile = root / "Dockerfile"
+        dependencies, heading, rest = dockerfile.read_text().partition("# ---- Production:")
+        dockerfile.write_text(dependencies + EXTRAS + "\n" + heading + rest)
+        for name, text in [("report.py", REPORT), ("children.py", CHILDREN)]:
+            (root / "src" / name).write_text(text)
+        (root / "src/start.sh").write_text(
+            "set -e\npython -c 'print(1)'\nexec python src/report.py x\n"
+        )
+
+    return build(prepare)
+
+
+@pytest.fixture
+def project(image, tmp_path):
+    project = copy(image, tmp_path)
+    yield project
+    project.down()
+
+
+def start(project: Project, command: str, **options: object) -> None:
+    """Start a command as the service's, in the way that a user would: in the Compose file."""
+    wait = options.pop("wait", True)
+    mode = {"DEBUGPY_MODE": options.pop("mode")} if "mode" in options else {}
+    service = {"command": ["sh", "-c", command.replace("$", "$$")], **options}
+    (project.root / "command.yml").write_text(json.dumps({"services": {"train": service}}))
+    project.more_files[:] = ["command.yml"]
+    project.compose("up", "--detach", *(["--wait"] if wait else []), **mode)
+
+
+def here(path: Path) -> int:
+    """The line that is marked."""
+    (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if "# here" in line)
+    return number
+
+
+def output(project: Project) -> list[str]:
+    return sorted(x for x in project.log().splitlines() if not x.startswith("debugpy: "))
+
+
+def check(project: Project, command: str, name="report.py", stops=1, **options: object) -> None:
+    """A command stops at the breakpoint in a file, and does the same without a debugger."""
+    path = project.root / "src" / name
+    start(project, command, **options)
+    editor = project.attach(here(path), source=path)
+    answers = []
+    for _ in range(stops):
+        stop = editor.stopped()
+        assert (stop.path, stop.line, stop.function) == (path, here(path), "work")
+        answers.append(stop.locals["answer"])
+        editor.resume(stop)
+    assert sorted(answers) == (["42"] if stops == 1 else [str(41 + n) for n in range(stops)])
+    code, printed = project.exit_code(), output(project)
+    start(project, command, wait=False, mode="off", **options)
+    assert (code, printed) == (project.exit_code(), output(project))
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_start(project: Project, name: str) -> None:
+    check(project, STARTS[name])
+
+
+@pytest.mark.parametrize("how", PARENTS)
+def test_child(project: Project, how: str) -> None:
+    check(project, f"python -u src/children.py {how}", "children.py")
+
+
+def test_ranks(project: Project) -> None:
+    check(project, "python -u src/children.py ranks", "children.py", stops=3)
+
+
+def test_another_user(project: Project) -> None:
+    check(project, "python src/report.py", user="12345:12345")
+
+
+def test_root(project: Project) -> None:
+    check(project, "python src/report.py", user="0:0")
+
+
+def test_read_only_root_filesystem(project: Project) -> None:
+    check(project, "python src/report.py", read_only=True)
+
+
+def test_target_picks_one_of_two_programs(project: Project) -> None:
+    environment = {"DEBUGPY_TARGET": "report.py"}
+    command = "python src/children.py none; python src/report.py"
+    check(project, command, environment=environment)
+
+
+SERVER = """
+import flask
+
+app = flask.Flask(__name__)
+
+
+@app.get("/")
+def index():
+    answer = 42
+    return str(answer)  # here
+
+
+async def asgi(scope, receive, send):
+    answer = 42
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(answer).encode()})  # asgi
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "mark"),
+    [
+        ("gunicorn --chdir src --workers 3 --timeout 0 --bind 127.0.0.1:8000 server:app", "here"),
+        ("uvicorn --app-dir src --lifespan off --workers 2 --port 8000 server:asgi", "asgi"),
+    ],
+)
+def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
+    path = project.root / "src/server.py"
+    path.write_text(SERVER)
+    number = next(n for n, x in enumerate(SERVER.splitlines(), 1) if f"# {mark}" in x)
+    start(project, command)
+    editor = project.attach(number, source=path)
+    fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/').read().decode())"
+    ask = ["exec", "-T", "-e", "DEBUGPY_MODE=off", "train", "python", "-c"]
+    probe = "import socket; socket.create_connection(('127.0.0.1', 8000))"
+    wait_until(lambda: project.compose(*ask, probe, check=False).returncode == 0)
+    project.compose("exec", "-d", "-e", "DEBUGPY_MODE=off", "train", "python", "-c", fetch)
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["answer"]) == (path, number, "42")
+    editor.resume(stop)

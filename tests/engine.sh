@@ -14,6 +14,7 @@ set -euo pipefail
 BASE_IMAGES=(
   python:3.13-slim=trixie
   python:3.11-slim=bookworm
+  python:3.14-slim=sid
   redis:8-alpine=bookworm
 )
 
@@ -115,7 +116,10 @@ stand_in() {
   esac
   local work
   work=$(mktemp -d)
-  sources_for "$suite" | mmdebstrap --quiet --variant=minbase \
+  # A mirror may be past the date that it was to be used until: the machine's apt knows if that matters.
+  local dates
+  dates=$(apt-config dump Acquire::Check-Valid-Until)
+  sources_for "$suite" | mmdebstrap --quiet --variant=minbase ${dates:+"--aptopt=$dates"} \
     --include="$packages" --customize-hook="$customize" "$suite" "$work/root.tar" -
   docker import \
     --change 'ENV LANG=C.UTF-8' \

@@ -83,11 +83,15 @@ def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
         editor.resume(stop)
 
 
-def test_demand_says_why_there_is_nothing(project: Project) -> None:
-    run(project, "", 'python -c "input()" <(sleep 1000); sleep 1000', DEBUGPY_MODE="demand")
-    done = debug_attach(project, check=False)
+def test_nothing_is_asked_of_a_process_that_is_not_hooked(project: Project) -> None:
+    run(project, "", 'sleep 1000 | python -c "input()"', DEBUGPY_MODE="demand")
+    wait_until(lambda: "python -c" in debug_attach(project, check=False).stdout)
+    done = debug_attach(project, "--all", check=False)
     assert done.returncode == 1
-    assert "no Python process" in done.stdout
+    assert "it runs no script or module" in done.stdout
+    (pid,) = (text.split()[1] for text in done.stdout.splitlines() if "python -c" in text)
+    assert "is not a process that can be debugged" in debug_attach(project, pid, check=False).stdout
+    assert debug_attach(project, check=False).stdout == done.stdout
 
 
 MULTIPROCESSING = """

@@ -256,3 +256,37 @@ def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
     stop = editor.stopped()
     assert (stop.path, stop.line, stop.locals["answer"]) == (path, number, "42")
     editor.resume(stop)
+
+
+@pytest.fixture(scope="module", params=["3.11", "3.14"])
+def other_version(request, build) -> Project:
+    """A project of another version of Python than the rest."""
+
+    def prepare(root: Path) -> None:
+        (root / "src/report.py").write_text(REPORT)
+        (root / "src/children.py").write_text(CHILDREN)
+
+    return build(prepare, python_version=request.param)
+
+
+def test_other_versions_of_python(other_version: Project, tmp_path: Path) -> None:
+    project = copy(other_version, tmp_path)
+    try:
+        check(project, "python src/report.py a")
+        for how in ("fork", "spawn", "subprocess"):
+            check(project, f"python -u src/children.py {how}", "children.py")
+        start(project, "python src/report.py import", mode="crash", wait=False)
+        wait_until(lambda: "Waiting for client to attach..." in project.log())
+        editor = project.attach()
+        stop = editor.stopped()
+        assert (stop.reason, stop.path.name, stop.function) == ("exception", "report.py", "main")
+        editor.resume(stop)
+        assert project.exit_code() == 1
+        project.more_files.clear()
+        project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="100000")
+        wait_until(lambda: "epoch" in project.log())
+        project.task("ask train to listen")
+        number = project.line("losses.append(loss)")
+        assert project.attach(number).stopped().line == number
+    finally:
+        project.down()

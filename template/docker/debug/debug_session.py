@@ -85,6 +85,7 @@ def write_record(**changes):
     record.update(changes)
     name = os.path.join(FOLDER, f"{os.getpid()}.{started(os.getpid())}.json")
     try:
+        records()  # A program may start many processes in its time: those of ended ones go.
         with open(f"{name}.draft", "w") as file:
             json.dump(record, file)
         os.replace(f"{name}.draft", name)
@@ -295,7 +296,7 @@ def watch_child():
 # The last exception that was shown to a debugger.
 seen = None
 
-# How many threads wait for a debugger.
+# The exceptions for which a thread waits for a debugger.
 waiting = []
 
 
@@ -309,18 +310,18 @@ def innermost(error):
 def post_mortem(error):
     """Keep what an uncaught exception leaves until a client has attached and gone on from there."""
     global seen
-    if error is None or error is seen or isinstance(error, (SystemExit, KeyboardInterrupt)):
+    if error is seen or isinstance(error, (SystemExit, KeyboardInterrupt)):
         return
     seen = error
     error = innermost(error)
     if error.__traceback__ is None:
         return  # a main script that cannot be parsed: there is nothing to look at
-    import debugpy
-
-    if debugpy.is_client_connected():
-        return  # its user has chosen which exceptions to stop at
     waiting.append(error)
     try:
+        import debugpy
+
+        if debugpy.is_client_connected():
+            return  # its user has chosen which exceptions to stop at
         joined = open_port()
         say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
         say(f"Waiting for client to attach... {address()}")
@@ -358,9 +359,11 @@ def catch_crashes():
     def at_exit():
         # Libraries that make tracebacks pretty replace sys.excepthook. By now the main thread has
         # ended for pydevd, which leaves a process without threads.
-        last = threading.Thread(target=post_mortem, args=[getattr(sys, "last_value", None)])
-        last.start()
-        last.join()
+        error = getattr(sys, "last_value", None)
+        if error is not None and error is not seen:
+            last = threading.Thread(target=post_mortem, args=[error])
+            last.start()
+            last.join()
         while waiting:  # in daemon threads, which would be cut off
             time.sleep(0.1)
 
@@ -421,7 +424,7 @@ def follow(mode):
 
     Under a debugger, children are the debugger's.
     """
-    if mode in ("demand", "crash") and os.getppid() in records():
+    if mode in ("demand", "crash") and is_main_interpreter() and os.getppid() in records():
         record.update(mode=mode, port=int(os.environ.get("DEBUGPY_PORT") or 5678))
         # The fork server does nothing itself.
         watch(itself="--multiprocessing-fork" in sys.orig_argv)

@@ -37,6 +37,13 @@ def e2e(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure what the hook costs the start of a Python process."""
+    session.install("-r", "tests/requirements.txt")
+    session.run("python", "tests/bench.py")
+
+
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """Render a project and debug it: nox -s demo -- [FOLDER [OPTIONS OF COPIER]]."""
     session.install("copier>=9.19,<10")

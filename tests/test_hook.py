@@ -8,13 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-import debugpy
 import pytest
-
-DEBUG = Path(__file__).parents[1] / "template/docker/debug"
+from hooked import DEBUG, hooked_python
 
 # What a program prints: whether a debugger listens in it, and what it knows of itself.
 REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
@@ -23,18 +20,7 @@ REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with the hook as the debug image has it."""
-    root = tmp_path_factory.mktemp("hook")
-    home = root / "debugpy"
-    home.mkdir()
-    (root / "run").mkdir()
-    for name in ("debug_hook.py", "debug_session.py"):
-        code = (DEBUG / name).read_text()
-        (home / name).write_text(code.replace("/run/debugpy", str(root / "run")))
-    (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
-    venv.create(root / "venv", symlinks=True)
-    (site_packages,) = (root / "venv").glob("lib/python3*/site-packages")
-    (site_packages / "debug_hook.pth").write_text(f"{home}\nimport debug_hook; debug_hook.main()\n")
-    return root / "venv/bin/python"
+    return hooked_python(tmp_path_factory.mktemp("hook"))
 
 
 @pytest.fixture

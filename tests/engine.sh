@@ -14,6 +14,7 @@ set -euo pipefail
 BASE_IMAGES=(
   python:3.13-slim=trixie
   python:3.11-slim=bookworm
+  python:3.9-slim=bullseye
   python:3.14-slim=sid
   redis:8-alpine=bookworm
 )
@@ -102,7 +103,7 @@ stand_in() {
       command='["python3"]'
       customize='
         cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
-        rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
+        rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
         # The official image has pip alone; what Debian installed, pip cannot upgrade.
         rm -rf "$1"/usr/lib/python3/dist-packages/packaging* "$1"/usr/lib/python3/dist-packages/wheel*
         ln -s /usr/bin/python3 "$1/usr/local/bin/python"

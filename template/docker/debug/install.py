@@ -1,55 +1,128 @@
-"""Put together what debugging adds to the image: python3 install.py DESTINATION
+"""Put together what debugging adds to an image: python3 install.py DESTINATION
 
-DESTINATION becomes a tree to be copied onto / of the same image:
+It runs in the image, as root. DESTINATION becomes a tree to be copied onto / of the same image:
 
-    /opt/debugpy                        debugpy, debug_hook.py, debug_session.py, debug_attach.py
+    /opt/debugpy/python3.X              debugpy, debug_hook.py, debug_session.py, debug_attach.py
     /usr/local/bin/debug-attach         debug_attach.py as a command
-    /usr/local/bin/debug-entrypoint.sh  the entry point
+    /usr/local/bin/debug-entrypoint.sh  the entry point, if there is one here
     /run/debugpy                        where processes that can be debugged have their records
     <site-packages>/debug_hook.pth      in every interpreter: runs the hook at start-up
+
+Images differ in what they have: no pip in the virtual environment, or none at all; several
+interpreters, of several versions. So pip only fetches debugpy, once for all builds, and what it has
+fetched is unpacked here.
 """
 
+import json
 import os
-import py_compile
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
 HOME = Path("/opt/debugpy")
-# The earliest version that debugs Python 3.14; 2 may change what the hook relies on.
-DEBUGPY = "debugpy>=1.8.22,<2"
+
+# Kept from build to build, so that only the first one needs a network.
+WHEELS = Path("/var/cache/debugpy")
+
+# How to get pip where the image has none. It is a build stage that this happens in, and of it only
+# DESTINATION is kept.
+PIP_PACKAGES = [
+    "{python} -m ensurepip",
+    "apt-get update && apt-get install --yes --no-install-recommends python3-pip",
+    "apk add --no-cache py3-pip",
+    "dnf install --assumeyes python3-pip",
+    "microdnf install --assumeyes python3-pip",
+]
+
+# What an interpreter says of itself. The tag tells apart what one wheel may not fit: version,
+# processor and C library.
+DESCRIBE = """
+import json, platform, site, sys, sysconfig
+tag = [sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag, *platform.libc_ver()]
+print(json.dumps({
+    "version": list(sys.version_info[:2]),
+    "tag": "-".join(filter(None, tag)),
+    "site": site.getsitepackages()[0],
+}))
+"""
+
+
+def requirement(version):
+    """Return what to ask pip for: the last debugpy that supports a version of Python."""
+    # 1.8.22 is the first that debugs Python 3.14, and supports 3.10 and later; 2 may change what
+    # the hook relies on.
+    return "debugpy>=1.8.22,<2" if version >= (3, 10) else "debugpy>=1.8.20,<2"
 
 
 def interpreters():
-    """Yield the path of every Python 3 in the image, those of virtual environments included."""
+    """Return every Python of the image that debugpy supports, as a dictionary by its path.
+
+    Those of virtual environments are included. What they say of themselves: see DESCRIBE.
+    """
+    found = {}
     for folder, subfolders, files in os.walk("/"):
         if folder == "/":
             subfolders[:] = sorted(set(subfolders) - {"dev", "proc", "sys", "tmp"})
-        if os.path.basename(folder) == "bin":
-            yield from (
-                os.path.join(folder, name)
-                for name in files
-                if re.fullmatch(r"python3(\.\d+)?", name)
-            )
+        if os.path.basename(folder) != "bin":
+            continue
+        for name in files:
+            path = os.path.join(folder, name)
+            if not re.fullmatch(r"python3(\.\d+)?", name) or not os.access(path, os.X_OK):
+                continue
+            answer = subprocess.run([path, "-I", "-c", DESCRIBE], stdout=subprocess.PIPE)
+            if answer.returncode != 0:
+                continue
+            python = json.loads(answer.stdout)
+            python["version"] = tuple(python["version"])
+            if python["version"] >= (3, 8):
+                found[path] = python
+    return found
 
 
-def site_packages(interpreter):
-    """Return the folder in which an interpreter looks for .pth files.
+def pip(pythons):
+    """Return a command that runs pip. Any will do: it can fetch for other versions than its own."""
 
-    None if it does not run, or is older than debugpy supports.
-    """
-    script = (
-        "import site, sys; assert sys.version_info >= (3, 10); print(site.getsitepackages()[0])"
-    )
-    answer = subprocess.run([interpreter, "-I", "-c", script], capture_output=True, text=True)
-    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
+    def works(python):
+        command = [python, "-m", "pip", "--version"]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    for bring in ["true", *PIP_PACKAGES]:
+        command = bring.format(python=sys.executable)
+        if shutil.which(command.split()[0]) and subprocess.call(command, shell=True) == 0:
+            for python in [*pythons, "/usr/bin/python3"]:
+                if os.path.exists(python) and works(python).returncode == 0:
+                    return [python, "-m", "pip"]
+    sys.exit("install.py: the image has no pip, and no package manager that could bring it")
+
+
+def wheel(python, pythons):
+    """Return the path of the wheel of debugpy for an interpreter, fetched unless it is here."""
+    wanted = requirement(python["version"])
+    folder = WHEELS / wanted / python["tag"]
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        command = [*pip(pythons), "download", "--no-deps", "--only-binary=:all:"]
+        command += ["--python-version", "{}.{}".format(*python["version"])]
+        # Settings of the image that are for its own packages would stand in the way.
+        settings = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
+        # Another build may do the same at this moment: the folder appears when it is complete.
+        draft = tempfile.mkdtemp(dir=str(WHEELS))
+        subprocess.run([*command, "--dest", draft, wanted], env=settings, check=True)
+        try:
+            os.rename(draft, str(folder))
+        except OSError:
+            shutil.rmtree(draft)  # the other one was faster
+    return next(folder.glob("*.whl"))
 
 
 def make_folder(destination, folder):
     """Make a folder of the tree, with the owner and mode that it has in the image, if it has it."""
+    folder = folder.resolve()
     copy = destination / folder.relative_to("/")
     if not copy.exists():
         if folder != folder.parent:
@@ -65,34 +138,48 @@ def make_folder(destination, folder):
 def copy_file(name, folder, mode):
     """Copy a file from here to a folder, whatever its mode is here, and return its path."""
     path = folder / name
-    shutil.copyfile(HERE / name, path)
+    shutil.copyfile(str(HERE / name), str(path))
     path.chmod(mode)
     return path
 
 
+def install(path, python, pythons, destination):
+    """Put debugpy and the hook into the tree, for a version of Python, and return that folder."""
+    home = HOME / "python{}.{}".format(*python["version"])
+    copy = make_folder(destination, home)
+    with zipfile.ZipFile(str(wheel(python, pythons))) as archive:
+        archive.extractall(str(copy))
+    for name in ("debug_hook.py", "debug_session.py"):
+        copy_file(name, copy, 0o644)
+    # Without `site`, hence without the hook, and whatever PYTHONPATH is.
+    command = copy_file("debug_attach.py", copy, 0o755)
+    command.write_text(f"#!{path} -ES\n{command.read_text()}")
+    # Compiled now, since the user of the container may not write there.
+    compile_all = [path, "-I", "-m", "compileall", "-q", "-d", str(home), str(copy)]
+    subprocess.run(compile_all, stdout=subprocess.DEVNULL)
+    return home
+
+
 def main(destination):
     """Make the tree below the path `destination`, which must not exist yet."""
-    home = make_folder(destination, HOME)
-    pip = [sys.executable, "-m", "pip", "install", "--root-user-action=ignore"]
-    subprocess.run([*pip, "--target", str(home), DEBUGPY], check=True)
-    for name in ("debug_hook.py", "debug_session.py"):
-        module = copy_file(name, home, 0o644)
-        # Compiled now, since the user of the container may not write there.
-        py_compile.compile(str(module), doraise=True)
+    pythons = interpreters()
+    if not pythons:
+        sys.exit("install.py: the image has no Python that debugpy supports, which is 3.8 or later")
+    homes = {}
+    for path, python in pythons.items():
+        version = python["version"]
+        if version not in homes:
+            homes[version] = install(path, python, pythons, destination)
+        start_up = make_folder(destination, Path(python["site"])) / "debug_hook.pth"
+        start_up.write_text(f"{homes[version]}\nimport debug_hook; debug_hook.main()\n")
 
     programs = make_folder(destination, Path("/usr/local/bin"))
-    copy_file("debug-entrypoint.sh", programs, 0o755)
-    # Without `site`, hence without the hook, and whatever PYTHONPATH is.
-    command = copy_file("debug_attach.py", home, 0o755)
-    command.write_text(f"#!{sys.executable} -ES\n{command.read_text()}")
-    (programs / "debug-attach").symlink_to(HOME / command.name)
-
+    newest = homes[max(homes)]
+    (programs / "debug-attach").symlink_to(newest / "debug_attach.py")
+    if (HERE / "debug-entrypoint.sh").exists():
+        copy_file("debug-entrypoint.sh", programs, 0o755)
     # Any user that the container is run as may write here.
     make_folder(destination, Path("/run/debugpy")).chmod(0o777)
-
-    for folder in set(filter(None, map(site_packages, interpreters()))):
-        start_up = make_folder(destination, folder) / "debug_hook.pth"
-        start_up.write_text(f"{HOME}\nimport debug_hook; debug_hook.main()\n")
 
 
 if __name__ == "__main__":

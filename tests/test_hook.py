@@ -23,15 +23,19 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hooked_python(tmp_path_factory.mktemp("hook"))
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 @pytest.fixture
 def run(python: Path, tmp_path: Path):
     """Run a command line in a folder that holds programs, in mode listen unless told otherwise."""
     (tmp_path / "package").mkdir()
     for name in ["train.py", "dotenv.py", "uvicorn", "poetry", "pip3.13", "package/__main__.py"]:
         (tmp_path / name).write_text(REPORT)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = free_port()
 
     def run(*arguments: str, stdin: str = "", **settings: str):
         settings = {"DEBUGPY_MODE": "listen", "DEBUGPY_PORT": port, **settings}
@@ -113,6 +117,23 @@ def test_loser_of_the_port_goes_on(
     assert session.claim(port)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("DEBUGPY_MODE", "bogus", "wait, listen, demand, crash or off"),
+        ("DEBUGPY_PORT", "0", "1 to 65535"),
+        ("DEBUGPY_PORT", "65536", "1 to 65535"),
+        ("DEBUGPY_PORT", "9" * 5000, "1 to 65535"),
+        ("DEBUGPY_PORT", "http", "1 to 65535"),
+    ],
+)
+def test_bad_setting_ends_any_python_at_once(run, variable: str, value: str, allowed: str) -> None:
+    done = run("-c", "print('ran')", **{variable: value})
+    assert (done.returncode, done.stdout) == (78, "")
+    (line,) = done.stderr.splitlines()
+    assert all(part in line for part in (variable, repr(value), allowed))
+
+
 @pytest.mark.parametrize("shell", [False, True])
 def test_program_that_replaces_itself_is_debugged_anew(
     python: Path, run, tmp_path: Path, shell: bool
@@ -137,7 +158,7 @@ def test_broken_debugpy_does_not_stop_the_program(run, tmp_path: Path) -> None:
 
 def test_interrupt_while_waiting_ends_the_program_as_usual(python: Path, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(REPORT)
-    settings = {"DEBUGPY_MODE": "wait", "DEBUGPY_PORT": "0"}
+    settings = {"DEBUGPY_MODE": "wait", "DEBUGPY_PORT": free_port()}
     with subprocess.Popen(
         [python, "train.py"],
         cwd=tmp_path,

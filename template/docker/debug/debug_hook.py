@@ -4,8 +4,7 @@ Every interpreter of the debug image runs main() at start-up, through debug_hook
 every Python process, so it costs next to nothing in those that it passes over: nothing is imported
 at the top but what Python has loaded by then. debug_session.py does the rest, where it is wanted.
 
-Settings, from the environment: DEBUGPY_MODE (wait, listen, demand, crash; anything else is off),
-DEBUGPY_PORT and DEBUGPY_TARGET. debug-entrypoint.sh refuses bad ones before Python starts.
+Settings, from the environment: DEBUGPY_MODE (without it: off), DEBUGPY_PORT and DEBUGPY_TARGET.
 """
 
 import os
@@ -13,8 +12,8 @@ import sys
 
 # Programs that only start another Python, or replace themselves by one: what they start is meant.
 LAUNCHERS = frozenset(
-    "conda ddtrace-run dotenv hatch honcho mamba newrelic-admin opentelemetry-instrument pdm pip"
-    " pipenv pipx poetry rye uv uvx".split()
+    "circusd conda ddtrace-run dotenv hatch honcho mamba newrelic-admin opentelemetry-instrument"
+    " pdm pip pipenv pipx poetry rye supervisord uv uvx".split()
 )
 
 # `site` reads the .pth files of a virtual environment twice.
@@ -24,6 +23,29 @@ has_run = False
 def say(message):
     """Print a line to standard error: a program's output may be read by another program."""
     print(f"debugpy: {message}", file=sys.stderr, flush=True)
+
+
+def refuse(problem):
+    """End this process because of a bad setting, before it has done anything."""
+    say(problem)
+    os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
+
+
+def check_settings(mode, port):
+    """Refuse settings that mean nothing, given as the texts that the environment has."""
+    if mode not in ("wait", "listen", "demand", "crash"):
+        refuse(f"DEBUGPY_MODE must be wait, listen, demand, crash or off, not {mode!r}")
+    if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
+        refuse(f"DEBUGPY_PORT must be a port number from 1 to 65535, not {port!r}")
+
+
+def command_line():
+    """Return the command line of this process, as a list."""
+    try:
+        return sys.orig_argv
+    except AttributeError:  # Python 3.8 and 3.9
+        with open("/proc/self/cmdline", errors="surrogateescape") as file:
+            return file.read()[:-1].split("\0")
 
 
 def program(command):
@@ -85,18 +107,20 @@ def main():
     if has_run:
         return
     has_run = True
-    mode = os.environ.get("DEBUGPY_MODE")
-    if mode not in ("wait", "listen", "demand", "crash"):
+    mode = os.environ.get("DEBUGPY_MODE") or "off"
+    if mode == "off":
         # Without a debugger, nothing of it is there to be imported.
         sys.path[:] = [folder for folder in sys.path if folder != os.path.dirname(__file__)]
         return
+    check_settings(mode, os.environ.get("DEBUGPY_PORT") or "5678")
     try:
-        name = program(sys.orig_argv)
+        command = command_line()
+        name = program(command)
         if name is not None and is_wanted(name, os.environ.get("DEBUGPY_TARGET")):
             import debug_session
 
             debug_session.start(mode)
-        elif is_multiprocessing(sys.orig_argv):
+        elif is_multiprocessing(command):
             import debug_session
 
             debug_session.follow(mode)

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-from debug_hook import say
+from debug_hook import command_line, say
 
 FOLDER = "/run/debugpy"
 
@@ -143,6 +143,16 @@ def claim(port):
 # ---- The debugger ----
 
 
+def load():
+    """Import debugpy, and adapt it to what this container is."""
+    # pydevd would only warn that it cannot trace the frozen copies of standard modules.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+    import debugpy.server.api  # noqa: F401 -- it makes pydevd what it is for debugpy
+
+    map_working_directory()
+
+
 def let_exec_be():
     """Undo pydevd's patch of os.exec*.
 
@@ -150,15 +160,40 @@ def let_exec_be():
     program. Without it, the hook starts anew in that one.
     """
     for name in [name for name in dir(os) if name.startswith("original_exec")]:
-        setattr(os, name.removeprefix("original_"), getattr(os, name))
+        setattr(os, name[len("original_") :], getattr(os, name))
+
+
+def map_working_directory():
+    """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
+
+    pydevd takes that of this process at the moment when a client attaches, and a script may have
+    gone elsewhere by then.
+    """
+    from _pydevd_bundle import pydevd_process_net_command_json as protocol
+
+    processor = protocol.PyDevJsonCommandProcessor
+    resolve = getattr(processor, "_resolve_remote_root", None)
+    if resolve is None:
+        return  # a later pydevd may do this elsewhere: then its own way holds
+    try:
+        folder = os.readlink("/proc/1/cwd")
+    except OSError:
+        folder = os.getcwd()  # the first process is another user's
+
+    def resolve_from_container(self, local_root, remote_root):
+        return resolve(self, local_root, folder if remote_root == "." else remote_root)
+
+    processor._resolve_remote_root = resolve_from_container
 
 
 def listen():
     """Have an adapter listen on the port for this process."""
+    load()
     import debugpy
 
-    # Not loopback: Docker delivers what it publishes to the container's own address.
-    debugpy.listen(("0.0.0.0", record["port"]))
+    # Not loopback, unless the container has the network of its machine: Docker delivers what it
+    # publishes to the container's own address.
+    debugpy.listen((os.environ.get("DEBUGPY_HOST") or "0.0.0.0", record["port"]))
     let_exec_be()
 
 
@@ -199,7 +234,8 @@ def join(adapter):
 
     For an editor, this process is then a child of that one.
     """
-    import debugpy.server.api  # which makes pydevd what it is for debugpy
+    load()
+    import debugpy
     import pydevd
 
     pydevd.settrace(
@@ -427,6 +463,6 @@ def follow(mode):
     if mode in ("demand", "crash") and is_main_interpreter() and os.getppid() in records():
         record.update(mode=mode, port=int(os.environ.get("DEBUGPY_PORT") or 5678))
         # The fork server does nothing itself.
-        watch(itself="--multiprocessing-fork" in sys.orig_argv)
+        watch(itself="--multiprocessing-fork" in command_line())
         if mode == "crash":
             catch_crash_of_child()

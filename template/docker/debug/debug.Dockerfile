@@ -1,0 +1,19 @@
+# The debug image of a service: the image of the service, and a layer with debugpy and the hook.
+# Compose builds the first as the service has it, and passes it in as `app`.
+
+FROM app AS debug-layer
+
+USER root
+RUN --mount=type=bind,target=/tmp/debug \
+    --mount=type=cache,target=/var/cache/debugpy \
+    python=$(command -v python3 || find / -xdev -path '*/bin/python3' | head -n 1); \
+    if [ -n "$python" ]; then \
+      "$python" /tmp/debug/install.py /debug-layer; \
+    else \
+      echo "There is no Python in this image, hence nothing to debug." && mkdir /debug-layer; \
+    fi
+
+# User, entry point, command and all else stay those of the service.
+FROM app
+
+COPY --from=debug-layer /debug-layer /

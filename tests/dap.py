@@ -12,6 +12,7 @@ import json
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,7 @@ class Editor:
         self.breakpoints: dict[Path, list[int]] = {}
         self.clients: list[Client] = []
         self._stops: queue.Queue[tuple[Client, dict[str, Any]]] = queue.Queue()
+        self._has_ended = threading.Event()
 
     def attach(self, configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> None:
         """Attach as a configuration of launch.json says, whose variables have been replaced."""
@@ -206,6 +208,8 @@ class Editor:
         # Called while the connection is read: nothing here may wait for a response.
         if event["event"] == "stopped":
             self._stops.put((client, event["body"]))
+        elif event["event"] == "terminated" and client in self.clients[:1]:
+            self._has_ended.set()
         elif event["event"] == "debugpyAttach":
             threading.Thread(target=self._follow, args=[event["body"]], daemon=True).start()
 
@@ -223,6 +227,21 @@ class Editor:
         except queue.Empty:
             raise DapError("nothing has stopped") from None
         return client.where(body)
+
+    def stopped_or_ended(self) -> Stop | None:
+        """Wait until the program or a child of it stops, and say where; None if it ends first."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            # Asked first: what has stopped before the end is in the queue by then.
+            ended = self._has_ended.is_set() or self.clients[0].closed
+            try:
+                client, body = self._stops.get(timeout=0.1)
+            except queue.Empty:
+                if ended:
+                    return None
+            else:
+                return client.where(body)
+        raise DapError("nothing has stopped")
 
     def resume(self, stop: Stop) -> None:
         """Let the program go on. One that ends at once may take the response with it."""

@@ -33,6 +33,7 @@ class Project:
     def __init__(self, root: Path, service: str = "train") -> None:
         self.root = root
         self.service = service
+        self.debug_file = "docker-compose.debug.yml"
         self.editors: list[dap.Editor] = []
         # Compose files beside the debug file, which the test has written.
         self.more_files: list[str] = []
@@ -40,6 +41,7 @@ class Project:
     def seen_from(self, service: str) -> Project:
         """The same project, seen from another service."""
         view = Project(self.root, service)
+        view.debug_file = self.debug_file
         view.editors, view.more_files = self.editors, self.more_files
         return view
 
@@ -86,7 +88,7 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` with the debug file, and those that the test has written."""
         files = [part for name in self.more_files for part in ("-f", name)]
-        command = ("docker", "compose", "-f", "docker-compose.debug.yml", *files, *arguments)
+        command = ("docker", "compose", "-f", self.debug_file, *files, *arguments)
         return self.run(*command, check=check, **environment)
 
     # ---- The editor ----
@@ -132,7 +134,8 @@ class Project:
 
     def container(self) -> str:
         """The id of the service's container, running or not."""
-        return self.compose("ps", "--all", "--quiet", self.service).stdout.strip()
+        # Compose may print warnings first.
+        return self.compose("ps", "--all", "--quiet", self.service).stdout.split()[-1]
 
     def exit_code(self) -> int:
         """Wait for the program to end, and return its exit code."""

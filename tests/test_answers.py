@@ -53,7 +53,7 @@ BAD = [
     ("base_image", "Python:3.13", "must be the name of an image"),
     ("base_image", "team//python", "must be the name of an image"),
     ("base_image", "python.", "must be the name of an image"),
-    ("mode", "adopt", "'adopt' is not in ['new']"),
+    ("mode", "old", "'old' is not in ['new', 'adopt']"),
     ("services", [], "must name at least one service"),
     ("services", ["web"], "'web' is not in ['train', 'api', 'worker']"),
 ]
@@ -161,7 +161,7 @@ def test_a_compose_project_is_left_alone(
     (tmp_path / folder).mkdir()
     (tmp_path / folder / name).write_text("services: {}\n")
     with pytest.raises(ValueError, match=re.escape(f"a Compose project already ({name})")):
-        render(template, tmp_path / folder)
+        render(template, tmp_path / folder, mode="new")
     assert [path.name for path in (tmp_path / folder).iterdir()] == [name]
 
 

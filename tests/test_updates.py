@@ -17,10 +17,14 @@ def releases(template: Path, tmp_path: Path) -> Path:
     shutil.copytree(template, later)
     for name, old, new in [
         ("Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
-        ("docker-compose.debug.yml.jinja", "interval: 10s", "interval: 20s"),
+        (
+            "{{ (debug_file if not refusal) | mandatory(refusal) }}.jinja",
+            "interval: 10s",
+            "interval: 20s",
+        ),
         ("docker/debug/debug_session.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
         ("docker/debug/debug-entrypoint.sh.jinja", "exit 78", "exit 79"),
-        (".vscode/launch.json.jinja", "Attach to", "Join"),
+        ("_configurations.jinja", " to listen, and attach", " to listen, and join"),
         ("README.md.jinja", "## Update it", "## Keep it up to date"),
         ("src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
     ]:
@@ -97,7 +101,7 @@ def test_edits_survive(releases: Path, tmp_path: Path) -> None:
     assert not (project / "tests/test_train.py").exists()
     assert "BATCH_SIZE = 200" in (project / "src/my_app/train.py").read_text()
     assert "interval: 20s" in (project / "docker-compose.debug.yml").read_text()
-    assert '"Join train"' in (project / ".vscode/launch.json").read_text()
+    assert '"Ask train to listen, and join"' in (project / ".vscode/launch.json").read_text()
 
 
 def test_an_edit_of_the_same_line_is_a_conflict_and_not_a_loss(

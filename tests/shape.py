@@ -1,0 +1,68 @@
+"""A project of tests/shapes: a small Compose project as somebody else has written it.
+
+Each file there is one project. Its keys:
+
+    holds      the shapes of real Compose projects that it stands for
+    files      the project: the text of each file, by path; `*.sh` are executable
+    ignored    likewise, those that only its owner has, and not the repository; optional
+    answers    what a user has to answer, where nothing can be found out; optional
+    services   those to be debugged, by name, each with
+                 path_mappings  remote root by local root, as adoption finds them
+                 stop           the file whose line marked `# here` stops, with `answer` 42;
+                                absent where the line cannot be reached in a test
+                 trigger        what to run in the container to get there, for a server
+    environment  settings of the debugger for the test; optional
+    starts     whether it runs on the images of tests/engine.sh
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+FOLDER = Path(__file__).with_name("shapes")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yml"))
+
+
+class Shape:
+    """The project that a file of tests/shapes describes."""
+
+    def __init__(self, name: str) -> None:
+        data = YAML(typ="safe").load(FOLDER / f"{name}.yml")
+        self.name = name
+        self.holds: list[str] = data["holds"]
+        self.files: dict[str, str] = data["files"]
+        self.ignored: dict[str, str] = data.get("ignored", {})
+        self.answers: dict[str, Any] = data.get("answers", {})
+        self.services: dict[str, dict[str, Any]] = data["services"]
+        self.environment: dict[str, str] = data.get("environment", {})
+        self.starts: bool = data["starts"]
+
+    def write(self, root: Path, *, ignored: bool = False) -> Path:
+        """Write the project, or what only its owner has of it, into a folder, and return that."""
+        for name, text in (self.ignored if ignored else self.files).items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755 if path.suffix == ".sh" else 0o644)
+        return root
+
+    def debug_services(self) -> list[dict[str, Any]]:
+        """What the question of that name is to be answered with."""
+        return [
+            {
+                "name": name,
+                "path_mappings": [
+                    {"local_root": local, "remote_root": remote}
+                    for local, remote in service["path_mappings"].items()
+                ],
+            }
+            for name, service in self.services.items()
+        ]
+
+
+def startable() -> list[str]:
+    """The names of the shapes that run here."""
+    return [name for name in NAMES if Shape(name).starts]

@@ -1,0 +1,269 @@
+"""Projects that exist already are adopted: none of their files changes, and every Python stops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from conftest import program, remove_images, render
+from project import Project, wait_until
+from ruamel.yaml import YAML
+from shape import NAMES, Shape, startable
+
+# What debugging may write into a project, but for the debug file.
+DEBUG_LAYER = {
+    ".copier-answers.yml",
+    ".vscode/extensions.json",
+    ".vscode/launch.json",
+    ".vscode/tasks.json",
+    "docker/debug/debug.Dockerfile",
+    "docker/debug/debug_attach.py",
+    "docker/debug/debug_hook.py",
+    "docker/debug/debug_session.py",
+    "docker/debug/install.py",
+}
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """The hash of every file below a folder, by its path."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def answers(root: Path) -> dict:
+    return YAML(typ="safe").load(root / ".copier-answers.yml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_adoption_adds_the_debug_layer_and_changes_nothing(
+    template: Path, tmp_path: Path, name: str
+) -> None:
+    shape = Shape(name)
+    root = shape.write(tmp_path / "app")
+    before = hashes(root)
+    render(template, root, **shape.answers)
+    after = hashes(root)
+    found = answers(root)
+    assert after.items() >= before.items()
+    assert after.keys() - before.keys() == (DEBUG_LAYER | {found["debug_file"]}) - before.keys()
+    assert found["mode"] == "adopt"
+    assert found["debug_services"] == shape.debug_services()
+
+
+def copy_from_command_line(template: Path, root: Path, **answers: object) -> str:
+    """Adopt a project as a user does who wants no questions, and return what is printed."""
+    data = [part for item in answers.items() for part in ("--data", "{}={}".format(*item))]
+    done = subprocess.run(
+        [program("copier"), "copy", "--defaults", *data, str(template), str(root)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def paste(message: str, root: Path) -> None:
+    """Do by hand what the message after the copy asks for."""
+    for name, key in [("launch.json", "configurations"), ("tasks.json", "tasks")]:
+        file = root / ".vscode" / name
+        assert "//" in file.read_text() or "/*" in file.read_text()
+        added = message.split(f'Your .vscode/{name} is as it was. Add this to its "{key}":')[1]
+        added = re.match(r"\s*(\{.*?^    \})\n(?!    \{)", added, re.DOTALL | re.MULTILINE)[1]
+        file.write_text(f'{{"{key}": [{added}]}}')
+
+
+# ---- In containers ----
+
+
+class Adopted(Project):
+    """A project of tests/shapes, with what adoption has added."""
+
+    def __init__(self, shape: Shape, root: Path) -> None:
+        super().__init__(root, service=next(iter(shape.services)))
+        self.shape = shape
+        self.debug_file = answers(root)["debug_file"]
+
+    @property
+    def facts(self) -> list[dict]:
+        """What adoption has found out about each service to debug."""
+        return list(answers(self.root)["service_facts"].values())
+
+    def debugged(self) -> list[str]:
+        """The services that can be seen to stop."""
+        return [name for name, service in self.shape.services.items() if "stop" in service]
+
+    def own(self, *arguments: str, check: bool = True, **environment: str):
+        """Run `docker compose` as its owner does, who knows of no debugging."""
+        files = [part for name in answers(self.root)["compose_files"] for part in ("-f", name)]
+        return self.run("docker", "compose", *files, *arguments, check=check, **environment)
+
+    def on_top(self, *arguments: str):
+        """Run `docker compose` with the debug file as an override."""
+        return self.own("-f", self.debug_file, *arguments)
+
+    def model(self, compose) -> dict:
+        """What Compose makes of the files that a function passes to it."""
+        printed = compose("--profile", "*", "config", "--format", "json").stdout
+        return json.loads(printed[re.search(r"^\{", printed, re.MULTILINE).start() :])
+
+    def trigger(self, service: str) -> str:
+        """Run what makes a server come to its line, and return what that prints."""
+        command = ["sh", "-c", self.shape.services[service]["trigger"]]
+        container = self.seen_from(service).container()
+        return self.run("docker", "exec", "--env", "DEBUGPY_MODE=off", container, *command).stdout
+
+    def outcome(self, compose, **environment: str) -> dict[str, object]:
+        """Start the project, and return what comes of each service: what a server answers, or
+        what a program prints and its exit code."""
+        services = self.debugged()
+        compose("up", "--build", "--detach", *services, **environment)
+        outcome = {}
+        for service in services:
+            if "trigger" in self.shape.services[service]:
+                outcome[service] = self.trigger(service)
+            else:
+                container = self.seen_from(service).container()
+                code = self.run("docker", "wait", container).stdout.strip()
+                outcome[service] = (code, self.run("docker", "logs", container).stdout)
+        return outcome
+
+    def stops_at_its_line(self, service: str, before: object) -> None:
+        """Press F5, hit the breakpoint, and see the service come to what it did before."""
+        shape, view = self.shape.services[service], self.seen_from(service)
+        source = self.root / shape["stop"]
+        here = marked(source)
+        tasks = (self.root / ".vscode/tasks.json").read_text()
+        if f'"start {service}"' in tasks:
+            self.task(f"start {service}", **self.shape.environment)
+        else:  # a service whose end others wait for
+            self.compose("up", "--build", "--detach", "--wait", service, DEBUGPY_MODE="wait")
+        answer: list[str] = []
+        request = threading.Thread(target=lambda: answer.append(self.trigger(service)))
+        # A script may run several programs, each of which waits for a debugger.
+        for attached in range(1, 5):
+            wait_until(lambda n=attached: view.log().count("Waiting for client to attach") >= n)
+            editor = view.attach(here, source=source)
+            if "trigger" in shape and attached == 1:
+                request.start()
+            stop = editor.stopped_or_ended()
+            if stop:
+                break
+            editor.close()
+        assert (stop.path, stop.line) == (source, here)
+        assert stop.locals["answer"] == "42"
+        editor.resume(stop)
+        if "trigger" in shape:
+            request.join()
+            assert answer == [before]
+        else:
+            assert str(view.exit_code()) == before[0]
+        self.compose("stop", service)
+
+
+def marked(path: Path) -> int:
+    """The line that is marked."""
+    (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if "# here" in line)
+    return number
+
+
+@pytest.fixture(scope="module")
+def adopt(engine, template, free_port, tmp_path_factory):
+    """Adopt a project of tests/shapes; what is built from it is removed in the end."""
+    adopted = {}
+
+    def adopt(name: str) -> Adopted:
+        if name not in adopted:
+            shape = Shape(name)
+            root = shape.write(
+                tmp_path_factory.mktemp("adopted") / f"remora-test-{uuid.uuid4().hex[:8]}"
+            )
+            message = copy_from_command_line(template, root, debug_port=free_port, **shape.answers)
+            shape.write(root, ignored=True)
+            if ".vscode/launch.json" in answers(root)["kept_files"]:
+                paste(message, root)
+            adopted[name] = Adopted(shape, root)
+        return adopted[name]
+
+    yield adopt
+    for project in adopted.values():
+        name = project.model(project.compose)["name"]
+        remove_images(project, name)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("name", NAMES)
+def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: str) -> None:
+    project = adopt(name)
+    own = project.model(project.own)
+    alone = project.model(project.compose)
+    assert project.model(project.on_top) == alone
+
+    builders = {
+        f"{facts['builder']}-without-debugger" for facts in project.facts if "builder" in facts
+    }
+    assert all(alone["services"].pop(builder)["scale"] == 0 for builder in builders)
+    for number, service in enumerate(answers(project.root)["debug_services"]):
+        before, after = own["services"][service["name"]], alone["services"][service["name"]]
+        # The image, and what says how it comes about
+        for key in ("build", "image", "pull_policy"):
+            before.pop(key, None)
+        assert after.pop("build")["context"] == str(project.root / "docker/debug")
+        assert after.pop("image").endswith(":debug")
+        assert after.pop("pull_policy") == "build"
+        # The debugger
+        settings = {k for k in after["environment"] if k.startswith("DEBUGPY_")}
+        assert settings >= {"DEBUGPY_MODE", "DEBUGPY_PORT", "DEBUGPY_TARGET", "DEBUGPY_ADDRESS"}
+        for key in settings:
+            del after["environment"][key]
+        before.setdefault("environment", {})
+        assert "/run/debugpy:mode=777" in after["tmpfs"]
+        after["tmpfs"].remove("/run/debugpy:mode=777")
+        before.setdefault("tmpfs", [])
+        port = answers(project.root)["debug_port"] + number
+        if before.get("network_mode") != "host":
+            published = {
+                "host_ip": "127.0.0.1",
+                "mode": "ingress",
+                "protocol": "tcp",
+                "target": 5678,
+            }
+            after["ports"].remove({**published, "published": str(port)})
+        before.setdefault("ports", [])
+        after.setdefault("ports", [])
+        before.setdefault("init", True)
+        assert "/run/debugpy" in " ".join(after.pop("healthcheck")["test"])
+        before.pop("healthcheck", None)
+        for builder in builders & after.get("depends_on", {}).keys():
+            del after["depends_on"][builder]
+        before.setdefault("depends_on", {})
+        after.setdefault("depends_on", {})
+    # They have no effect, and `include` leaves them out.
+    own = {key: value for key, value in own.items() if not key.startswith("x-")}
+    assert alone == own
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("name", startable())
+def test_every_python_stops_and_runs_as_before_when_off(adopt, name: str) -> None:
+    project = adopt(name)
+    try:
+        before = project.outcome(project.own)
+        project.own("down", "--volumes", "--timeout", "0")
+        assert project.outcome(project.compose, DEBUGPY_MODE="off") == before
+        project.down()
+        for service in project.debugged():
+            project.stops_at_its_line(service, before[service])
+    finally:
+        project.down()
+        project.own("--profile", "*", "down", "--volumes", "--timeout", "0")

@@ -267,3 +267,101 @@ def test_every_python_stops_and_runs_as_before_when_off(adopt, name: str) -> Non
     finally:
         project.down()
         project.own("--profile", "*", "down", "--volumes", "--timeout", "0")
+
+
+# ---- What else a debug container does, with an entry point that is not ours ----
+
+
+@pytest.fixture
+def started(adopt):
+    """Give a project of tests/shapes, and end in it what a test has started."""
+    projects = []
+
+    def started(name: str) -> Adopted:
+        projects.append(adopt(name))
+        return projects[-1]
+
+    yield started
+    for project in projects:
+        project.down()
+
+
+@pytest.mark.docker
+def test_bad_setting_ends_the_container(started) -> None:
+    project = started("cli-pyproject-exit-code")
+    done = project.compose("up", "--build", "--detach", "--wait", DEBUGPY_MODE="no", check=False)
+    assert done.returncode != 0
+    assert project.exit_code() == 78
+    assert "DEBUGPY_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
+
+
+@pytest.mark.docker
+def test_running_process_is_asked_to_listen(started) -> None:
+    project = started("fastapi-watch")
+    project.compose("up", "--build", "--detach", "--wait", project.service, DEBUGPY_MODE="demand")
+    project.task(f"ask {project.service} to listen")
+    source = project.root / project.shape.services[project.service]["stop"]
+    editor = project.attach(marked(source), source=source)
+    request = threading.Thread(target=project.trigger, args=[project.service])
+    request.start()
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (source, marked(source))
+    editor.resume(stop)
+    request.join()
+
+
+@pytest.mark.docker
+def test_own_health_check_holds_when_off(started) -> None:
+    project = started("gunicorn-prefork")
+    (facts,) = project.facts
+    assert facts["health_command"]
+    project.compose("up", "--build", "--detach", "--wait", DEBUGPY_MODE="off")
+    health = ["docker", "inspect", "--format", "{{json .State.Health}}", project.container()]
+    log = json.loads(project.run(*health).stdout)["Log"]
+    assert log[-1]["ExitCode"] == 0
+    # It does fail where the service is not what the check asks for.
+    failing = {"services": {project.service: {"command": ["sleep", "1000"]}}}
+    (project.root / "failing.yml").write_text(json.dumps(failing))
+    project.more_files[:] = ["failing.yml"]
+    project.compose("up", "--detach", DEBUGPY_MODE="off")
+    health[-1] = project.container()
+
+    def checks() -> list[dict]:
+        return json.loads(project.run(*health).stdout)["Log"]
+
+    wait_until(lambda: len(checks()) > 0)
+    assert all(check["ExitCode"] != 0 for check in checks())
+    project.more_files.clear()
+
+
+@pytest.mark.docker
+def test_port_on_the_network_of_the_machine_is_on_loopback_only(started) -> None:
+    project = started("host-network")
+    project.compose("up", "--build", "--detach", "--wait")
+    port = project.configuration("Attach to exporter")["connect"]["port"]
+    listening = [
+        line.split()[1]
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and int(line.split()[1].rpartition(":")[2], 16) == port
+    ]
+    assert listening == [f"0100007F:{port:04X}"]
+
+
+@pytest.mark.docker
+def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> None:
+    root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
+    root.mkdir()
+    (root / "compose.yaml").write_text("services: {cache: {build: .}}")
+    (root / "Dockerfile").write_text("FROM redis:8-alpine\n")
+    services = [{"name": "cache", "path_mappings": []}]
+    render(template, root, debug_port=free_port, debug_services=services)
+    project = Project(root, "cache")
+    try:
+        built = project.compose("build", "--progress", "plain").stdout
+        assert "There is no Python in this image, hence nothing to debug." in built
+        project.compose("up", "--detach")
+        wait_until(lambda: "Ready to accept connections" in project.log())
+    finally:
+        project.down()
+        remove_images(project, root.name)

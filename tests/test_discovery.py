@@ -1,0 +1,465 @@
+"""What adoption finds out about a project, refuses to guess, and asks to be told: no Docker."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from conftest import commit, git, program, render
+from ruamel.yaml import YAML
+
+# A project of two services, of which one is Python.
+FILES = {
+    "compose.yaml": "services:\n  web:\n    build: .\n  db:\n    image: redis:8-alpine\n",
+    "Dockerfile": "FROM python:3.13-slim\nWORKDIR /srv\nCOPY . .\n",
+    "main.py": "print(1)\n",
+}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def copy(template: Path, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `copier copy` as a user does who wants no questions and has no terminal."""
+    return subprocess.run(
+        [program("copier"), "copy", "--defaults", *options, str(template), str(root)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def answers(root: Path) -> dict[str, Any]:
+    return YAML(typ="safe").load(root / ".copier-answers.yml")
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(root).parts
+    }
+
+
+def documents(root: Path, name: str = "docker-compose.debug.yml") -> list[dict]:
+    """The YAML documents of a debug file, without the tags that are Compose's own."""
+    text = re.sub(r"!(reset|override)", "", (root / name).read_text())
+    return list(YAML(typ="safe").load_all(text))
+
+
+# ---- What is found ----
+
+# A Compose file, and the services that are found in it with their path mappings.
+FOUND = {
+    "the folder that is built, and the container's working directory": (
+        "services: {web: {build: .}}",
+        {"web": [(".", ".")]},
+    ),
+    "working_dir": (
+        "services: {web: {build: {context: .}, working_dir: /srv}}",
+        {"web": [(".", "/srv")]},
+    ),
+    "a folder below": ("services: {web: {build: ./api/}}", {"web": [("api", ".")]}),
+    "a mount of all": (
+        "services: {web: {build: ., volumes: ['./:/app/']}}",
+        {"web": [(".", "/app")]},
+    ),
+    "mounts of parts, the innermost first": (
+        "services: {web: {build: ., volumes: ['./lib:/l:ro', './lib/deep:/d', data:/data]}}\n"
+        "volumes: {data: {}}",
+        {"web": [("lib/deep", "/d"), ("lib", "/l"), (".", ".")]},
+    ),
+    "mounts that hold no Python": (
+        "services: {web: {build: ., volumes:"
+        " ['./static:/static', '/etc/x:/x', '~/.ssh:/s', '../up:/u']}}",
+        {"web": [(".", ".")]},
+    ),
+    "long form": (
+        "services: {web: {build: ., volumes: [{type: bind, source: ., target: /app},"
+        " {type: tmpfs, target: /t}]}}",
+        {"web": [(".", "/app")]},
+    ),
+    "variables": (
+        "services: {web: {build: '${DIR:-.}', volumes:"
+        " ['${PWD}:/a', '$PWD/lib:/b', '${SRC:-./api}:/c', '${UNKNOWN}:/d']}}",
+        {"web": [("lib", "/b"), ("api", "/c"), (".", "/a")]},
+    ),
+    "develop.watch": (
+        "services: {web: {build: ., develop: {watch: [{action: sync, path: ., target: /app},"
+        " {action: rebuild, path: pyproject.toml}]}}}",
+        {"web": [(".", "/app")]},
+    ),
+    "the image that another one builds": (
+        "services: {web: {build: ., image: app}, worker: {image: app}, db: {image: postgres}}",
+        {"web": [(".", ".")], "worker": [(".", ".")]},
+    ),
+    "an image of Python, with a mount": (
+        "services: {job: {image: 'python:3.13', volumes: ['.:/app']},"
+        " shell: {image: 'python:3.13'},"
+        " proxy: {image: nginx, volumes: ['.:/app']}}",
+        {"job": [(".", "/app")]},
+    ),
+    "extends": (
+        "services: {base: {build: api, volumes: ['./api:/app']}, web: {extends: base},"
+        " other: {extends: {service: base}, volumes: ['./lib:/lib']}}",
+        {
+            "base": [("api", "/app")],
+            "web": [("api", "/app")],
+            "other": [("lib", "/lib"), ("api", "/app")],
+        },
+    ),
+    "other servers, built from the same folder": (
+        "services: {web: {build: {context: ., dockerfile: docker/web/Dockerfile}},"
+        " nginx: {build: {context: ., dockerfile: docker/nginx/Dockerfile}},"
+        " db: {build: {context: ., dockerfile: db.Dockerfile}}}",
+        {"web": [(".", ".")]},
+    ),
+    "services of other languages": (
+        "services: {web: {build: .}, ui: {build: ui}, far: {build: 'https://example.org/x.git'}}",
+        {"web": [(".", ".")]},
+    ),
+    "services without a port of their own": (
+        "services: {web: {build: .}, a: {build: ., network_mode: none},"
+        " b: {build: ., network_mode: 'service:web'}}",
+        {"web": [(".", ".")]},
+    ),
+    "nothing in a service": ("services: {web: {build: .}, empty: }", {"web": [(".", ".")]}),
+}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A folder with Python at the root and in `api`, `lib` and `lib/deep`, and others beside it."""
+    python = ["main.py", "api/setup.py", "lib/a.py", "lib/deep/b.py", "ui/tools/x.py"]
+    other = ["static/a.css", "ui/package.json"]
+    return write(tmp_path / "app", dict.fromkeys(python + other, ""))
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_services_and_their_folders_are_found(template: Path, app: Path, what: str) -> None:
+    text, expected = FOUND[what]
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    found = {
+        service["name"]: [(m["local_root"], m["remote_root"]) for m in service["path_mappings"]]
+        for service in answers(app)["debug_services"]
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["compose.yaml", "docker-compose.yml"], ["compose.yaml"]),
+        (["docker-compose.yaml", "docker-compose.yml"], ["docker-compose.yml"]),
+        (["docker-compose.yaml"], ["docker-compose.yaml"]),
+        (["compose.yml", "compose.override.yml"], ["compose.yml", "compose.override.yml"]),
+        (["compose.yaml", "deploy/compose.yaml"], ["compose.yaml"]),
+        (
+            ["deploy/compose.yaml", "deploy/docker-compose.override.yml"],
+            ["deploy/compose.yaml", "deploy/docker-compose.override.yml"],
+        ),
+    ],
+)
+def test_compose_files_are_found_in_the_order_of_compose(
+    template: Path, app: Path, files: list[str], expected: list[str]
+) -> None:
+    write(app, dict.fromkeys(files, "services: {}"))
+    write(app, {expected[0]: "services: {web: {build: {context: .}}}", "deploy/main.py": ""})
+    render(template, app)
+    assert answers(app)["compose_files"] == expected
+
+
+def test_debug_file_of_a_folder_below_is_beside_the_compose_file(template: Path, app: Path) -> None:
+    write(app, {"deploy/compose.yaml": "services: {web: {build: ..}}"})
+    render(template, app)
+    first, second = documents(app, "deploy/docker-compose.debug.yml")
+    assert first["include"] == ["compose.yaml"]
+    assert second["services"]["web"]["build"]["context"] == "../docker/debug"
+    tasks = (app / ".vscode/tasks.json").read_text()
+    assert "docker compose -f deploy/docker-compose.debug.yml up" in tasks
+
+
+def test_ports_that_are_taken_are_left_alone(template: Path, app: Path) -> None:
+    text = """
+        services:
+          a: {build: ., ports: ["127.0.0.1:5678:5678"]}
+          b: {build: ., ports: ["${PORT:-5680}:80", {target: 80, published: 5681}]}
+    """
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    assert answers(app)["debug_port"] == 5682
+
+
+def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: Path) -> None:
+    text = """
+        name: "${NAME:-shop}"
+        services:
+          web:
+            build: .
+            init: false
+            network_mode: host
+            healthcheck: {test: [CMD, curl, -f, "http://x/?a=1&b='2'"]}
+          job: {build: .}
+          last: {build: ., depends_on: {job: {condition: service_completed_successfully}}}
+    """
+    write(app, {"compose.yaml": text})
+    render(template, app, debug_mode="listen")
+    first, second = documents(app)
+    assert first["name"] == "${NAME:-shop}"
+    web, job = second["services"]["web"], second["services"]["job"]
+    assert "init" not in web and job["init"] is True
+    # What is on the network of the machine is reached there, and by nobody else.
+    assert "ports" not in web
+    assert web["environment"]["DEBUGPY_HOST"] == "127.0.0.1"
+    assert web["environment"]["DEBUGPY_PORT"] == "5678"
+    assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
+    # Whoever waits for its end should not wait for a debugger.
+    assert job["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-demand}"
+    assert web["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-listen}"
+
+
+@pytest.mark.parametrize("name", ["web", "Web.App-1", "yes", "1e3", "null", "7"])
+def test_any_name_of_a_service_is_one_in_the_debug_file(
+    template: Path, app: Path, name: str
+) -> None:
+    write(app, {"compose.yaml": f'services: {{"{name}": {{build: .}}}}'})
+    render(template, app)
+    (service, image) = documents(app)[1]["services"]
+    assert (service, image) == (name, f"{name}-without-debugger")
+
+
+# ---- What is refused ----
+
+REFUSED = {
+    "no Python": (
+        {"compose.yaml": "services: {db: {image: redis}}"},
+        [],
+        "none of the services of compose.yaml looks like Python. Name those that are: --data",
+    ),
+    "a YAML tag": (
+        {**FILES, "compose.yaml": "services: {web: {build: ., ports: !reset []}}"},
+        [],
+        "compose.yaml cannot be read here, because of YAML tags",
+    ),
+    "two documents": (
+        {**FILES, "compose.yaml": "services: {web: {build: .}}\n---\nservices: {}\n"},
+        [],
+        "compose.yaml cannot be read here, because of YAML tags, several documents",
+    ),
+    "tabs": (
+        {**FILES, "compose.yaml": "services:\n  web:\n    build:\t.\n"},
+        [],
+        "compose.yaml cannot be read here, because of YAML tags, several documents or tabs",
+    ),
+    "no Compose file": (
+        {"main.py": ""},
+        ["--data=mode=adopt"],
+        "no Compose file was found: name it",
+    ),
+    "a Compose file that is not there": (
+        FILES,
+        ["--data=compose_files=[compose.yaml, more.yaml]"],
+        "compose_files names more.yaml, which is not a file in this folder",
+    ),
+    "answers to another template": (
+        {**FILES, ".copier-answers.yml": "_src_path: https://example.org/x\nproject_name: x\n"},
+        [],
+        ".copier-answers.yml is of another template: keep the answers to this one elsewhere",
+    ),
+    "a file called docker": ({**FILES, "docker": "x"}, [], "docker exists already"),
+    "a file of that name": (
+        {**FILES, "docker/debug/install.py": "x"},
+        [],
+        "docker/debug/install.py exists already",
+    ),
+    "both names of the debug file": (
+        {**FILES, "docker-compose.debug.yml": "", "docker-compose.debugpy.yml": ""},
+        [],
+        "docker-compose.debug.yml and docker-compose.debugpy.yml exist already",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_refusal_is_one_line_and_leaves_all_as_it_was(
+    template: Path, tmp_path: Path, why: str
+) -> None:
+    files, options, message = REFUSED[why]
+    root = write(tmp_path / "app", files)
+    before = contents(root)
+    done = copy(template, root, *options)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert contents(root) == before
+
+
+def test_unreadable_compose_file_can_be_adopted_with_the_answer_named(
+    template: Path, tmp_path: Path
+) -> None:
+    root = write(
+        tmp_path / "app", {**FILES, "compose.yaml": "services: {web: {build: ., ports: !reset []}}"}
+    )
+    (option,) = re.findall(r"--data '(.+)'", copy(template, root).stderr)
+    done = copy(template, root, "--data", option)
+    assert done.returncode == 0, done.stderr
+    assert documents(root)[1]["services"].keys() == {"web", "web-without-debugger"}
+
+
+def test_answers_elsewhere_leave_another_template_alone(template: Path, tmp_path: Path) -> None:
+    other = "_src_path: https://example.org/x\nproject_name: x\n"
+    root = write(tmp_path / "app", {**FILES, ".copier-answers.yml": other})
+    done = copy(template, root, "--answers-file", ".copier-answers.remora.yml")
+    assert done.returncode == 0, done.stderr
+    assert (root / ".copier-answers.yml").read_text() == other
+    assert (root / ".copier-answers.remora.yml").exists()
+
+
+BAD_SERVICES = [
+    ("web", "must be a list of services with name and path_mappings"),
+    ("{web: {}}", "must be a list of services with name and path_mappings"),
+    ("[web]", "must be a list of services with name and path_mappings"),
+    ("[{name: web}]", "must be a list of services with name and path_mappings"),
+    ("[{name: a b, path_mappings: []}]", "a b is not the name of a service"),
+    ("[{name: web, path_mappings: /app}]", "path_mappings of web must be a list"),
+    ("[{name: web, path_mappings: [/app]}]", "path_mappings of web must be a list"),
+    *(
+        (
+            f"[{{name: web, path_mappings: [{{local_root: '{path}', remote_root: /app}}]}}]",
+            "local_root",
+        )
+        for path in ["", "/app", "..", "../app", "./app", "src/", "a/../b", "${HOME}", "src/."]
+    ),
+    *(
+        (
+            f"[{{name: web, path_mappings: [{{local_root: src, remote_root: '{path}'}}]}}]",
+            "remote_root",
+        )
+        for path in ["", "app", "./app", "/app/", "/$X"]
+    ),
+    (
+        "[{name: web, path_mappings: []}, {name: web, path_mappings: []}]",
+        "must name each service once",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), BAD_SERVICES)
+def test_bad_services_are_refused(
+    template: Path, tmp_path: Path, answer: str, message: str
+) -> None:
+    root = write(tmp_path / "app", FILES)
+    with pytest.raises(ValueError, match="debug_services") as refusal:
+        render(template, root, debug_services=answer)
+    assert message in str(refusal.value)
+    assert contents(root).keys() == set(map(Path, FILES))
+
+
+# ---- Later ----
+
+
+@pytest.fixture
+def releases(template: Path, tmp_path: Path) -> Path:
+    """The template with a later release, in which the debug file says something else."""
+    later = tmp_path / "remora"
+    git(tmp_path, "clone", "--quiet", str(template), str(later))
+    (file,) = (later / "template").glob("*debug_file*")
+    file.write_text(file.read_text().replace("interval: 10s", "interval: 20s"))
+    commit(later, tag="1.1.0")
+    return later
+
+
+def update(root: Path, *options: str) -> None:
+    command = [program("copier"), "update", "--defaults", *options]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def adopted(releases: Path, tmp_path: Path) -> Path:
+    """A project that has adopted the first release, to which its owner has added a service."""
+    root = write(tmp_path / "app", FILES)
+    render(releases, root, version="1.0.0")
+    with (root / "compose.yaml").open("a") as file:
+        file.write("  worker:\n    build: .\n    working_dir: /srv\n")
+    commit(root)
+    return root
+
+
+def test_update_finds_what_the_copy_found(releases: Path, adopted: Path, tmp_path: Path) -> None:
+    found = answers(adopted)
+    git(tmp_path, "clone", "--quiet", "app", "elsewhere")
+    for root in (adopted, tmp_path / "elsewhere"):
+        update(root)
+        assert "interval: 20s" in (root / "docker-compose.debug.yml").read_text()
+        assert answers(root) == {**found, "_commit": answers(root)["_commit"]}
+        assert documents(root)[1]["services"].keys() == {"web", "web-without-debugger"}
+
+
+def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
+    file = adopted / "docker-compose.debug.yml"
+    file.write_text(file.read_text().replace("start_period: 10m", "start_period: 99m"))
+    commit(adopted)
+    update(adopted, "--vcs-ref=:current:", "--data=refresh=true")
+    assert "start_period: 99m" in file.read_text()
+    assert "<<<<" not in file.read_text()
+    services = documents(adopted)[1]["services"]
+    assert services.keys() == {"web", "worker", "web-without-debugger", "worker-without-debugger"}
+    worker = answers(adopted)["debug_services"][1]
+    assert worker["path_mappings"] == [{"local_root": ".", "remote_root": "/srv"}]
+    # It is no answer: the next update does not look again.
+    assert "refresh" not in answers(adopted)
+
+
+def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) -> None:
+    services = "[{name: worker, path_mappings: [{local_root: ., remote_root: /srv}]}]"
+    update(adopted, "--vcs-ref=:current:", "--data", f"debug_services={services}")
+    assert documents(adopted)[1]["services"].keys() == {"worker", "worker-without-debugger"}
+
+
+def test_files_that_were_there_are_kept_at_every_update(releases: Path, tmp_path: Path) -> None:
+    own = {".vscode/launch.json": "{ /* mine */ }\n", "docker-compose.debug.yml": "services: {}\n"}
+    root = write(tmp_path / "app", {**FILES, **own})
+    render(releases, root, version="1.0.0")
+    commit(root)
+    update(root)
+    assert {name: (root / name).read_text() for name in own} == own
+    assert "interval: 20s" in (root / "docker-compose.debugpy.yml").read_text()
+
+
+def test_enter_to_every_question_gives_the_defaults(template: Path, tmp_path: Path) -> None:
+    for folder in ("answered", "by-default"):
+        write(tmp_path / folder / "app", FILES)
+    command = pexpect.spawn(
+        program("copier"),
+        ["copy", str(template), "app"],
+        cwd=tmp_path / "answered",
+        # There is no terminal that could tell where its cursor is.
+        env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"},
+        dimensions=(24, 300),
+        timeout=60,
+    )
+    for question in (
+        "A new project",
+        "name",
+        "Which services run Python",
+        "On which port",
+        "What should",
+    ):
+        command.expect(question)
+        command.send("\r")
+    command.expect(pexpect.EOF)
+    command.close()
+    assert command.exitstatus == 0
+    render(template, tmp_path / "by-default/app")
+    assert contents(tmp_path / "answered/app") == contents(tmp_path / "by-default/app")

@@ -19,6 +19,9 @@ from debug_hook import command_line, say
 
 FOLDER = "/run/debugpy"
 
+# Without this, pydevd warns that it cannot trace the frozen copies of standard modules.
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
 # States of a TCP socket, as /proc/net/tcp has them (include/net/tcp_states.h of Linux).
 ESTABLISHED, LISTEN = "01", "0A"
 
@@ -145,9 +148,6 @@ def claim(port):
 
 def load():
     """Import debugpy, and adapt it to what this container is."""
-    # pydevd would only warn that it cannot trace the frozen copies of standard modules.
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-
     import debugpy.server.api  # noqa: F401 -- it makes pydevd what it is for debugpy
 
     map_working_directory()
@@ -343,6 +343,34 @@ def innermost(error):
     return error
 
 
+def show(error):
+    """Stop the client at the line that raised an exception, with its variables."""
+    import threading
+
+    import debugpy
+
+    if hasattr(debugpy, "trigger_exception_handler"):
+        debugpy.trigger_exception_handler(error, as_uncaught=False)
+        return
+
+    # Before 1.8.22, which is all that Python 3.8 and 3.9 get, debugpy had no function for this.
+    import pydevd
+
+    debugger, thread = pydevd.get_global_debugger(), threading.current_thread()
+    frame, trace = None, error.__traceback__
+    while trace:
+        if debugger.get_file_type(trace.tb_frame) != debugger.PYDEV_FILE:
+            frame = trace.tb_frame
+        trace = trace.tb_next
+    info = debugger.set_additional_thread_info(thread)
+    info.is_tracing += 1  # the debugger's own work is not to be traced
+    try:
+        exception = (type(error), error, error.__traceback__)
+        debugger.do_stop_on_unhandled_exception(thread, frame, {}, exception)
+    finally:
+        info.is_tracing -= 1
+
+
 def post_mortem(error):
     """Keep what an uncaught exception leaves until a client has attached and gone on from there."""
     global seen
@@ -363,7 +391,7 @@ def post_mortem(error):
         say(f"Waiting for client to attach... {address()}")
         while True:
             debugpy.wait_for_client()
-            debugpy.trigger_exception_handler(error, as_uncaught=False)
+            show(error)
             # The adapter attaches to a process that joins it while no client is there, only to
             # leave at once and let it run on.
             if debugpy.is_client_connected() or not joined:

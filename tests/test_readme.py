@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, git, remove_images, render
 from project import TIMEOUT, Project
+from shape import Shape
 
 
 def commands() -> list[str]:
@@ -19,6 +20,23 @@ def commands() -> list[str]:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     (tests,) = (c for c in commands() if c.endswith(".venv/bin/nox"))
     assert tests in (REPOSITORY / ".ci/run").read_text().splitlines()
+
+
+def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) -> None:
+    before, after = re.findall(
+        r"```\nmailer/\n(.+?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL
+    )
+    root = Shape("web-and-worker-redis").write(tmp_path / "mailer")
+    assert set(re.findall(r"── (\S+?)/?(?:\s|$)", before)) == names(root)
+    render(template, root)
+    editor = {"extensions.json", "launch.json", "tasks.json", "debug"}
+    shown = set(re.findall(r"── (?:docker/)?(\S+?)/?(?:\s|$)", after))
+    assert shown == names(root) - editor - {"docker"} | {"debug"}
+
+
+def names(root: Path) -> set[str]:
+    """The names of all files and folders below one."""
+    return {path.name for path in root.rglob("*")}
 
 
 def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:

@@ -244,6 +244,11 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         before.setdefault("init", True)
         assert "/run/debugpy" in " ".join(after.pop("healthcheck")["test"])
         before.pop("healthcheck", None)
+        for venv in project.facts[number].get("venvs", []):
+            for volumes in (before["volumes"], after["volumes"]):
+                volumes[:] = [volume for volume in volumes if volume["target"] != venv]
+            del alone["volumes"][f"{service['name']}-debug-venv"]
+            own.setdefault("volumes", {})
         for builder in builders & after.get("depends_on", {}).keys():
             del after["depends_on"][builder]
         before.setdefault("depends_on", {})
@@ -308,6 +313,33 @@ def test_running_process_is_asked_to_listen(started) -> None:
     assert (stop.path, stop.line) == (source, marked(source))
     editor.resume(stop)
     request.join()
+
+
+@pytest.mark.docker
+def test_crash_is_kept_on_an_old_python(started) -> None:
+    project = started("python-39-report")
+    source = project.root / project.shape.services[project.service]["stop"]
+    text = source.read_text()
+    source.write_text(text.replace("return answer", "raise ValueError(answer)"))
+    try:
+        project.compose("up", "--build", "--detach", DEBUGPY_MODE="crash")
+        wait_until(lambda: "Waiting for client to attach" in project.log())
+        editor = project.attach(source=source)
+        stop = editor.stopped()
+        assert (stop.reason, stop.path, stop.line) == ("exception", source, marked(source))
+        assert stop.locals["answer"] == "42"
+        editor.resume(stop)
+        assert project.exit_code() == 1
+    finally:
+        source.write_text(text)
+
+
+@pytest.mark.docker
+def test_volume_over_the_environment_does_not_hide_the_debugger(started) -> None:
+    project = started("venv-in-app-without-pip")
+    # An anonymous volume stays with a service when its container is made anew.
+    project.own("up", "--build", "--detach")
+    project.stops_at_its_line(project.service, project.trigger(project.service))
 
 
 @pytest.mark.docker

@@ -381,6 +381,21 @@ def test_port_on_the_network_of_the_machine_is_on_loopback_only(started) -> None
 
 
 @pytest.mark.docker
+def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
+    project = started("python-without-pip")
+    project.own("build")
+    image = project.model(project.own)["name"] + "-audit"
+    layer = f"{project.root / 'docker/debug'}:/tmp/debug:ro"
+    # Without the cache of wheels that builds share
+    script = (
+        "! python3 -m pip --version && python3 /tmp/debug/install.py /debug-layer"
+        " && ls /debug-layer/opt/debugpy/python3.13/debugpy/__init__.py"
+    )
+    run = ["docker", "run", "--rm", "--user", "root", "--volume", layer, "--entrypoint", ""]
+    project.run(*run, image, "sh", "-c", script)
+
+
+@pytest.mark.docker
 def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> None:
     root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
     root.mkdir()

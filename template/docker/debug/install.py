@@ -33,7 +33,7 @@ WHEELS = Path("/var/cache/debugpy")
 # DESTINATION is kept.
 PIP_PACKAGES = [
     "{python} -m ensurepip",
-    "apt-get update && apt-get install --yes --no-install-recommends python3-pip",
+    "apt-get update && apt-get install --reinstall --no-install-recommends --yes python3-pip",
     "apk add --no-cache py3-pip",
     "dnf install --assumeyes python3-pip",
     "microdnf install --assumeyes python3-pip",

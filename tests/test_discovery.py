@@ -132,6 +132,36 @@ FOUND = {
         " b: {build: ., network_mode: 'service:web'}}",
         {"web": [(".", ".")]},
     ),
+    "a name whose last word is another program, and one whose is not": (
+        "services: {kafka-consumer: {build: {context: ., target: prod}},"
+        " shop-node: {build: {context: ., target: shop-node}},"
+        " proxy: {build: {context: ., dockerfile: Dockerfile.nginx}}}",
+        {"kafka-consumer": [(".", ".")]},
+    ),
+    "variables that are nowhere set": (
+        "services: {web: {build: ., volumes: ['.:${HOME_OF_APP}'], working_dir: '$WHERE'}}",
+        {"web": [(".", ".")]},
+    ),
+    "names that dictionaries have for something else": (
+        "services: {items: {build: .}, update: {build: .}, get: {image: redis}}",
+        {"items": [(".", ".")], "update": [(".", ".")]},
+    ),
+    "health checks of all kinds": (
+        "services: {web: {build: ., healthcheck: {disable: true}},"
+        " a: {image: x, healthcheck: {disable: '${NO:-false}', test: NONE}},"
+        " b: {image: x, healthcheck: {test: [CMD-SHELL]}}, c: {image: x, healthcheck: }}",
+        {"web": [(".", ".")]},
+    ),
+    "a mount that is given twice": (
+        "services: {web: {build: ., volumes: ['.:/app'],"
+        " develop: {watch: [{action: sync, path: ., target: /app}]}}}",
+        {"web": [(".", "/app")]},
+    ),
+    "an image with a mount of Python": (
+        "services: {dags: {image: apache/airflow, volumes: ['./lib:/opt/dags']},"
+        " files: {image: nginx, volumes: ['.:/usr/share']}}",
+        {"dags": [("lib", "/opt/dags")]},
+    ),
     "nothing in a service": ("services: {web: {build: .}, empty: }", {"web": [(".", ".")]}),
 }
 
@@ -165,6 +195,13 @@ def test_services_and_their_folders_are_found(template: Path, app: Path, what: s
         (["compose.yml", "compose.override.yml"], ["compose.yml", "compose.override.yml"]),
         (["compose.yaml", "deploy/compose.yaml"], ["compose.yaml"]),
         (
+            ["docker-compose.prod.yml", "docker-compose.local.yml", "docker-compose.debug.yml"],
+            ["docker-compose.local.yml"],
+        ),
+        (["docker-compose.prod.yml", "examples/compose.yaml"], ["docker-compose.prod.yml"]),
+        ([".devcontainer/docker-compose.yml"], [".devcontainer/docker-compose.yml"]),
+        (["infra/local/docker-compose.yml"], ["infra/local/docker-compose.yml"]),
+        (
             ["deploy/compose.yaml", "deploy/docker-compose.override.yml"],
             ["deploy/compose.yaml", "deploy/docker-compose.override.yml"],
         ),
@@ -174,7 +211,8 @@ def test_compose_files_are_found_in_the_order_of_compose(
     template: Path, app: Path, files: list[str], expected: list[str]
 ) -> None:
     write(app, dict.fromkeys(files, "services: {}"))
-    write(app, {expected[0]: "services: {web: {build: {context: .}}}", "deploy/main.py": ""})
+    write(app, {expected[0]: "services: {web: {build: {context: .}}}"})
+    write(app, {str(Path(expected[0]).with_name("main.py")): ""})
     render(template, app)
     assert answers(app)["compose_files"] == expected
 
@@ -194,10 +232,41 @@ def test_ports_that_are_taken_are_left_alone(template: Path, app: Path) -> None:
         services:
           a: {build: ., ports: ["127.0.0.1:5678:5678"]}
           b: {build: ., ports: ["${PORT:-5680}:80", {target: 80, published: 5681}]}
+          c: {image: redis, ports: ["5684-5689:1-6/udp"]}
     """
     write(app, {"compose.yaml": text})
     render(template, app)
     assert answers(app)["debug_port"] == 5682
+
+
+def test_port_of_the_container_is_one_that_its_service_does_not_publish(
+    template: Path, app: Path
+) -> None:
+    text = """
+        services:
+          a: {build: ., ports: ["5670-5678:5670-5678"]}
+          b: {build: ., expose: ["5678", 5679]}
+          c: {build: ., ports: ["5678:80"]}
+    """
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    services = documents(app)[1]["services"]
+    for name, port in {"a": 5679, "b": 5680, "c": 5678}.items():
+        assert services[name]["environment"]["DEBUGPY_PORT"] == f"${{DEBUGPY_PORT:-{port}}}"
+        (published,) = services[name]["ports"]
+        assert published.endswith(f":${{DEBUGPY_PORT:-{port}}}")
+
+
+def test_one_container_is_debugged(template: Path, app: Path) -> None:
+    text = (
+        "services: {a: {build: ., scale: 2}, b: {build: ., deploy: {replicas: 3}}, c: {build: .}}"
+    )
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    services = documents(app)[1]["services"]
+    assert services["a"]["scale"] == 1
+    assert services["b"]["deploy"] == {"replicas": 1}
+    assert not services["c"].keys() & {"scale", "deploy"}
 
 
 def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: Path) -> None:
@@ -218,9 +287,7 @@ def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: P
     assert first["name"] == "${NAME:-shop}"
     web, job = second["services"]["web"], second["services"]["job"]
     assert "init" not in web and job["init"] is True
-    # What is on the network of the machine is reached there, and by nobody else.
     assert "ports" not in web
-    assert web["environment"]["DEBUGPY_HOST"] == "127.0.0.1"
     assert web["environment"]["DEBUGPY_PORT"] == "5678"
     assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
     # Whoever waits for its end should not wait for a debugger.
@@ -234,8 +301,10 @@ def test_any_name_of_a_service_is_one_in_the_debug_file(
 ) -> None:
     write(app, {"compose.yaml": f'services: {{"{name}": {{build: .}}}}'})
     render(template, app)
-    (service, image) = documents(app)[1]["services"]
-    assert (service, image) == (name, f"{name}-without-debugger")
+    (service, image) = documents(app)[1]["services"].items()
+    assert (service[0], image[0]) == (name, f"{name}-without-debugger")
+    for made in (service, image):
+        assert made[1]["image"] == made[1]["image"].replace(name, name.lower())
 
 
 # ---- What is refused ----
@@ -266,6 +335,17 @@ REFUSED = {
         ["--data=mode=adopt"],
         "no Compose file was found: name it",
     ),
+    "an empty Compose file": (
+        {**FILES, "compose.yaml": "# to come\n"},
+        [],
+        "none of the services of compose.yaml looks like Python",
+    ),
+    "no mapping of services": (
+        {**FILES, "compose.yaml": "services: [web]\n"},
+        [],
+        "none of the services of compose.yaml looks like Python",
+    ),
+    "a file called .vscode": ({**FILES, ".vscode": "x"}, [], ".vscode exists already"),
     "a Compose file that is not there": (
         FILES,
         ["--data=compose_files=[compose.yaml, more.yaml]"],
@@ -314,6 +394,30 @@ def test_unreadable_compose_file_can_be_adopted_with_the_answer_named(
     done = copy(template, root, "--data", option)
     assert done.returncode == 0, done.stderr
     assert documents(root)[1]["services"].keys() == {"web", "web-without-debugger"}
+
+
+def test_compose_files_given_mean_adoption(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "app", {**FILES, "stack.yml": FILES["compose.yaml"]})
+    (root / "compose.yaml").unlink()
+    done = copy(template, root, "--data", "compose_files=[stack.yml]")
+    assert done.returncode == 0, done.stderr
+    assert documents(root)[0]["include"] == ["stack.yml"]
+    assert not (root / "pyproject.toml").exists()
+
+
+@pytest.mark.parametrize("folder", ["dep loy", "café", "in[f]ra", "x#y"])
+def test_any_folder_may_hold_the_compose_file(template: Path, tmp_path: Path, folder: str) -> None:
+    files = {f"{folder}/{name}": text for name, text in FILES.items()}
+    root = write(tmp_path / "app", files)
+    done = copy(template, root)
+    assert done.returncode == 0, done.stderr
+    first, second = documents(root, f"{folder}/docker-compose.debug.yml")
+    assert first["include"] == ["compose.yaml"]
+    assert second["services"]["web"]["build"]["context"] == "../docker/debug"
+    assert (
+        f'-f \\"{folder}/docker-compose.debug.yml\\" up'
+        in (root / ".vscode/tasks.json").read_text()
+    )
 
 
 def test_answers_elsewhere_leave_another_template_alone(template: Path, tmp_path: Path) -> None:
@@ -391,7 +495,8 @@ def adopted(releases: Path, tmp_path: Path) -> Path:
     root = write(tmp_path / "app", FILES)
     render(releases, root, version="1.0.0")
     with (root / "compose.yaml").open("a") as file:
-        file.write("  worker:\n    build: .\n    working_dir: /srv\n")
+        # Not in the order of the alphabet
+        file.write("  worker:\n    build: .\n    working_dir: /srv\n  api:\n    build: .\n")
     commit(root)
     return root
 
@@ -414,11 +519,37 @@ def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
     assert "start_period: 99m" in file.read_text()
     assert "<<<<" not in file.read_text()
     services = documents(adopted)[1]["services"]
-    assert services.keys() == {"web", "worker", "web-without-debugger", "worker-without-debugger"}
+    expected = ["web", "worker", "api"]
+    assert list(services) == expected + [f"{name}-without-debugger" for name in expected]
     worker = answers(adopted)["debug_services"][1]
     assert worker["path_mappings"] == [{"local_root": ".", "remote_root": "/srv"}]
+    before = contents(adopted)
+    commit(adopted)
+    update(adopted, "--vcs-ref=:current:")
+    assert contents(adopted) == before
     # It is no answer: the next update does not look again.
     assert "refresh" not in answers(adopted)
+
+
+def test_refresh_that_finds_nothing_is_refused(adopted: Path) -> None:
+    write(adopted, {"compose.yaml": "services: {db: {image: redis}}"})
+    commit(adopted)
+    before = contents(adopted)
+    command = ["update", "--defaults", "--vcs-ref=:current:", "--data=refresh=true"]
+    done = subprocess.run(
+        [program("copier"), *command], cwd=adopted, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "none of the services of compose.yaml looks like Python" in done.stderr.splitlines()[-1]
+    assert contents(adopted) == before
+
+
+def test_refresh_finds_a_port_that_is_free_now(adopted: Path) -> None:
+    text = "services:\n  web:\n    build: .\n  db:\n    image: redis\n    ports: ['5678:6379']\n"
+    write(adopted, {"compose.yaml": text})
+    commit(adopted)
+    update(adopted, "--vcs-ref=:current:", "--data=refresh=true")
+    assert answers(adopted)["debug_port"] == 5679
 
 
 def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) -> None:

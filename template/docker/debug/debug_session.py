@@ -186,14 +186,30 @@ def map_working_directory():
     processor._resolve_remote_root = resolve_from_container
 
 
+def has_network_of_machine():
+    """Tell whether the container shares the network of its machine (`network_mode: host`).
+
+    Then it sees Docker's bridge, and eth0, if there is one, is not its own end of a pair.
+    """
+
+    def number(name):
+        try:
+            with open(f"/sys/class/net/eth0/{name}") as file:
+                return int(file.read())
+        except OSError:
+            return None
+
+    return os.path.exists("/sys/class/net/docker0") and number("iflink") == number("ifindex")
+
+
 def listen():
     """Have an adapter listen on the port for this process."""
     load()
     import debugpy
 
-    # Not loopback, unless the container has the network of its machine: Docker delivers what it
-    # publishes to the container's own address.
-    debugpy.listen((os.environ.get("DEBUGPY_HOST") or "0.0.0.0", record["port"]))
+    # Docker delivers what it publishes to the container's own address, which is not loopback.
+    host = "127.0.0.1" if has_network_of_machine() else "0.0.0.0"
+    debugpy.listen((host, record["port"]))
     let_exec_be()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import REPOSITORY, git, program, render
+from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
 
 # Answers that differ from the defaults, each in something that reaches a file.
@@ -57,26 +58,6 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def tool(name: str, *arguments: str | Path, cwd: Path | None = None) -> None:
-    """Run a judge of what is rendered; what it finds is the failure."""
-    done = subprocess.run(
-        [program(name), *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-
-
-def strict_json(path: Path) -> dict:
-    def no_duplicates(pairs: list[tuple]) -> dict:
-        assert len(dict(pairs)) == len(pairs), f"{path}: {pairs}"
-        return dict(pairs)
-
-    return json.loads(path.read_text(), object_pairs_hook=no_duplicates)
-
-
 def test_files_are_those_that_the_questions_know(rendered: Path) -> None:
     questions = YAML(typ="safe").load(REPOSITORY / "copier.yml")
     patterns = YAML(typ="safe").load(questions["project_files"]["default"])
@@ -86,13 +67,7 @@ def test_files_are_those_that_the_questions_know(rendered: Path) -> None:
 
 def test_text_is_tidy(rendered: Path) -> None:
     for path in files(rendered):
-        text = path.read_bytes().decode()
-        assert "\r" not in text, path
-        assert text.endswith("\n") and not text.endswith("\n\n"), path
-        assert not re.search(r"[ \t]$", text, re.MULTILINE), path
-        assert not any(trace in text for trace in ("{{", "{%", "{#", "jinja")), path
-        if path.suffix != ".py" and path.name != "Dockerfile":
-            assert "\n\n\n" not in text, path
+        assert_tidy(path)
 
 
 def test_programs_are_executable(rendered: Path) -> None:

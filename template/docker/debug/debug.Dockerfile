@@ -3,7 +3,7 @@
 
 FROM app AS debug-layer
 
-USER root
+USER 0
 RUN --mount=type=bind,target=/tmp/debug \
     --mount=type=cache,target=/var/cache/debugpy \
     python=$(command -v python3 || find / -xdev -path '*/bin/python3' | head -n 1); \

@@ -1,0 +1,43 @@
+"""Judges of what is rendered: is it well formed, and does it read as if written by hand?"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from conftest import program
+
+
+def tool(name: str, *arguments: str | Path, cwd: Path | None = None) -> None:
+    """Run a program that judges; what it finds is the failure."""
+    done = subprocess.run(
+        [program(name), *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def strict_json(path: Path) -> dict:
+    """Read a JSON file in which no key stands twice, as every editor can."""
+
+    def no_duplicates(pairs: list[tuple]) -> dict:
+        assert len(dict(pairs)) == len(pairs), f"{path}: {pairs}"
+        return dict(pairs)
+
+    return json.loads(path.read_text(), object_pairs_hook=no_duplicates)
+
+
+def assert_tidy(path: Path) -> None:
+    """A text has no debris in it: of white space, of blank lines, of Jinja."""
+    text = path.read_bytes().decode()
+    assert "\r" not in text, path
+    assert text.endswith("\n") and not text.endswith("\n\n"), path
+    assert not re.search(r"[ \t]$", text, re.MULTILINE), path
+    assert not any(trace in text for trace in ("{{", "{%", "{#", "jinja")), path
+    if path.suffix != ".py" and path.name != "Dockerfile":
+        assert "\n\n\n" not in text, path

@@ -477,7 +477,7 @@ def releases(template: Path, tmp_path: Path) -> Path:
     """The template with a later release, in which the debug file says something else."""
     later = tmp_path / "remora"
     git(tmp_path, "clone", "--quiet", str(template), str(later))
-    (file,) = (later / "template").glob("*debug_file*")
+    file = later / "template/_debugger.jinja"
     file.write_text(file.read_text().replace("interval: 10s", "interval: 20s"))
     commit(later, tag="1.1.0")
     return later

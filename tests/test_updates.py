@@ -17,11 +17,7 @@ def releases(template: Path, tmp_path: Path) -> Path:
     shutil.copytree(template, later)
     for name, old, new in [
         ("Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
-        (
-            "{{ (debug_file if not refusal) | mandatory(refusal) }}.jinja",
-            "interval: 10s",
-            "interval: 20s",
-        ),
+        ("_debugger.jinja", "interval: 10s", "interval: 20s"),
         ("docker/debug/debug_session.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
         ("docker/debug/debug-entrypoint.sh.jinja", "exit 78", "exit 79"),
         ("_configurations.jinja", " to listen, and attach", " to listen, and join"),

@@ -189,17 +189,21 @@ def map_working_directory():
 def has_network_of_machine():
     """Tell whether the container shares the network of its machine (`network_mode: host`).
 
-    Then it sees Docker's bridge, and eth0, if there is one, is not its own end of a pair.
+    Then it sees the bridges to other containers, and eth0, if there is one, is not its own end of a
+    pair, as it is where Docker runs in a container.
     """
+    folder = "/sys/class/net"
 
     def number(name):
-        try:
-            with open(f"/sys/class/net/eth0/{name}") as file:
-                return int(file.read())
-        except OSError:
-            return None
+        with open(f"{folder}/eth0/{name}") as file:
+            return int(file.read())
 
-    return os.path.exists("/sys/class/net/docker0") and number("iflink") == number("ifindex")
+    try:
+        names = os.listdir(folder)
+        sees_bridge = any(os.path.exists(f"{folder}/{name}/bridge") for name in names)
+        return sees_bridge and ("eth0" not in names or number("iflink") == number("ifindex"))
+    except OSError:
+        return False
 
 
 def listen():

@@ -24,7 +24,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast tests, which need no Docker."""
     session.install("-r", "tests/requirements.txt")
-    session.run("pytest", "-m", "not docker", "tests", *session.posargs)
+    session.run("pytest", "-m", "not docker", "--numprocesses=auto", "tests", *session.posargs)
 
 
 @nox.session

@@ -87,16 +87,14 @@ def interpreters():
 def pip(pythons):
     """Return a command that runs pip. Any will do: it can fetch for other versions than its own."""
 
-    def works(python):
-        command = [python, "-m", "pip", "--version"]
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
     for bring in ["true", *PIP_PACKAGES]:
         command = bring.format(python=sys.executable)
-        if shutil.which(command.split()[0]) and subprocess.call(command, shell=True) == 0:
-            for python in [*pythons, "/usr/bin/python3"]:
-                if os.path.exists(python) and works(python).returncode == 0:
-                    return [python, "-m", "pip"]
+        if not shutil.which(command.split()[0]) or subprocess.call(command, shell=True) != 0:
+            continue
+        for python in [*pythons, "/usr/bin/python3"]:
+            found = [python, "-m", "pip"]
+            if os.path.exists(python) and subprocess.call([*found, "--version"]) == 0:
+                return found
     sys.exit("install.py: the image has no pip, and no package manager that could bring it")
 
 

@@ -568,6 +568,21 @@ def test_files_that_were_there_are_kept_at_every_update(releases: Path, tmp_path
     assert "interval: 20s" in (root / "docker-compose.debugpy.yml").read_text()
 
 
+def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) -> None:
+    text = "services: {web: {build: .}, api: {build: .}}"
+    files = {**FILES, "compose.yaml": text}
+    fresh = render(template, write(tmp_path / "fresh", files))
+    own = {f".vscode/{name}.json": "{}" for name in ("launch", "tasks", "extensions")}
+    done = copy(template, write(tmp_path / "own", {**files, **own}))
+    # Each line of a file that would have been written, but for its frame
+    for name in ("launch", "tasks"):
+        lines = (fresh / f".vscode/{name}.json").read_text().splitlines()
+        inner = [line for line in lines if line.startswith("    ")]
+        assert inner and set(inner) <= set(done.stderr.splitlines())
+    for key in ("configurations", "compounds", "tasks"):
+        assert f'"{key}":\n' in done.stderr
+
+
 def test_enter_to_every_question_gives_the_defaults(template: Path, tmp_path: Path) -> None:
     for folder in ("answered", "by-default"):
         write(tmp_path / folder / "app", FILES)

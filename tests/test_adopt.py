@@ -372,7 +372,14 @@ def test_volume_over_the_environment_does_not_hide_the_debugger(started) -> None
     project = started("venv-in-app-without-pip")
     # An anonymous volume stays with a service when its container is made anew.
     project.own("up", "--build", "--detach")
-    project.stops_at_its_line(project.service, project.trigger(project.service))
+    volumes = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{end}}{{end}}'
+    inspect = ["docker", "inspect", "--format", volumes, project.container()]
+    volume = project.run(*inspect).stdout.strip()
+    try:
+        project.stops_at_its_line(project.service, project.trigger(project.service))
+    finally:
+        project.down()
+        project.run("docker", "volume", "rm", volume)
 
 
 @pytest.mark.docker

@@ -116,7 +116,11 @@ def main():
     try:
         command = command_line()
         name = program(command)
-        if name is not None and is_wanted(name, os.environ.get("DEBUGPY_TARGET")):
+        if any("/debugpy/_vendored/pydevd" in argument for argument in command):
+            import debug_session  # pydevd has started this one, as a child that is debugged
+
+            debug_session.map_working_directory()
+        elif name is not None and is_wanted(name, os.environ.get("DEBUGPY_TARGET")):
             import debug_session
 
             debug_session.start(mode)

@@ -146,13 +146,6 @@ def claim(port):
 # ---- The debugger ----
 
 
-def load():
-    """Import debugpy, and adapt it to what this container is."""
-    import debugpy.server.api  # noqa: F401 -- it makes pydevd what it is for debugpy
-
-    map_working_directory()
-
-
 def let_exec_be():
     """Undo pydevd's patch of os.exec*.
 
@@ -166,12 +159,43 @@ def let_exec_be():
 def map_working_directory():
     """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
 
-    pydevd takes that of this process at the moment when a client attaches, and a script may have
+    pydevd takes that of the process at the moment when a client attaches, and a script may have
     gone elsewhere by then.
     """
-    from _pydevd_bundle import pydevd_process_net_command_json as protocol
+    name = "_pydevd_bundle.pydevd_process_net_command_json"
+    if name in sys.modules:
+        resolve_from_container(sys.modules[name])
+    else:
+        when_imported(name, resolve_from_container)
 
-    processor = protocol.PyDevJsonCommandProcessor
+
+def when_imported(name, change):
+    """Call change(module) once a module has been imported."""
+    from importlib.machinery import PathFinder
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted, path=None, target=None):
+            if wanted != name:
+                return None
+            sys.meta_path.remove(Finder)
+            spec = PathFinder.find_spec(wanted, path, target)
+            if spec:
+                execute = spec.loader.exec_module
+
+                def exec_module(module):
+                    execute(module)
+                    change(module)
+
+                spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Finder)
+
+
+def resolve_from_container(protocol):
+    """Do so in the module of pydevd that reads a client's requests."""
+    processor = getattr(protocol, "PyDevJsonCommandProcessor", None)
     resolve = getattr(processor, "_resolve_remote_root", None)
     if resolve is None:
         return  # a later pydevd may do this elsewhere: then its own way holds
@@ -180,10 +204,10 @@ def map_working_directory():
     except OSError:
         folder = os.getcwd()  # the first process is another user's
 
-    def resolve_from_container(self, local_root, remote_root):
+    def _resolve_remote_root(self, local_root, remote_root):
         return resolve(self, local_root, folder if remote_root == "." else remote_root)
 
-    processor._resolve_remote_root = resolve_from_container
+    processor._resolve_remote_root = _resolve_remote_root
 
 
 def has_network_of_machine():
@@ -208,7 +232,7 @@ def has_network_of_machine():
 
 def listen():
     """Have an adapter listen on the port for this process."""
-    load()
+    map_working_directory()
     import debugpy
 
     # Docker delivers what it publishes to the container's own address, which is not loopback.
@@ -254,8 +278,8 @@ def join(adapter):
 
     For an editor, this process is then a child of that one.
     """
-    load()
-    import debugpy
+    map_working_directory()
+    import debugpy.server.api  # which makes pydevd what it is for debugpy
     import pydevd
 
     pydevd.settrace(

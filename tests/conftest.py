@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import copier
 import pytest
 from project import Project
+from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -55,6 +57,32 @@ def render(template: Path, folder: Path, version: str | None = None, **answers: 
         unsafe=False,
     )
     return folder
+
+
+def copy_without_questions(
+    template: Path, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `copier copy` as a user does who wants no questions and has no terminal."""
+    return subprocess.run(
+        [program("copier"), "copy", "--defaults", *options, str(template), str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """The answers that a project has recorded."""
+    return YAML(typ="safe").load(folder / ".copier-answers.yml")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """What is in each file of a project, by its path; Git's own are left out."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }
 
 
 @pytest.fixture(scope="session")

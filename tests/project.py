@@ -24,6 +24,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def marked(path: Path) -> int:
+    """The number of the one line of a file that is marked `# here`."""
+    lines = path.read_text().splitlines()
+    (number,) = (n for n, line in enumerate(lines, start=1) if "# here" in line)
+    return number
+
+
 class Project:
     """The project in `root`, seen from one of its services.
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 import threading
 import uuid
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, program, remove_images, render
+from conftest import REPOSITORY, answers, copy_without_questions, remove_images, render
 from judges import assert_tidy, strict_json, tool
-from project import Project, wait_until
-from ruamel.yaml import YAML
+from project import Project, marked, wait_until
 from shape import NAMES, Shape, startable
 
 # What debugging may write into a project, but for the debug file.
@@ -38,10 +36,6 @@ def hashes(root: Path) -> dict[str, str]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
-
-
-def answers(root: Path) -> dict:
-    return YAML(typ="safe").load(root / ".copier-answers.yml")
 
 
 # What real Compose projects are like, as far as it could make a difference.
@@ -94,20 +88,6 @@ def test_dockerfile_of_the_debug_images() -> None:
     # the pipe is for is to find nothing or something.
     ignored = ["--ignore=DL3006", "--ignore=DL3002", "--ignore=DL4006"]
     tool("hadolint", *ignored, REPOSITORY / "template/docker/debug/debug.Dockerfile")
-
-
-def copy_from_command_line(template: Path, root: Path, **answers: object) -> str:
-    """Adopt a project as a user does who wants no questions, and return what is printed."""
-    data = [part for item in answers.items() for part in ("--data", "{}={}".format(*item))]
-    done = subprocess.run(
-        [program("copier"), "copy", "--defaults", *data, str(template), str(root)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def paste(message: str, root: Path) -> None:
@@ -209,12 +189,6 @@ class Adopted(Project):
         self.compose("stop", service)
 
 
-def marked(path: Path) -> int:
-    """The line that is marked."""
-    (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if "# here" in line)
-    return number
-
-
 @pytest.fixture(scope="module")
 def adopt(engine, template, free_port, tmp_path_factory):
     """Adopt a project of tests/shapes; what is built from it is removed in the end."""
@@ -226,10 +200,13 @@ def adopt(engine, template, free_port, tmp_path_factory):
             root = shape.write(
                 tmp_path_factory.mktemp("adopted") / f"remora-test-{uuid.uuid4().hex[:8]}"
             )
-            message = copy_from_command_line(template, root, debug_port=free_port, **shape.answers)
+            data = {"debug_port": free_port, **shape.answers}
+            options = [part for item in data.items() for part in ("--data", "{}={}".format(*item))]
+            done = copy_without_questions(template, root, *options)
+            assert done.returncode == 0, done.stderr
             shape.write(root, ignored=True)
             if ".vscode/launch.json" in answers(root)["kept_files"]:
-                paste(message, root)
+                paste(done.stderr, root)
             adopted[name] = Adopted(shape, root)
         return adopted[name]
 

@@ -6,11 +6,18 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
-from conftest import commit, git, program, render
+from conftest import (
+    answers,
+    commit,
+    contents,
+    copy_without_questions,
+    git,
+    program,
+    render,
+)
 from ruamel.yaml import YAML
 
 # A project of two services, of which one is Python.
@@ -26,28 +33,6 @@ def write(root: Path, files: dict[str, str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
-
-
-def copy(template: Path, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `copier copy` as a user does who wants no questions and has no terminal."""
-    return subprocess.run(
-        [program("copier"), "copy", "--defaults", *options, str(template), str(root)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-
-
-def answers(root: Path) -> dict[str, Any]:
-    return YAML(typ="safe").load(root / ".copier-answers.yml")
-
-
-def contents(root: Path) -> dict[Path, bytes]:
-    return {
-        path.relative_to(root): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and ".git" not in path.relative_to(root).parts
-    }
 
 
 def documents(root: Path, name: str = "docker-compose.debug.yml") -> list[dict]:
@@ -377,7 +362,7 @@ def test_refusal_is_one_line_and_leaves_all_as_it_was(
     files, options, message = REFUSED[why]
     root = write(tmp_path / "app", files)
     before = contents(root)
-    done = copy(template, root, *options)
+    done = copy_without_questions(template, root, *options)
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -390,8 +375,8 @@ def test_unreadable_compose_file_can_be_adopted_with_the_answer_named(
     root = write(
         tmp_path / "app", {**FILES, "compose.yaml": "services: {web: {build: ., ports: !reset []}}"}
     )
-    (option,) = re.findall(r"--data '(.+)'", copy(template, root).stderr)
-    done = copy(template, root, "--data", option)
+    (option,) = re.findall(r"--data '(.+)'", copy_without_questions(template, root).stderr)
+    done = copy_without_questions(template, root, "--data", option)
     assert done.returncode == 0, done.stderr
     assert documents(root)[1]["services"].keys() == {"web", "web-without-debugger"}
 
@@ -399,7 +384,7 @@ def test_unreadable_compose_file_can_be_adopted_with_the_answer_named(
 def test_compose_files_given_mean_adoption(template: Path, tmp_path: Path) -> None:
     root = write(tmp_path / "app", {**FILES, "stack.yml": FILES["compose.yaml"]})
     (root / "compose.yaml").unlink()
-    done = copy(template, root, "--data", "compose_files=[stack.yml]")
+    done = copy_without_questions(template, root, "--data", "compose_files=[stack.yml]")
     assert done.returncode == 0, done.stderr
     assert documents(root)[0]["include"] == ["stack.yml"]
     assert not (root / "pyproject.toml").exists()
@@ -409,7 +394,7 @@ def test_compose_files_given_mean_adoption(template: Path, tmp_path: Path) -> No
 def test_any_folder_may_hold_the_compose_file(template: Path, tmp_path: Path, folder: str) -> None:
     files = {f"{folder}/{name}": text for name, text in FILES.items()}
     root = write(tmp_path / "app", files)
-    done = copy(template, root)
+    done = copy_without_questions(template, root)
     assert done.returncode == 0, done.stderr
     first, second = documents(root, f"{folder}/docker-compose.debug.yml")
     assert first["include"] == ["compose.yaml"]
@@ -423,7 +408,7 @@ def test_any_folder_may_hold_the_compose_file(template: Path, tmp_path: Path, fo
 def test_answers_elsewhere_leave_another_template_alone(template: Path, tmp_path: Path) -> None:
     other = "_src_path: https://example.org/x\nproject_name: x\n"
     root = write(tmp_path / "app", {**FILES, ".copier-answers.yml": other})
-    done = copy(template, root, "--answers-file", ".copier-answers.remora.yml")
+    done = copy_without_questions(template, root, "--answers-file", ".copier-answers.remora.yml")
     assert done.returncode == 0, done.stderr
     assert (root / ".copier-answers.yml").read_text() == other
     assert (root / ".copier-answers.remora.yml").exists()
@@ -573,7 +558,7 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
     files = {**FILES, "compose.yaml": text}
     fresh = render(template, write(tmp_path / "fresh", files))
     own = {f".vscode/{name}.json": "{}" for name in ("launch", "tasks", "extensions")}
-    done = copy(template, write(tmp_path / "own", {**files, **own}))
+    done = copy_without_questions(template, write(tmp_path / "own", {**files, **own}))
     # Each line of a file that would have been written, but for its frame
     for name in ("launch", "tasks"):
         lines = (fresh / f".vscode/{name}.json").read_text().splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import copy
-from project import Project, wait_until
+from project import Project, marked, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -157,12 +157,6 @@ def start(project: Project, command: str, **options: object) -> None:
     project.compose("up", "--detach", *(["--wait"] if wait else []), **mode)
 
 
-def here(path: Path) -> int:
-    """The line that is marked."""
-    (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if "# here" in line)
-    return number
-
-
 def output(project: Project) -> list[str]:
     return sorted(x for x in project.log().splitlines() if not x.startswith("debugpy: "))
 
@@ -171,11 +165,11 @@ def check(project: Project, command: str, name="report.py", stops=1, **options: 
     """A command stops at the breakpoint in a file, and does the same without a debugger."""
     path = project.root / "src" / name
     start(project, command, **options)
-    editor = project.attach(here(path), source=path)
+    editor = project.attach(marked(path), source=path)
     answers = []
     for _ in range(stops):
         stop = editor.stopped()
-        assert (stop.path, stop.line, stop.function) == (path, here(path), "work")
+        assert (stop.path, stop.line, stop.function) == (path, marked(path), "work")
         answers.append(stop.locals["answer"])
         editor.resume(stop)
     assert sorted(answers) == (["42"] if stops == 1 else [str(41 + n) for n in range(stops)])

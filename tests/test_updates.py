@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import commit, git, program, render
+from conftest import commit, contents, git, program, render
 
 
 @pytest.fixture
@@ -49,11 +49,6 @@ def update(folder: Path, *options: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Your edits are kept" in done.stderr
     assert "is up to date" in done.stderr
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    names = git(folder, "ls-files", "--cached", "--others").splitlines()
-    return {name: (folder / name).read_bytes() for name in names}
 
 
 @pytest.mark.parametrize("answers", [{}, {"debug_port": 6000, "package_name": "other"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -110,7 +111,8 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def free_port() -> int:
     """A port of this machine that nobody listens on, like the five after it."""
-    for port in range(20000, 30000, 10):
+    # Not the first: a session beside this one may be about to listen there.
+    for port in random.sample(range(20000, 30000, 10), 1000):
         with ExitStack() as probes:
             try:
                 for number in range(port, port + 6):

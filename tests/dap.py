@@ -136,9 +136,14 @@ class Client:
             linesStartAt1=True,
             columnsStartAt1=True,
         )
-        # The adapter answers only when the configuration is done.
+        # The adapter answers only when the configuration is done, unless it refuses.
         attached = self.send("attach", **configuration)
-        self.event("initialized")
+        first = self._take(
+            "event initialized",
+            lambda m: m.get("event") == "initialized" or m.get("request_seq") == attached,
+        )
+        if first["type"] == "response":
+            raise DapError(f"attach: {first.get('message')}")
         for path, lines in breakpoints.items():
             self.set_breakpoints(path, *lines)
         self.request("configurationDone")

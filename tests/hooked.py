@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import debugpy
 
@@ -15,7 +20,7 @@ def hooked_python(root: Path) -> Path:
     home, records = root / "debugpy", root / "run"
     home.mkdir()
     records.mkdir()
-    for name in ("debug_hook.py", "debug_session.py"):
+    for name in ("debug_hook.py", "debug_session.py", "debug_adapter.py"):
         code = (DEBUG / name).read_text()
         (home / name).write_text(code.replace("/run/debugpy", str(records)))
     (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
@@ -24,3 +29,16 @@ def hooked_python(root: Path) -> Path:
     text = f"{home}\nimport debug_hook; debug_hook.main()\n"
     (site_packages / "debug_hook.pth").write_text(text)
     return root / "venv/bin/python"
+
+
+@contextmanager
+def imported(name: str) -> Iterator[ModuleType]:
+    """A module of the hook, to call its functions here."""
+    # Nothing but the template belongs into its folder.
+    writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(DEBUG))
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(DEBUG))
+        sys.dont_write_bytecode = writes_nothing

@@ -22,6 +22,7 @@ DEBUG_LAYER = {
     ".vscode/launch.json",
     ".vscode/tasks.json",
     "docker/debug/debug.Dockerfile",
+    "docker/debug/debug_adapter.py",
     "docker/debug/debug_attach.py",
     "docker/debug/debug_hook.py",
     "docker/debug/debug_session.py",

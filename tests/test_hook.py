@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hooked import DEBUG, hooked_python
+from hooked import hooked_python, imported
 
 # What a program prints: whether a debugger listens in it, and what it knows of itself.
 REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
@@ -104,17 +102,14 @@ def test_off_leaves_no_trace(run, mode: str) -> None:
 def test_loser_of_the_port_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    # Nothing but the template belongs into its folder.
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(DEBUG)
-    session = importlib.import_module("debug_session")
-    monkeypatch.setattr(session, "PORT_TIMEOUT", 0)
-    monkeypatch.setattr(session, "FOLDER", str(tmp_path))
-    with socket.create_server(("0.0.0.0", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert not session.claim(port)
-    assert f"port {port} is taken by another process" in capsys.readouterr().err
-    assert session.claim(port)
+    with imported("debug_session") as session:
+        monkeypatch.setattr(session, "PORT_TIMEOUT", 0)
+        monkeypatch.setattr(session, "FOLDER", str(tmp_path))
+        with socket.create_server(("0.0.0.0", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert not session.claim(port)
+        assert f"port {port} is taken by another process" in capsys.readouterr().err
+        assert session.claim(port)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,11 @@ def main():
     try:
         command = command_line()
         name = program(command)
-        if any("/debugpy/_vendored/pydevd" in argument for argument in command):
+        if name is not None and name.endswith("/debugpy/adapter"):
+            import debug_adapter
+
+            debug_adapter.keep_open()
+        elif any("/debugpy/_vendored/pydevd" in argument for argument in command):
             import debug_session  # pydevd has started this one, as a child that is debugged
 
             debug_session.map_working_directory()

@@ -108,8 +108,7 @@ def address(record=record):
 def connections(port, state):
     """Count the TCP sockets of the container that have a port and are in a state.
 
-    To connect and see would do harm: after a connection that is closed at once, debugpy's adapter
-    accepts no other.
+    To connect and see would be rude: an adapter would take that for a client.
     """
     count = 0
     for table in ("tcp", "tcp6"):

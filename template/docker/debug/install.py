@@ -2,7 +2,7 @@
 
 It runs in the image, as root. DESTINATION becomes a tree to be copied onto / of the same image:
 
-    /opt/debugpy/python3.X              debugpy, debug_hook.py, debug_session.py, debug_attach.py
+    /opt/debugpy/python3.X              debugpy and the modules of the hook
     /usr/local/bin/debug-attach         debug_attach.py as a command
     /usr/local/bin/debug-entrypoint.sh  the entry point, if there is one here
     /run/debugpy                        where processes that can be debugged have their records
@@ -147,7 +147,7 @@ def install(path, python, pythons, destination):
     copy = make_folder(destination, home)
     with zipfile.ZipFile(str(wheel(python, pythons))) as archive:
         archive.extractall(str(copy))
-    for name in ("debug_hook.py", "debug_session.py"):
+    for name in ("debug_hook.py", "debug_session.py", "debug_adapter.py"):
         copy_file(name, copy, 0o644)
     # Without `site`, hence without the hook, and whatever PYTHONPATH is.
     command = copy_file("debug_attach.py", copy, 0o755)

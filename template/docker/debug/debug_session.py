@@ -59,39 +59,63 @@ def started(pid):
         return None
 
 
-def records():
-    """Return the records of all processes that run now, by pid, and remove those of ended ones."""
+def user(pid):
+    """Return the user that a process acts as, by its number."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[2]) for line in file if line.startswith("Uid:"))
+
+
+def read(name, users):
+    """Return what a file of FOLDER holds, or None if it belongs to none of these users.
+
+    Every user of the container may write there, and a process acts on what it reads.
+    """
     import json
 
+    descriptor = os.open(os.path.join(FOLDER, name), os.O_RDONLY | os.O_NOFOLLOW)
+    with open(descriptor) as file:
+        return json.load(file) if os.fstat(descriptor).st_uid in users else None
+
+
+def write(name, content, mode):
+    """Write a file of FOLDER anew, under no name where another user could have put a link."""
+    import json
+
+    path = os.path.join(FOLDER, name)
+    draft = f"{path}.{os.urandom(8).hex()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "w") as file:
+        json.dump(content, file)
+    os.replace(draft, path)
+
+
+def records():
+    """Return the records of all processes that run now, by pid, and remove those of ended ones."""
     found = {}
     for name in os.listdir(FOLDER):
         if not name.endswith(".json"):
             continue
-        path = os.path.join(FOLDER, name)
         # A pid is used again, but not with the same start.
         pid, start, _ = name.split(".")
         try:
-            if started(pid) == int(start):
-                with open(path) as file:
-                    found[int(pid)] = json.load(file)
-            else:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass  # another process was faster
+            if started(pid) != int(start):
+                os.unlink(os.path.join(FOLDER, name))
+                continue
+            # Root's: of a process that has become another user since.
+            content = read(name, {0, user(pid)})
+        except OSError:
+            continue  # another process was faster, or it is not for this user to read
+        if content:
+            found[int(pid)] = content
     return found
 
 
 def write_record(**changes):
     """Change the record of this process."""
-    import json
-
     record.update(changes)
-    name = os.path.join(FOLDER, f"{os.getpid()}.{started(os.getpid())}.json")
     try:
         records()  # A program may start many processes in its time: those of ended ones go.
-        with open(f"{name}.draft", "w") as file:
-            json.dump(record, file)
-        os.replace(f"{name}.draft", name)
+        write(f"{os.getpid()}.{started(os.getpid())}.json", record, 0o644)
     except OSError as error:
         say(f"cannot write to {FOLDER} ({error}), so `up --wait` will not return")
 
@@ -105,8 +129,10 @@ def address(record=record):
 # ---- The port ----
 
 
-def connections(port, state):
+def connections(port, state, owner=None):
     """Count the TCP sockets of the container that have a port and are in a state.
+
+    owner: the number of the user whose sockets count; every user's unless given.
 
     To connect and see would be rude: an adapter would take that for a client.
     """
@@ -118,8 +144,10 @@ def connections(port, state):
         except OSError:
             continue  # no IPv6
         count += sum(
-            int(local.rpartition(":")[2], 16) == port and status == state
-            for _, local, _, status, *_ in sockets
+            int(local.rpartition(":")[2], 16) == port
+            and status == state
+            and owner in (None, int(uid))
+            for _, local, _, status, _, _, _, uid, *_ in sockets
         )
     return count
 
@@ -242,8 +270,6 @@ def listen():
 
 def offer():
     """Note where the adapter of this process takes in others, for those of the same user."""
-    import json
-
     import pydevd
 
     setup = pydevd.SetupHolder.setup
@@ -253,23 +279,22 @@ def offer():
         "port": setup["port"],
         "token": setup["access-token"],
     }
-    path = os.path.join(FOLDER, "adapter")
-    descriptor = os.open(f"{path}.draft", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        json.dump(adapter, file)
-    os.replace(f"{path}.draft", path)
+    write("adapter", adapter, 0o600)
 
 
 def offered():
-    """Return what offer() has noted, or None if that adapter has ended."""
-    import json
+    """Return what offer() has noted, or None if that adapter has ended or is another user's.
 
+    Whoever is joined can run any code in this process, so its socket has to be this user's too:
+    another one may have taken the port since.
+    """
     try:
-        with open(os.path.join(FOLDER, "adapter")) as file:
-            adapter = json.load(file)
-    except FileNotFoundError:
+        adapter = read("adapter", {os.geteuid()})
+    except OSError:
         return None
-    return adapter if connections(adapter["port"], LISTEN) else None
+    if adapter and connections(adapter["port"], LISTEN, os.geteuid()):
+        return adapter
+    return None
 
 
 def join(adapter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -178,54 +177,6 @@ def test_taken_port_starts_nothing(project: Project) -> None:
     assert project.debug(project.line(BATCH)).stopped().line == project.line(BATCH)
 
 
-def test_production_knows_nothing_of_debugging(built: Project) -> None:
-    def inspect(image: str):
-        return json.loads(built.run("docker", "image", "inspect", image).stdout)[0]
-
-    def run(image: str, *command: str) -> str:
-        return built.run("docker", "run", "--rm", "--entrypoint", "", image, *command).stdout
-
-    production, debug = built.root.name, f"{built.root.name}:debug"
-    search = "import importlib.util as u; print(u.find_spec('debugpy'), u.find_spec('debug_hook'))"
-    assert run(production, "python", "-c", search) == "None None\n"
-    assert run(production, "id", "-u") != "0\n"
-
-    # The debug image is the production image and one layer, and differs in the entry point only.
-    below, above = (inspect(image) for image in (production, debug))
-    assert above["RootFS"]["Layers"][:-1] == below["RootFS"]["Layers"]
-    assert above["Config"].pop("Entrypoint") == ["debug-entrypoint.sh"]
-    assert not below["Config"].pop("Entrypoint", None)
-    for config in (below["Config"], above["Config"]):
-        del config["Labels"]  # in which Compose names the image's service
-    assert above["Config"] == below["Config"]
-
-    # That layer adds files and changes none, nor the owner or mode of a folder.
-    # What Docker writes for each container is left out.
-    find = "find / -xdev -not -path '/etc/host*' -printf '%p %U %G %m %s %l\\n'"
-    listing = ("docker", "run", "--rm", "--user", "root", "--entrypoint", "sh")
-    files, more_files = (
-        set(built.run(*listing, image, "-c", find).stdout.splitlines())
-        for image in (production, debug)
-    )
-    assert files <= more_files
-    added = {line.split()[0] for line in more_files - files}
-    site = "import site; print(site.getsitepackages()[0], end='')"
-    site_packages = run(production, "python", "-c", site)
-    # What the tests need is a folder of its own there for each package.
-    packages = {path for path in added if re.match(rf"{site_packages}/[^/]+/", path)}
-    packages |= {"/".join(path.split("/")[: site_packages.count("/") + 2]) for path in packages}
-    packages |= {f"{site_packages}/py.py"}
-    packages |= {
-        path for path in added if path.endswith(("bin/pytest", "bin/py.test", "pygmentize"))
-    }
-    assert {path for path in added - packages if not path.startswith("/opt/debugpy")} == {
-        "/run/debugpy",
-        "/usr/local/bin/debug-attach",
-        "/usr/local/bin/debug-entrypoint.sh",
-        f"{site_packages}/debug_hook.pth",
-    }
-
-
 def test_debug_image_works_without_compose(project: Project) -> None:
     port = project.configuration("Attach to train")["connect"]["port"]
     publish = ("--publish", f"127.0.0.1:{port}:5678")
@@ -275,14 +226,6 @@ def test_umask_does_not_matter(project: Project) -> None:
     log = project.run(*run).stdout
     assert "Listening" in log
     assert log.splitlines()[-1].startswith("loss ")
-
-
-def test_env_file_stays_out_of_the_image(project: Project) -> None:
-    for folder in (".", "src", "scripts"):
-        (project.root / folder / ".env").write_text("SECRET=1\n")
-    image = build(project, "--target", "debug")
-    found = ["docker", "run", "--rm", "--entrypoint", "find", image, "/app", "-name", ".env"]
-    assert project.run(*found).stdout == ""
 
 
 def test_every_interpreter_of_the_image_has_the_hook(project: Project) -> None:

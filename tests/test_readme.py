@@ -48,9 +48,10 @@ def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
         assert path.name in tree
 
 
-def test_every_row_of_the_table_has_its_test() -> None:
+@pytest.mark.parametrize("document", ["README.md", "SECURITY.md"])
+def test_every_test_that_is_named_exists(document: str) -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    named = re.findall(r"`(test_\w+)`", (REPOSITORY / "README.md").read_text())
+    named = re.findall(r"`(test_\w+)`", (REPOSITORY / document).read_text())
     assert named
     for name in named:
         assert f"def {name}(" in tests

@@ -1,0 +1,513 @@
+"""What SECURITY.md claims: of images and their layers, ports, privileges, and what is asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import dap
+import pytest
+from conftest import REPOSITORY, copy, remove_images, render
+from project import Project, marked, wait_until
+from ruamel.yaml import YAML
+from test_adopt import DEBUG_LAYER
+
+# Planted wherever a secret may lie; found nowhere.
+SECRET = f"secret-{uuid.uuid4().hex}"
+
+# By these, debugging is known in the name or the configuration of anything.
+TRACES = ("debugpy", "debug_", "debug-", "docker/debug")
+
+BASE_IMAGE = "python:3.13-slim"
+
+# A user of the container who is neither root nor the program's.
+INTRUDER = "12345"
+
+
+def section(heading: str) -> str:
+    """A section of SECURITY.md."""
+    text = (REPOSITORY / "SECURITY.md").read_text()
+    return text.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_every_promise_names_its_test() -> None:
+    promises = re.split(r"^- ", section("What is promised"), flags=re.MULTILINE)[1:]
+    assert promises
+    for promise in promises:
+        assert re.search(r"`test_\w+`", promise), promise
+
+
+# ---- The template ----
+
+
+def test_template_runs_no_code_at_a_copy() -> None:
+    settings = YAML(typ="safe").load(REPOSITORY / "copier.yml")
+    assert not settings.keys() & {"_tasks", "_migrations", "_jinja_extensions"}
+
+
+def test_actions_are_pinned_by_hash() -> None:
+    workflows = [path.read_text() for path in (REPOSITORY / ".github/workflows").iterdir()]
+    actions = re.findall(r"\buses: *(\S+)", "\n".join(workflows))
+    assert actions
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in actions)
+
+
+def test_no_secret_is_rendered(template: Path, tmp_path: Path) -> None:
+    render(template, tmp_path, services=["train", "api", "worker"], api_framework="django")
+    assert not list(tmp_path.rglob(".env"))
+    settings = (tmp_path / ".env.example").read_text()
+    assert re.findall(r"^#?(\w*(?:SECRET|KEY|TOKEN|PASSWORD)\w*)=(.*)", settings, re.MULTILINE) == [
+        ("DJANGO_SECRET_KEY", "")
+    ]
+
+
+@pytest.mark.docker
+def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Path) -> None:
+    render(template, tmp_path, services=["train", "api", "worker"])
+    project = Project(tmp_path)
+    config = ("--profile", "*", "config", "--format", "json")
+    before, after = (
+        json.loads(text.stdout)["services"]
+        for text in (project.run("docker", "compose", *config), project.compose(*config))
+    )
+    # Of the tests there is no service in production: what theirs has is the debugger's.
+    before["tests"] = {key: after["tests"][key] for key in ("profiles", "networks", "entrypoint")}
+    for name, service in after.items():
+        changed = {key for key in service if service[key] != before[name].get(key)}
+        assert before[name].keys() <= service.keys()
+        assert changed <= {
+            *("build", "image", "init", "command", "environment"),
+            *("volumes", "ports", "tmpfs", "healthcheck"),
+        }
+        for mount in service.get("volumes", []):
+            if mount not in before[name].get("volumes", []):
+                assert (mount["type"], mount["read_only"]) == ("bind", True)
+                assert tmp_path in Path(mount["source"]).parents
+
+
+# ---- Images ----
+
+
+class Saved:
+    """An image as it leaves the machine: its configuration, history included, and its layers."""
+
+    def __init__(self, project: Project, image: str, folder: Path) -> None:
+        def inspect(name: str) -> dict:
+            return json.loads(project.run("docker", "image", "inspect", name).stdout)[0]
+
+        # By its id: a name alone would mean the debug image too, which has that name and a tag.
+        self.id: str = inspect(image)["Id"]
+        self.base = len(inspect(BASE_IMAGE)["RootFS"]["Layers"])
+        self.archive = folder / f"{uuid.uuid4().hex}.tar"
+        project.run("docker", "image", "save", "--output", str(self.archive), self.id)
+        with tarfile.open(self.archive) as archive:
+            (manifest,) = json.load(archive.extractfile("manifest.json"))
+            self.text = archive.extractfile(manifest["Config"]).read().decode()
+            self.blobs: list[str] = manifest["Layers"]
+        self.config: dict = json.loads(self.text)["config"]
+        self.layers: list[str] = json.loads(self.text)["rootfs"]["diff_ids"]
+
+    def entries(self, first: int) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+        """What is in the layers from that number on: deleted files and those that delete, too."""
+        with tarfile.open(self.archive) as archive:
+            for blob in self.blobs[first:]:
+                with tarfile.open(fileobj=archive.extractfile(blob)) as layer:
+                    for entry in layer:
+                        yield entry, layer.extractfile(entry).read() if entry.isfile() else b""
+
+    def names(self, first: int) -> set[str]:
+        """The paths of the files in those layers."""
+        return {entry.name for entry, _ in self.entries(first) if not entry.isdir()}
+
+
+@pytest.fixture(scope="module")
+def with_secrets(build) -> Project:
+    """A project whose owner has secrets in files and in the environment."""
+    index = f"https://owner:{SECRET}@packages.example.org/simple"
+
+    def plant(root: Path) -> None:
+        source = next(root.glob("src/*"))
+        with (root / ".env").open("a") as settings:
+            settings.write(f"TOKEN={SECRET}\n")
+        for folder in (root, root / "src", source, root / "scripts", root / "docker/debug"):
+            for name in (".env", ".env.production", ".git/config"):
+                (folder / name).parent.mkdir(exist_ok=True)
+                with (folder / name).open("a") as file:
+                    file.write(f"TOKEN={SECRET}\n")
+        for name in ("pip.conf", ".netrc", "id_ed25519", "tests/token.txt"):
+            (root / name).write_text(SECRET)
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PIP_INDEX_URL", index)
+        environment.setenv("TOKEN", SECRET)
+        project = build(plant)
+        for compose in (["docker", "compose"], ["docker", "compose", "-f", project.debug_file]):
+            project.run(*compose, "build", "--build-arg", f"PIP_INDEX_URL={index}")
+    return project
+
+
+@pytest.fixture(scope="module")
+def production(with_secrets: Project, tmp_path_factory) -> Saved:
+    return Saved(with_secrets, with_secrets.root.name, tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def debug(with_secrets: Project, tmp_path_factory) -> Saved:
+    return Saved(with_secrets, f"{with_secrets.root.name}:debug", tmp_path_factory.mktemp("image"))
+
+
+@pytest.mark.docker
+def test_no_layer_of_production_knows_of_debugging(production: Saved) -> None:
+    assert not [trace for trace in TRACES if trace in production.text]
+    names = production.names(production.base)
+    assert any(name.endswith("/train.py") for name in names)
+    assert not [name for name in names if any(trace in name for trace in TRACES)]
+    assert production.config["User"] == "10001"
+    assert not production.config.get("ExposedPorts")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("image", ["production", "debug"])
+def test_no_layer_has_a_secret(request: pytest.FixtureRequest, image: str) -> None:
+    saved: Saved = request.getfixturevalue(image)
+    assert SECRET not in saved.text
+    for entry, content in saved.entries(saved.base):
+        assert SECRET.encode() not in content, entry.name
+        assert not re.search(r"(^|/)\.(env[^/]*|git)(/|$)", entry.name)
+
+
+@pytest.mark.docker
+def test_only_root_can_change_what_debugging_adds(production: Saved, debug: Saved) -> None:
+    assert debug.layers[:-1] == production.layers
+    for entry, _ in debug.entries(len(production.layers)):
+        assert entry.uid == 0
+        # Records of processes, of any user
+        everybody = entry.issym() or entry.name.rstrip("/") == "run/debugpy"
+        assert everybody or not entry.mode & 0o022, entry.name
+
+
+@pytest.mark.docker
+def test_production_knows_nothing_of_debugging(built: Project) -> None:
+    def inspect(image: str):
+        return json.loads(built.run("docker", "image", "inspect", image).stdout)[0]
+
+    def run(image: str, *command: str) -> str:
+        return built.run("docker", "run", "--rm", "--entrypoint", "", image, *command).stdout
+
+    production, debug = built.root.name, f"{built.root.name}:debug"
+    search = "import importlib.util as u; print(u.find_spec('debugpy'), u.find_spec('debug_hook'))"
+    assert run(production, "python", "-c", search) == "None None\n"
+    assert run(production, "id", "-u") != "0\n"
+
+    # The debug image is the production image and one layer, and differs in the entry point only.
+    below, above = (inspect(image) for image in (production, debug))
+    assert above["RootFS"]["Layers"][:-1] == below["RootFS"]["Layers"]
+    assert above["Config"].pop("Entrypoint") == ["debug-entrypoint.sh"]
+    assert not below["Config"].pop("Entrypoint", None)
+    for config in (below["Config"], above["Config"]):
+        del config["Labels"]  # in which Compose names the image's service
+    assert above["Config"] == below["Config"]
+
+    # That layer adds files and changes none, nor the owner or mode of a folder.
+    # What Docker writes for each container is left out.
+    find = "find / -xdev -not -path '/etc/host*' -printf '%p %U %G %m %s %l\\n'"
+    listing = ("docker", "run", "--rm", "--user", "root", "--entrypoint", "sh")
+    files, more_files = (
+        set(built.run(*listing, image, "-c", find).stdout.splitlines())
+        for image in (production, debug)
+    )
+    assert files <= more_files
+    added = {line.split()[0] for line in more_files - files}
+    site = "import site; print(site.getsitepackages()[0], end='')"
+    site_packages = run(production, "python", "-c", site)
+    # What the tests need is a folder of its own there for each package.
+    packages = {path for path in added if re.match(rf"{site_packages}/[^/]+/", path)}
+    packages |= {"/".join(path.split("/")[: site_packages.count("/") + 2]) for path in packages}
+    packages |= {f"{site_packages}/py.py"}
+    packages |= {
+        path for path in added if path.endswith(("bin/pytest", "bin/py.test", "pygmentize"))
+    }
+    assert {path for path in added - packages if not path.startswith("/opt/debugpy")} == {
+        "/run/debugpy",
+        "/usr/local/bin/debug-attach",
+        "/usr/local/bin/debug-entrypoint.sh",
+        f"{site_packages}/debug_hook.pth",
+    }
+
+
+# A project whose Dockerfile copies the whole folder.
+COPIES_ALL = {
+    "compose.yaml": "services: {app: {build: .}}",
+    "Dockerfile": f"FROM {BASE_IMAGE}\nWORKDIR /srv\nCOPY . .\nUSER 10002\n"
+    'CMD ["python", "main.py"]\n',
+    "main.py": "import time\n\nwhile True:\n    time.sleep(0.1)  # here\n",
+}
+
+
+class Adopted(Project):
+    """Such a project, built as it was `before`, then adopted."""
+
+    def __init__(self, root: Path, template: Path, port: int, **more_files: str) -> None:
+        super().__init__(root, "app")
+        for name, text in {**COPIES_ALL, **more_files}.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        self.before = self.production()
+        render(template, root, debug_port=port)
+
+    @property
+    def source(self) -> Path:
+        return self.root / "main.py"
+
+    def production(self) -> Saved:
+        """The image that its owner builds."""
+        self.run("docker", "compose", "build")
+        return Saved(self, f"{self.root.name}-app", self.root.parent)
+
+
+@pytest.fixture(scope="module")
+def adopt(engine, template, free_port, tmp_path_factory):
+    """Build and adopt such a project, which may have more files."""
+    roots = []
+
+    def adopt(**more_files: str) -> Adopted:
+        roots.append(tmp_path_factory.mktemp("adopted") / f"remora-test-{uuid.uuid4().hex[:8]}")
+        return Adopted(roots[-1], template, free_port, **more_files)
+
+    yield adopt
+    for root in roots:
+        remove_images(Project(root), root.name)
+
+
+def advised() -> list[str]:
+    """What the README says is to be added to .dockerignore."""
+    text = (REPOSITORY / "README.md").read_text()
+    pattern = r"copies the whole folder, add (.+?) to `\.dockerignore`"
+    (advice,) = re.findall(pattern, text, re.DOTALL)
+    return re.findall(r"`(.+?)`", advice)
+
+
+@pytest.fixture(scope="module")
+def adopted(adopt) -> Adopted:
+    """A project whose owner has followed the README, and has no folder `docker`."""
+    names = ["docker" if name == "docker/debug" else name for name in advised()]
+    return adopt(**{".dockerignore": "\n".join(names)})
+
+
+@pytest.fixture(scope="module")
+def adopted_beside_a_folder(adopt) -> Adopted:
+    """A project whose owner has followed the README, and has a folder `docker`."""
+    return adopt(**{".dockerignore": "\n".join(advised()), "docker/notes": "mine"})
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("name", ["adopted", "adopted_beside_a_folder"])
+def test_production_of_an_adopted_project_stays_the_same_image(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    project: Adopted = request.getfixturevalue(name)
+    assert project.production().id == project.before.id
+    project.compose("build")
+    debug = Saved(project, f"{project.root.name}-app:debug", project.root.parent)
+    assert debug.layers[:-1] == project.before.layers
+
+
+@pytest.mark.docker
+def test_without_a_dockerignore_the_files_lie_in_production_and_nothing_runs_them(adopt) -> None:
+    project = adopt()
+    after, base = project.production(), project.before.base
+    added = after.names(base) - project.before.names(base)
+    assert added == {f"srv/{path}" for path in {*DEBUG_LAYER, project.debug_file}}
+    assert after.config == project.before.config
+
+
+# ---- Ports ----
+
+
+@pytest.fixture(params=["new", "adopted"])
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
+    """A project whose program runs on and listens."""
+    if request.param == "new":
+        project = copy(request.getfixturevalue("built"), tmp_path)
+        project.edit("losses.append(loss)", "losses.append(loss)  # here")
+    else:
+        project = request.getfixturevalue("adopted")
+    project.compose("up", "--build", "--detach", "--wait", DEBUGPY_MODE="listen", EPOCHS="1000000")
+    yield project
+    project.down()
+
+
+def stops(project: Project) -> bool:
+    """Attach as an editor does, and tell whether that stops the program."""
+    here = marked(project.source)
+    editor = project.attach(here)
+    stop = editor.stopped()
+    editor.detach()
+    return (stop.path, stop.line) == (project.source, here)
+
+
+def inspect(project: Project) -> dict:
+    return json.loads(project.run("docker", "inspect", project.container()).stdout)[0]
+
+
+def own_address(project: Project) -> tuple[str, str]:
+    """The network of the container and its address there."""
+    ((network, facts),) = inspect(project)["NetworkSettings"]["Networks"].items()
+    return network, facts["IPAddress"]
+
+
+def addresses_of_machine() -> set[str]:
+    """This machine's addresses, those of Docker's bridges among them; not loopback."""
+    table = Path("/proc/net/fib_trie").read_text()
+    found = set(re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", table))
+    return {address for address in found if not address.startswith("127.")}
+
+
+# Prints which addresses accept a connection.
+PROBE = """
+import socket, sys
+for address in sys.argv[1:]:
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError:
+        continue
+    print(address)
+"""
+
+
+def in_network(project: Project, network: str, *command: str) -> str:
+    """Run Python in a container beside the project's, and return what it prints."""
+    # Of an image that has the label by which what the tests start is known.
+    image = inspect(project)["Config"]["Image"]
+    module = f"{dap.__file__}:/beside/dap.py:ro"
+    run = ["docker", "run", "--rm", "--network", network, "--entrypoint", "python"]
+    run += ["--volume", module, "--workdir", "/beside", image, "-c"]
+    return project.run(*run, *command).stdout
+
+
+def reached(project: Project, network: str, *addresses: str) -> set[str]:
+    """Those addresses that can be reached from a container in a network."""
+    return set(in_network(project, network, PROBE, *addresses).split())
+
+
+@pytest.mark.docker
+def test_port_is_published_on_loopback_only(running: Project) -> None:
+    published = inspect(running)["NetworkSettings"]["Ports"]
+    port = str(running.configuration(f"Attach to {running.service}")["connect"]["port"])
+    assert published == {"5678/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}
+
+
+@pytest.mark.docker
+def test_port_is_reached_from_loopback_only(running: Project) -> None:
+    port = running.configuration(f"Attach to {running.service}")["connect"]["port"]
+    network, address = own_address(running)
+    machine = addresses_of_machine()
+    with socket.create_server(("0.0.0.0", 0)) as control:
+        # Of the same addresses, this port can be reached.
+        open_port = control.getsockname()[1]
+        targets = [f"{host}:{number}" for host in machine for number in (port, open_port)]
+        expected = {target for target in targets if target.endswith(f":{open_port}")}
+        probe = subprocess.run(
+            [sys.executable, "-c", PROBE, *targets], check=True, stdout=subprocess.PIPE, text=True
+        )
+        assert set(probe.stdout.split()) == expected != set()
+        assert reached(running, network, *targets) == expected
+        assert reached(running, "bridge", *targets, f"{address}:5678") == expected
+    assert stops(running)
+
+
+@pytest.mark.docker
+def test_container_on_the_same_network_can_run_any_code(running: Project) -> None:
+    network, address = own_address(running)
+    attack = (
+        "import dap, sys; client = dap.Client(sys.argv[1], 5678);"
+        "client.attach({'type': 'debugpy', 'request': 'attach'}, {});"
+        "print(client.request('evaluate', expression='__import__(\"os\").getuid()')['result'])"
+    )
+    uid = in_network(running, network, attack, address).strip()
+    assert uid == inspect(running)["Config"]["User"]
+
+
+def open_ports(project: Project) -> set[int]:
+    """The ports that listen in the container, other than on loopback."""
+    tables = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
+    lines = project.run("docker", "exec", project.container(), *tables).stdout.splitlines()
+    sockets = [line.split() for line in lines if line.split()[3] == "0A"]
+    # The bytes of an address are in the order of the machine.
+    return {int(a.rpartition(":")[2], 16) for _, a, *_ in sockets if a.split(":")[0][-2:] != "7F"}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
+def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, mode: str) -> None:
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE=mode, EPOCHS="1000000")
+    assert open_ports(project) == ({5678} if mode in ("wait", "listen") else set())
+    if mode in ("demand", "crash"):
+        project.task("ask train to listen")
+        assert open_ports(project) == {5678}
+
+
+# ---- Other users of the container ----
+
+
+class Watched:
+    """A program that debug-attach can ask to listen, and what users of its container do."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        project.edit("losses.append(loss)", "losses.append(loss)  # here")
+        project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="1000000")
+        self.record = self.run("10001", "ls /run/debugpy/*.json").strip()
+        self.pid = Path(self.record).name.split(".")[0]
+
+    def run(self, user: str, script: str, *options: str, check: bool = True) -> str:
+        """Run a shell script in the container, and return what it prints."""
+        command = ["docker", "exec", "--user", user, *options, self.project.container()]
+        return self.project.run(*command, "sh", "-c", script, check=check).stdout
+
+
+@pytest.fixture
+def watched(project: Project) -> Watched:
+    return Watched(project)
+
+
+@pytest.mark.docker
+def test_link_of_another_user_is_not_followed(watched: Watched) -> None:
+    watched.run("10001", "echo precious >/app/checkpoints/file")
+    for name in (f"{watched.record}.draft", "/run/debugpy/adapter", "/run/debugpy/adapter.draft"):
+        watched.run(INTRUDER, f"ln -s /app/checkpoints/file {name}")
+    watched.project.task("ask train to listen")
+    assert watched.run("10001", "cat /app/checkpoints/file") == "precious\n"
+    assert stops(watched.project)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("author", [INTRUDER, "10001"])
+def test_adapter_of_another_user_is_not_joined(watched: Watched, author: str) -> None:
+    listen = "import signal, socket; s = socket.create_server(('127.0.0.1', 4444)); signal.pause()"
+    watched.run(INTRUDER, f'python -c "{listen}"', "--detach")
+    wait_until(lambda: f":{4444:04X}" in watched.run(INTRUDER, "cat /proc/net/tcp"))
+    # The program's own user may have left such a note, of an adapter that has ended.
+    note = json.dumps({"pid": 1, "host": "127.0.0.1", "port": 4444, "token": "x"})
+    watched.run(author, f"echo '{note}' >/run/debugpy/adapter")
+    watched.project.task("ask train to listen")
+    assert stops(watched.project)
+
+
+@pytest.mark.docker
+def test_record_of_another_user_has_no_signal_sent(watched: Watched) -> None:
+    record = json.loads(watched.run("10001", f"cat {watched.record}"))
+    forged = json.dumps({**record, "signal": signal.SIGINT})
+    watched.run(INTRUDER, f"rm -f {watched.record}; echo '{forged}' >{watched.record}")
+    said = watched.run("root", "debug-attach", check=False)
+    assert "no Python process can be debugged" in said
+    watched.run("root", f"kill -0 {watched.pid}")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import dap
 import pytest
 from conftest import REPOSITORY, copy, remove_images, render
-from project import Project, marked, wait_until
+from project import TIMEOUT, Project, marked, wait_until
 from ruamel.yaml import YAML
 from test_adopt import DEBUG_LAYER
 
@@ -99,29 +100,29 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
 class Saved:
     """An image as it leaves the machine: its configuration, history included, and its layers."""
 
-    def __init__(self, project: Project, image: str, folder: Path) -> None:
+    def __init__(self, project: Project, image: str) -> None:
         def inspect(name: str) -> dict:
             return json.loads(project.run("docker", "image", "inspect", name).stdout)[0]
 
-        # By its id: a name alone would mean the debug image too, which has that name and a tag.
-        self.id: str = inspect(image)["Id"]
         self.base = len(inspect(BASE_IMAGE)["RootFS"]["Layers"])
-        self.archive = folder / f"{uuid.uuid4().hex}.tar"
-        project.run("docker", "image", "save", "--output", str(self.archive), self.id)
-        with tarfile.open(self.archive) as archive:
-            (manifest,) = json.load(archive.extractfile("manifest.json"))
-            self.text = archive.extractfile(manifest["Config"]).read().decode()
-            self.blobs: list[str] = manifest["Layers"]
+        # By its id: a name alone would mean the debug image too, which has that name and a tag.
+        save = ["docker", "image", "save", inspect(image)["Id"]]
+        file = tempfile.TemporaryFile()
+        subprocess.run(save, check=True, stdout=file, timeout=TIMEOUT)
+        file.seek(0)
+        self.archive = tarfile.open(fileobj=file)
+        (manifest,) = json.load(self.archive.extractfile("manifest.json"))
+        self.blobs: list[str] = manifest["Layers"]
+        self.text = self.archive.extractfile(manifest["Config"]).read().decode()
         self.config: dict = json.loads(self.text)["config"]
         self.layers: list[str] = json.loads(self.text)["rootfs"]["diff_ids"]
 
     def entries(self, first: int) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
         """What is in the layers from that number on: deleted files and those that delete, too."""
-        with tarfile.open(self.archive) as archive:
-            for blob in self.blobs[first:]:
-                with tarfile.open(fileobj=archive.extractfile(blob)) as layer:
-                    for entry in layer:
-                        yield entry, layer.extractfile(entry).read() if entry.isfile() else b""
+        for blob in self.blobs[first:]:
+            with tarfile.open(fileobj=self.archive.extractfile(blob)) as layer:
+                for entry in layer:
+                    yield entry, layer.extractfile(entry).read() if entry.isfile() else b""
 
     def names(self, first: int) -> set[str]:
         """The paths of the files in those layers."""
@@ -155,13 +156,13 @@ def with_secrets(build) -> Project:
 
 
 @pytest.fixture(scope="module")
-def production(with_secrets: Project, tmp_path_factory) -> Saved:
-    return Saved(with_secrets, with_secrets.root.name, tmp_path_factory.mktemp("image"))
+def production(with_secrets: Project) -> Saved:
+    return Saved(with_secrets, with_secrets.root.name)
 
 
 @pytest.fixture(scope="module")
-def debug(with_secrets: Project, tmp_path_factory) -> Saved:
-    return Saved(with_secrets, f"{with_secrets.root.name}:debug", tmp_path_factory.mktemp("image"))
+def debug(with_secrets: Project) -> Saved:
+    return Saved(with_secrets, f"{with_secrets.root.name}:debug")
 
 
 @pytest.mark.docker
@@ -270,7 +271,7 @@ class Adopted(Project):
     def production(self) -> Saved:
         """The image that its owner builds."""
         self.run("docker", "compose", "build")
-        return Saved(self, f"{self.root.name}-app", self.root.parent)
+        return Saved(self, f"{self.root.name}-app")
 
 
 @pytest.fixture(scope="module")
@@ -314,9 +315,10 @@ def test_production_of_an_adopted_project_stays_the_same_image(
     request: pytest.FixtureRequest, name: str
 ) -> None:
     project: Adopted = request.getfixturevalue(name)
-    assert project.production().id == project.before.id
+    # What the image's id is the hash of, the hash of each layer included
+    assert project.production().text == project.before.text
     project.compose("build")
-    debug = Saved(project, f"{project.root.name}-app:debug", project.root.parent)
+    debug = Saved(project, f"{project.root.name}-app:debug")
     assert debug.layers[:-1] == project.before.layers
 
 

@@ -513,3 +513,14 @@ def test_record_of_another_user_has_no_signal_sent(watched: Watched) -> None:
     said = watched.run("root", "debug-attach", check=False)
     assert "no Python process can be debugged" in said
     watched.run("root", f"kill -0 {watched.pid}")
+
+
+@pytest.mark.docker
+def test_record_of_root_holds_for_a_program_that_was_root(project: Project) -> None:
+    project.edit("    history = train(", "    __import__('os').setuid(10001)\n    history = train(")
+    project.edit("losses.append(loss)", "losses.append(loss)  # here")
+    (project.root / "root.yml").write_text('services: {train: {user: "0"}}')
+    project.more_files.append("root.yml")
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="1000000")
+    project.compose("exec", "-T", "train", "debug-attach")
+    assert stops(project)

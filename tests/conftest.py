@@ -1,4 +1,4 @@
-"""Fixtures: a tagged copy of the template, and projects rendered from it, never with --trust."""
+"""Fixtures: the template with its releases, and projects rendered from it, never with --trust."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from typing import Any
 
 import copier
 import pytest
+from packaging.version import Version
 from project import Project
 from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).parents[1]
+RELEASES = REPOSITORY / "tests/releases"
+RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdir()), key=Version)
+
+# What the working tree is taken for, and what comes after it: later than all that is released.
+NEXT, LATER = "9999.0.0", "9999.1.0"
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -88,15 +94,19 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree as a repository of its own, tagged, as users find it."""
+    """The releases and then the working tree, each a commit with its tag, as users find them."""
     copy = tmp_path_factory.mktemp("template") / "remora"
+    for version in RELEASED:
+        shutil.unpack_archive(RELEASES / f"{version}.tar.gz", copy, filter="data")
+        commit(copy, tag=version)
+        git(copy, "rm", "--quiet", "-r", ".")
     for name in git(
         REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard"
     ).splitlines():
         if (REPOSITORY / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, copy / name)
-    commit(copy, tag="1.0.0")
+    commit(copy, tag=NEXT)
     return copy
 
 

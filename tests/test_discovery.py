@@ -10,6 +10,8 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import (
+    LATER,
+    NEXT,
     answers,
     commit,
     contents,
@@ -464,7 +466,7 @@ def releases(template: Path, tmp_path: Path) -> Path:
     git(tmp_path, "clone", "--quiet", str(template), str(later))
     file = later / "template/_debugger.jinja"
     file.write_text(file.read_text().replace("interval: 10s", "interval: 20s"))
-    commit(later, tag="1.1.0")
+    commit(later, tag=LATER)
     return later
 
 
@@ -478,7 +480,7 @@ def update(root: Path, *options: str) -> None:
 def adopted(releases: Path, tmp_path: Path) -> Path:
     """A project that has adopted the first release, to which its owner has added a service."""
     root = write(tmp_path / "app", FILES)
-    render(releases, root, version="1.0.0")
+    render(releases, root, version=NEXT)
     with (root / "compose.yaml").open("a") as file:
         # Not in the order of the alphabet
         file.write("  worker:\n    build: .\n    working_dir: /srv\n  api:\n    build: .\n")
@@ -546,7 +548,7 @@ def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) ->
 def test_files_that_were_there_are_kept_at_every_update(releases: Path, tmp_path: Path) -> None:
     own = {".vscode/launch.json": "{ /* mine */ }\n", "docker-compose.debug.yml": "services: {}\n"}
     root = write(tmp_path / "app", {**FILES, **own})
-    render(releases, root, version="1.0.0")
+    render(releases, root, version=NEXT)
     commit(root)
     update(root)
     assert {name: (root / name).read_text() for name in own} == own

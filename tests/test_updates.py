@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import commit, contents, git, program, render
+from conftest import LATER, NEXT, RELEASED, REPOSITORY, commit, contents, git, program, render
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def releases(template: Path, tmp_path: Path) -> Path:
         ("src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
     ]:
         replace(later / "template" / name, old, new)
-    commit(later, tag="1.1.0")
+    commit(later, tag=LATER)
     return later
 
 
@@ -37,7 +38,7 @@ def replace(file: Path, old: str, new: str) -> None:
 
 def start(releases: Path, folder: Path, **answers: object) -> Path:
     """A project of the first release, as its owner has committed it."""
-    render(releases, folder, version="1.0.0", **answers)
+    render(releases, folder, version=NEXT, **answers)
     commit(folder)
     return folder
 
@@ -49,6 +50,12 @@ def update(folder: Path, *options: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Your edits are kept" in done.stderr
     assert "is up to date" in done.stderr
+
+
+def test_every_release_is_kept() -> None:
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text()
+    noted = re.findall(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", changelog, re.MULTILINE)
+    assert noted == RELEASED[::-1]
 
 
 @pytest.mark.parametrize("answers", [{}, {"debug_port": 6000, "package_name": "other"}])

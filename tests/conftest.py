@@ -44,6 +44,13 @@ def commit(folder: Path, tag: str | None = None) -> None:
         git(folder, "tag", tag)
 
 
+def replace(file: Path, old: str, new: str) -> None:
+    """Edit a text in a file, which must be there."""
+    text = file.read_text()
+    assert old in text, f"{file}: {old!r}"
+    file.write_text(text.replace(old, new))
+
+
 def program(name: str) -> str:
     """The path of a program that pip has installed beside this Python."""
     return str(Path(sys.executable).with_name(name))
@@ -78,6 +85,19 @@ def copy_without_questions(
     )
 
 
+def update(folder: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `copier update` as a user does who wants no questions and has no terminal."""
+    done = subprocess.run(
+        [program("copier"), "update", "--defaults", *options],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
 def answers(folder: Path) -> dict[str, Any]:
     """The answers that a project has recorded."""
     return YAML(typ="safe").load(folder / ".copier-answers.yml")
@@ -108,6 +128,37 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy2(REPOSITORY / name, copy / name)
     commit(copy, tag=NEXT)
     return copy
+
+
+# What is another in the later release: a line of each kind of file, and of some two that are near
+# what an owner edits.
+CHANGES = [
+    ("template/Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
+    ("template/_debugger.jinja", "interval: 10s", "interval: 20s"),
+    ("template/docker/debug/debug_session.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
+    ("template/docker/debug/debug-entrypoint.sh.jinja", "exit 78", "exit 79"),
+    ("template/_configurations.jinja", " to listen, and attach", " to listen, and join"),
+    ("template/README.md.jinja", "## Update it", "## Keep it up to date"),
+    ("template/src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
+    ("template/.gitignore.jinja", "checkpoints/\n", "checkpoints/\nlogs/\n"),
+    # By the rules of CHANGELOG.md: one file is removed, and one has another name.
+    ("copier.yml", "  - /_*\n", "  - /_*\n  - /.env.example\n  - /tests/requirements.txt\n"),
+]
+
+
+@pytest.fixture(scope="session")
+def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template with a later release."""
+    later = tmp_path_factory.mktemp("later") / "remora"
+    git(template.parent, "clone", "--quiet", str(template), str(later))
+    for name, old, new in CHANGES:
+        replace(later / name, old, new)
+    files = later / "template"
+    (files / ".env.example.jinja").unlink()
+    (files / "tests/requirements.txt.jinja").rename(files / "tests/tools.txt.jinja")
+    (files / "tests/conftest.py").write_text('"""What the tests share."""\n')
+    commit(later, tag=LATER)
+    return later
 
 
 @pytest.fixture(scope="session")

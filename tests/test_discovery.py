@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pexpect
 import pytest
 from conftest import (
-    LATER,
     NEXT,
     answers,
     commit,
@@ -19,6 +17,7 @@ from conftest import (
     git,
     program,
     render,
+    update,
 )
 from ruamel.yaml import YAML
 
@@ -460,27 +459,10 @@ def test_bad_services_are_refused(
 
 
 @pytest.fixture
-def releases(template: Path, tmp_path: Path) -> Path:
-    """The template with a later release, in which the debug file says something else."""
-    later = tmp_path / "remora"
-    git(tmp_path, "clone", "--quiet", str(template), str(later))
-    file = later / "template/_debugger.jinja"
-    file.write_text(file.read_text().replace("interval: 10s", "interval: 20s"))
-    commit(later, tag=LATER)
-    return later
-
-
-def update(root: Path, *options: str) -> None:
-    command = [program("copier"), "update", "--defaults", *options]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def adopted(releases: Path, tmp_path: Path) -> Path:
+def adopted(later: Path, tmp_path: Path) -> Path:
     """A project that has adopted the first release, to which its owner has added a service."""
     root = write(tmp_path / "app", FILES)
-    render(releases, root, version=NEXT)
+    render(later, root, version=NEXT)
     with (root / "compose.yaml").open("a") as file:
         # Not in the order of the alphabet
         file.write("  worker:\n    build: .\n    working_dir: /srv\n  api:\n    build: .\n")
@@ -488,7 +470,7 @@ def adopted(releases: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_update_finds_what_the_copy_found(releases: Path, adopted: Path, tmp_path: Path) -> None:
+def test_update_finds_what_the_copy_found(later: Path, adopted: Path, tmp_path: Path) -> None:
     found = answers(adopted)
     git(tmp_path, "clone", "--quiet", "app", "elsewhere")
     for root in (adopted, tmp_path / "elsewhere"):
@@ -522,10 +504,7 @@ def test_refresh_that_finds_nothing_is_refused(adopted: Path) -> None:
     write(adopted, {"compose.yaml": "services: {db: {image: redis}}"})
     commit(adopted)
     before = contents(adopted)
-    command = ["update", "--defaults", "--vcs-ref=:current:", "--data=refresh=true"]
-    done = subprocess.run(
-        [program("copier"), *command], cwd=adopted, capture_output=True, text=True
-    )
+    done = update(adopted, "--vcs-ref=:current:", "--data=refresh=true", check=False)
     assert done.returncode == 1
     assert "none of the services of compose.yaml looks like Python" in done.stderr.splitlines()[-1]
     assert contents(adopted) == before
@@ -539,16 +518,45 @@ def test_refresh_finds_a_port_that_is_free_now(adopted: Path) -> None:
     assert answers(adopted)["debug_port"] == 5679
 
 
+@pytest.mark.parametrize(
+    ("gone", "left"),
+    [("compose.yaml", {}), ("web", {"compose.yaml": "services: {db: {image: redis}}"})],
+)
+def test_update_tells_what_is_not_there_any_more(
+    adopted: Path, gone: str, left: dict[str, str]
+) -> None:
+    (adopted / "compose.yaml").unlink()
+    write(adopted, left)
+    commit(adopted)
+    message = update(adopted).stderr.split("up --build\n")[1]
+    assert f"Not found any more: {gone}. " in message
+    assert "--data refresh=true" in message
+
+
+def test_compose_files_that_are_given_are_looked_at(adopted: Path) -> None:
+    write(adopted, {"more.yaml": "services: {more: {build: .}}"})
+    commit(adopted)
+    given = "--data=compose_files=[compose.yaml, more.yaml]"
+    update(adopted, "--vcs-ref=:current:", given, "--data=refresh=true")
+    assert documents(adopted)[1]["services"].keys() >= {"web", "more"}
+    before = contents(adopted)
+    commit(adopted)
+    given = given.replace("more", "less")
+    done = update(adopted, "--vcs-ref=:current:", given, check=False)
+    assert "compose_files names less.yaml, which is not a file" in done.stderr.splitlines()[-1]
+    assert contents(adopted) == before
+
+
 def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) -> None:
     services = "[{name: worker, path_mappings: [{local_root: ., remote_root: /srv}]}]"
     update(adopted, "--vcs-ref=:current:", "--data", f"debug_services={services}")
     assert documents(adopted)[1]["services"].keys() == {"worker", "worker-without-debugger"}
 
 
-def test_files_that_were_there_are_kept_at_every_update(releases: Path, tmp_path: Path) -> None:
+def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: Path) -> None:
     own = {".vscode/launch.json": "{ /* mine */ }\n", "docker-compose.debug.yml": "services: {}\n"}
     root = write(tmp_path / "app", {**FILES, **own})
-    render(releases, root, version=NEXT)
+    render(later, root, version=NEXT)
     commit(root)
     update(root)
     assert {name: (root / name).read_text() for name in own} == own

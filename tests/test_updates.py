@@ -1,121 +1,234 @@
-"""`copier update` brings what is new and keeps what the user has done, without --trust."""
+"""What `copier update` promises the owner of a project, of whichever release, without --trust."""
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
-import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import LATER, NEXT, RELEASED, REPOSITORY, commit, contents, git, program, render
+from conftest import (
+    LATER,
+    NEXT,
+    RELEASED,
+    REPOSITORY,
+    answers,
+    commit,
+    contents,
+    copy_without_questions,
+    git,
+    render,
+    replace,
+    update,
+)
+from shape import Shape
 
 
-@pytest.fixture
-def releases(template: Path, tmp_path: Path) -> Path:
-    """The template with a later release, in which a line of each kind of file is another."""
-    later = tmp_path / "remora"
-    shutil.copytree(template, later)
-    for name, old, new in [
-        ("Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
-        ("_debugger.jinja", "interval: 10s", "interval: 20s"),
-        ("docker/debug/debug_session.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
-        ("docker/debug/debug-entrypoint.sh.jinja", "exit 78", "exit 79"),
-        ("_configurations.jinja", " to listen, and attach", " to listen, and join"),
-        ("README.md.jinja", "## Update it", "## Keep it up to date"),
-        ("src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
-    ]:
-        replace(later / "template" / name, old, new)
-    commit(later, tag=LATER)
-    return later
+@dataclass
+class Kind:
+    """A kind of project: one of tests/shapes that is adopted, or a new one."""
+
+    # What its owner does to it: a file, a text in it, and what that becomes. And files to delete.
+    edits: list[tuple[str, str, str]]
+    deleted: list[str]
+    shape: str = ""
+    answers: dict[str, object] = field(default_factory=dict)
+
+    def render(self, template: Path, folder: Path, version: str, **more: object) -> Path:
+        """Render it from a release of the template."""
+        if self.shape:
+            Shape(self.shape).write(folder)
+        return render(template, folder, version, **{**self.answers, **more})
+
+    def edit(self, folder: Path) -> None:
+        """Do to it what its owner does."""
+        for name, old, new in self.edits:
+            replace(folder / name, old, new)
+        for name in self.deleted:
+            (folder / name).unlink()
+        (folder / "mine.py").write_text("mine = 1\n")
 
 
-def replace(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert old in text, f"{file}: {old!r}"
-    file.write_text(text.replace(old, new))
+OWN_CONFIGURATION = ('"configurations": [\n', '"configurations": [\n    { "name": "mine" },\n')
+OWN_TASK = ('"tasks": [\n', '"tasks": [\n    { "label": "mine" },\n')
+EDITS = [
+    ("pyproject.toml", '  "tqdm>=4.67,<5",\n', '  "tqdm>=4.67,<5",\n  "rich>=14",\n'),
+    ("Dockerfile", " src src\n", " src src\nRUN python -m compileall src\n"),
+    (
+        "docker-compose.yml",
+        "\nvolumes:\n  checkpoints:\n",
+        "\n  mine:\n    image: redis:8-alpine\n\nvolumes:\n  checkpoints:\n  data:\n",
+    ),
+    ("docker-compose.debug.yml", "/app/src:ro\n", "/app/src:ro\n      - ./data:/data:ro\n"),
+    ("docker-compose.debug.yml", "- 127.0.0.1:5678:", "- 127.0.0.1:5700:"),
+    # One line from what the later release changes
+    ("docker-compose.debug.yml", "start_period: 10m", "start_period: 20m"),
+    (
+        "docker-compose.debug.yml",
+        "\n# `extends` copies",
+        "\n  mine:\n    extends: { file: docker-compose.yml, service: mine }\n\n# `extends` copies",
+    ),
+    (".vscode/launch.json", '"version": "0.2.0",', '"version": "0.2.0",\n  "inputs": [],'),
+    (".vscode/launch.json", *OWN_CONFIGURATION),
+    (".vscode/launch.json", '"port": 5678', '"port": 5700'),
+    (".vscode/tasks.json", *OWN_TASK),
+    (".gitignore", ".env\n", ".env\ndata/\n"),
+    ("README.md", "A small training job", "Our training job"),
+    ("src/my_app/train.py", "np.tanh", "np.sin"),
+    ("scripts/train.sh", "EPOCHS:-30", "EPOCHS:-3"),
+]
+KINDS = {
+    "defaults": Kind(EDITS, deleted=["tests/test_train.py"]),
+    "all": Kind(
+        EDITS,
+        deleted=["src/my_app/settings.py", ".vscode/extensions.json"],
+        answers={"services": ["train", "api", "worker"], "api_framework": "django"},
+    ),
+    "adopted": Kind(
+        [
+            # A service has another name, and there is a new one.
+            ("compose.yaml", "  worker:\n", "  beat:\n    <<: *common\n  deliverer:\n"),
+            ("Dockerfile", "COPY mailer mailer\n", "COPY mailer mailer\nUSER 10001\n"),
+            ("docker-compose.debug.yml", "start_period: 10m", "start_period: 20m"),
+            (".vscode/launch.json", *OWN_CONFIGURATION),
+            (".vscode/tasks.json", *OWN_TASK),
+        ],
+        deleted=[".vscode/extensions.json"],
+        shape="web-and-worker-redis",
+    ),
+    "adopted, with editor files of its own": Kind(
+        [
+            ("docker-compose.yml", "python -u", "python -X dev -u"),
+            (".vscode/launch.json", "// kept short on purpose", "// not that short any more"),
+            ("docker-compose.debugpy.yml", "start_period: 10m", "start_period: 20m"),
+        ],
+        deleted=["docker/debug/start.sh"],
+        shape="own-editor-files",
+    ),
+}
+NEW = KINDS["defaults"]
 
 
-def start(releases: Path, folder: Path, **answers: object) -> Path:
-    """A project of the first release, as its owner has committed it."""
-    render(releases, folder, version=NEXT, **answers)
+def start(template: Path, folder: Path, version: str = NEXT, kind: Kind = NEW) -> Path:
+    """A project of some release, as its owner has committed it."""
+    kind.render(template, folder, version)
     commit(folder)
     return folder
 
 
-def update(folder: Path, *options: str) -> None:
-    """Run `copier update` as a user does who wants no questions, and read what it says."""
-    command = [program("copier"), "update", "--defaults", *options]
-    done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Your edits are kept" in done.stderr
-    assert "is up to date" in done.stderr
+def conflicts(folder: Path) -> set[str]:
+    """The files of a project with conflicts that are not resolved."""
+    return set(git(folder, "diff", "--name-only", "--diff-filter=U").splitlines())
 
 
-def test_every_release_is_kept() -> None:
+# ---- What is new arrives, and what the owner has done stays ----
+
+
+def test_every_release_is_kept_for_these_tests() -> None:
     changelog = (REPOSITORY / "CHANGELOG.md").read_text()
     noted = re.findall(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", changelog, re.MULTILINE)
     assert noted == RELEASED[::-1]
 
 
-@pytest.mark.parametrize("answers", [{}, {"debug_port": 6000, "package_name": "other"}])
-def test_updated_project_equals_a_fresh_one(
-    releases: Path, tmp_path: Path, answers: dict[str, object]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", RELEASED)
+def test_edited_project_becomes_a_fresh_one_with_the_edits(
+    later: Path, tmp_path: Path, version: str, kind: str
 ) -> None:
-    updated = start(releases, tmp_path / "a" / "my-app", **answers)
+    project = start(later, tmp_path / "a" / "my-app", version, KINDS[kind])
+    KINDS[kind].edit(project)
+    commit(project)
+    before = contents(project)
+
+    message = update(project).stderr
+
+    assert "Your edits are kept" in message
+    assert "is up to date" in message
+    given = {key: answer for key, answer in answers(project).items() if key[0] != "_"}
+    fresh = KINDS[kind].render(later, tmp_path / "b" / "my-app", LATER, **given)
+    KINDS[kind].edit(fresh)
+    # And no file is gone, not even one that the template has no more.
+    assert contents(project) == {**before, **contents(fresh)}
+    assert not conflicts(project)
+
+
+def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> None:
+    given = {"debug_port": 6000, "package_name": "other"}
+    updated = render(later, tmp_path / "a" / "my-app", NEXT, **given)
+    commit(updated)
+    before = contents(updated)
     update(updated)
-    fresh = render(releases, tmp_path / "b" / "my-app", **answers)
-    commit(fresh)
-    assert contents(updated) == contents(fresh)
+    fresh = render(later, tmp_path / "b" / "my-app", LATER, **given)
+    assert contents(updated) == {**before, **contents(fresh)}
     assert "PORT_TIMEOUT = 20" in (updated / "docker/debug/debug_session.py").read_text()
 
 
-def test_edits_survive(releases: Path, tmp_path: Path) -> None:
-    project = start(releases, tmp_path / "my-app")
-    edits = [
-        ("pyproject.toml", '  "tqdm>=4.67,<5",\n', '  "tqdm>=4.67,<5",\n  "rich>=14",\n'),
-        ("Dockerfile", " src src\n", " src src\nRUN python -m compileall src\n"),
-        ("docker-compose.yml", "volumes:\n  checkpoints:\n", "volumes:\n  checkpoints:\n  data:\n"),
-        ("docker-compose.debug.yml", "/app/src:ro\n", "/app/src:ro\n      - ./data:/data:ro\n"),
-        (".vscode/launch.json", '"version": "0.2.0",', '"version": "0.2.0",\n  "compounds": [],'),
-        ("README.md", "A small training job", "Our training job"),
-        ("src/my_app/train.py", "np.tanh", "np.sin"),
-        ("scripts/train.sh", "EPOCHS:-30", "EPOCHS:-3"),
-    ]
-    for name, old, new in edits:
-        replace(project / name, old, new)
-    (project / "src/my_app/mine.py").write_text("mine = 1\n")
-    (project / "tests/test_train.py").unlink()
-    commit(project)
-
-    update(project)
-
-    for name, _, new in edits:
-        assert new in (project / name).read_text(), name
-    for name in contents(project):
-        if (project / name).exists():
-            assert "<<<<<<<" not in (project / name).read_text(), name
-    assert (project / "src/my_app/mine.py").read_text() == "mine = 1\n"
-    assert not (project / "tests/test_train.py").exists()
-    assert "BATCH_SIZE = 200" in (project / "src/my_app/train.py").read_text()
-    assert "interval: 20s" in (project / "docker-compose.debug.yml").read_text()
-    assert '"Ask train to listen, and join"' in (project / ".vscode/launch.json").read_text()
-
-
-def test_an_edit_of_the_same_line_is_a_conflict_and_not_a_loss(
-    releases: Path, tmp_path: Path
-) -> None:
-    project = start(releases, tmp_path / "my-app")
+def test_where_both_changed_the_same_lines_both_stand(later: Path, tmp_path: Path) -> None:
+    project = start(later, tmp_path / "my-app")
     replace(project / "src/my_app/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 7")
+    replace(project / "Dockerfile", "# breakpoint() in", "# Any breakpoint() in")
+    replace(project / ".gitignore", "checkpoints/\n", "checkpoints/\ndata/\n")
+    (project / "tests/conftest.py").write_text('"""My fixtures."""\n')
     commit(project)
     update(project)
-    text = (project / "src/my_app/train.py").read_text()
-    assert "<<<<<<<" in text
-    assert "BATCH_SIZE = 7" in text and "BATCH_SIZE = 200" in text
+    both = {
+        "src/my_app/train.py": ("BATCH_SIZE = 7", "BATCH_SIZE = 200"),  # the same line
+        "Dockerfile": ("# Any breakpoint() in", "PYTHONUNBUFFERED=2"),  # the line below
+        ".gitignore": ("data/", "logs/"),  # the end of the same list
+        "tests/conftest.py": ("My fixtures", "What the tests share"),  # a new file of that name
+    }
+    assert conflicts(project) == both.keys()
+    for name, (mine, theirs) in both.items():
+        text = (project / name).read_text()
+        assert "<<<<<<<" in text and mine in text and theirs in text, name
 
 
-def test_an_answer_can_be_changed(releases: Path, tmp_path: Path) -> None:
-    project = start(releases, tmp_path / "my-app")
+def test_file_that_the_template_has_no_more_is_left_to_its_owner(
+    later: Path, tmp_path: Path
+) -> None:
+    project = start(later, tmp_path / "my-app")
+    edits = [(".env.example", "EPOCHS=30", "EPOCHS=3"), ("tests/requirements.txt", "<10", "<11")]
+    for edit in edits:
+        replace(project / edit[0], *edit[1:])
+    commit(project)
+    update(project)
+    for name, _, new in edits:
+        assert new in (project / name).read_text()
+    assert (project / "tests/tools.txt").exists()
+
+
+@pytest.mark.parametrize("way", ["git add --force", "copier update --skip .vscode"])
+def test_editor_files_that_git_ignores_are_kept_in_the_ways_that_the_message_names(
+    later: Path, tmp_path: Path, way: str
+) -> None:
+    project = start(later, tmp_path / "my-app")
+    git(project, "rm", "--quiet", "-r", "--cached", ".vscode")
+    replace(project / ".gitignore", ".env\n", ".env\n.vscode/\n")
+    replace(project / ".vscode/launch.json", *OWN_CONFIGURATION)
+    # Copier asks whether to skip a file in another way where it sees that one is deleted.
+    (project / "README.md").unlink()
+    before = contents(project / ".vscode")
+    commit(project)
+    program, *command = way.split()
+    if program == "git":
+        git(project, *command, ".vscode")
+        git(project, "commit", "--quiet", "--message", "test")
+        message = update(project).stderr
+        text = (project / ".vscode/launch.json").read_text()
+        assert OWN_CONFIGURATION[1] in text and "to listen, and join" in text
+        assert contents(project / ".vscode").keys() == before.keys()
+    else:
+        message = update(project, *command[1:]).stderr
+        assert contents(project / ".vscode") == before
+    assert f"`{way}`" in message
+
+
+# ---- Answers can be changed, those that would delete something are refused ----
+
+
+def test_an_answer_can_be_changed(later: Path, tmp_path: Path) -> None:
+    project = start(later, tmp_path / "my-app")
     # The command of the project's own README: the answer is another, the template is not.
     update(project, "--vcs-ref=:current:", "--data", "debug_port=5700")
     assert '"port": 5700' in (project / ".vscode/launch.json").read_text()
@@ -123,9 +236,83 @@ def test_an_answer_can_be_changed(releases: Path, tmp_path: Path) -> None:
     assert "PORT_TIMEOUT = 10" in (project / "docker/debug/debug_session.py").read_text()
 
 
-def test_a_clone_in_another_folder_keeps_its_name(releases: Path, tmp_path: Path) -> None:
-    start(releases, tmp_path / "my-app")
+def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Path) -> None:
+    project = start(later, tmp_path / "my-app")
+    replace(project / "src/my_app/train.py", "np.tanh", "np.sin")
+    commit(project)
+    text = (project / "README.md").read_text()
+    (commands,) = re.findall(r"```sh\n(git mv .*?)```", text, re.DOTALL)
+    move, commit_all, answer = commands.splitlines()
+    answer = answer.removeprefix("copier update --defaults ").split()
+
+    # Not without the move: what is edited in the package would be deleted.
+    before = contents(project)
+    refused = update(project, *answer, check=False).stderr
+    assert f"`{move}`" in refused.splitlines()[-1]
+    assert contents(project) == before
+
+    git(project, *move.split()[1:])
+    git(project, *commit_all.split()[1:], "--quiet", "--message", "test")
+    update(project, *answer)
+    # The owner's file and the template's are two versions of a new one.
+    assert conflicts(project) == {"src/other/train.py"}
+    text = (project / "src/other/train.py").read_text()
+    assert "np.sin" in text and "np.tanh" in text
+    git(project, "checkout", "--quiet", "--ours", "src")
+    for path, content in contents(project).items():
+        assert b"my_app" not in content, path
+    commit(project)
+
+    update(project)
+    assert not conflicts(project)
+    text = (project / "src/other/train.py").read_text()
+    assert "np.sin" in text and "BATCH_SIZE = 200" in text
+
+
+def test_package_that_only_its_owner_calls_otherwise_stays_as_it_is(
+    later: Path, tmp_path: Path
+) -> None:
+    project = start(later, tmp_path / "my-app")
+    git(project, "mv", "src/my_app", "src/other")
+    for path, content in contents(project).items():
+        if path.name != ".copier-answers.yml":
+            (project / path).write_bytes(content.replace(b"my_app", b"other"))
+    commit(project)
+    before = contents(project / "src")
+    update(project)
+    assert contents(project / "src") == before
+    assert "python -m other.train" in (project / "scripts/train.sh").read_text()
+    assert not conflicts(project)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("defaults", "adopt"), ("adopted", "new")])
+def test_one_kind_of_project_does_not_become_another(
+    later: Path, tmp_path: Path, kind: str, other: str
+) -> None:
+    project = start(later, tmp_path / "my-app", kind=KINDS[kind])
+    before = contents(project)
+    refused = update(project, f"--data=mode={other}", check=False).stderr
+    assert "'mode': must stay" in refused.splitlines()[-1]
+    assert contents(project) == before
+
+
+# ---- A project can be updated wherever it is ----
+
+
+def test_a_clone_in_another_folder_keeps_its_name(later: Path, tmp_path: Path) -> None:
+    start(later, tmp_path / "my-app")
     git(tmp_path, "clone", "--quiet", "my-app", "somewhere else")
     update(tmp_path / "somewhere else")
     assert (tmp_path / "somewhere else/src/my_app/train.py").exists()
     assert 'name: "my-app"' in (tmp_path / "somewhere else/docker-compose.yml").read_text()
+
+
+def test_template_is_found_again_where_its_path_was_relative(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Path(os.path.relpath(template, tmp_path))
+    done = copy_without_questions(source, tmp_path / "projects/my-app")
+    assert done.returncode == 0, done.stderr
+    commit(tmp_path / "projects/my-app")
+    update(tmp_path / "projects/my-app")

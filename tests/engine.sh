@@ -3,6 +3,7 @@
 #
 #   tests/engine.sh start   leave a running engine with Compose, Buildx and the base images
 #   tests/engine.sh stop    stop the engine, if it was this script that started it
+#   tests/engine.sh restart stop and start that one; in CI, any
 #
 # Where an engine answers already, it is used as it is. Where none does, and the machine is Debian
 # and the user root, one is installed from Debian's packages. Anywhere else this says what is missing
@@ -156,7 +157,18 @@ stop() {
   rm "$STATE/dockerd.pid"
 }
 
+restart() {
+  if [[ -f $STATE/dockerd.pid ]]; then
+    stop
+    start_engine
+  elif [[ ${CI-} ]]; then
+    sudo systemctl restart docker # of a machine that is there for this run only
+  else
+    die "the engine was not started here, so it is not restarted"
+  fi
+}
+
 case ${1-} in
-  start | stop) "$1" ;;
-  *) die "usage: tests/engine.sh start|stop" ;;
+  start | stop | restart) "$1" ;;
+  *) die "usage: tests/engine.sh start|stop|restart" ;;
 esac

@@ -26,7 +26,8 @@ def hooked_python(root: Path) -> Path:
     (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
     venv.create(root / "venv", symlinks=True)
     (site_packages,) = (root / "venv").glob("lib/python3*/site-packages")
-    text = f"{home}\nimport debug_hook; debug_hook.main()\n"
+    with imported("install") as install:
+        text = install.START_UP.format(home=home)
     (site_packages / "debug_hook.pth").write_text(text)
     return root / "venv/bin/python"
 

@@ -31,6 +31,14 @@ def marked(path: Path) -> int:
     return number
 
 
+def debug_attach(
+    project: Project, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run the command debug-attach in the container of the service."""
+    command = ("exec", "-T", project.service, "debug-attach")
+    return project.compose(*command, *arguments, check=check)
+
+
 class Project:
     """The project in `root`, seen from one of its services.
 
@@ -44,6 +52,19 @@ class Project:
         self.editors: list[dap.Editor] = []
         # Compose files beside the debug file, which the test has written.
         self.more_files: list[str] = []
+
+    def start(self, code: str, command: str = "python src/program.py", **environment: str) -> Path:
+        """Run a program as the service's command, a line of bash, and return its path."""
+        path = self.root / "src/program.py"
+        path.write_text(code)
+        self.override("command.yml", command=["bash", "-c", command])
+        self.compose("up", "--detach", **environment)
+        return path
+
+    def override(self, name: str, **settings: object) -> None:
+        """Have a Compose file more, with settings for the service."""
+        (self.root / name).write_text(json.dumps({"services": {self.service: settings}}))
+        self.more_files.append(name)
 
     def seen_from(self, service: str) -> Project:
         """The same project, seen from another service."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project import Project, wait_until
+from project import Project, debug_attach, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -19,25 +19,9 @@ def crash(number):
 """
 
 
-def run(project: Project, code: str, command: str = "python src/crash.py", **environment) -> Path:
-    """Run a program as the service's command, and return its path."""
-    path = project.root / "src/crash.py"
-    path.write_text(code)
-    (project.root / "command.yml").write_text(
-        f"services: {{train: {{command: [bash, -c, '{command}']}}}}"
-    )
-    project.more_files.append("command.yml")
-    project.compose("up", "--detach", **environment)
-    return path
-
-
 def line(path: Path, text: str) -> int:
     (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if text in line)
     return number
-
-
-def debug_attach(project: Project, *arguments: str, check: bool = True):
-    return project.compose("exec", "-T", "train", "debug-attach", *arguments, check=check)
 
 
 def test_demand_makes_the_running_process_listen(project: Project) -> None:
@@ -60,10 +44,14 @@ def test_demand_makes_the_running_process_listen(project: Project) -> None:
 def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
     code = "import sys, time\nwhile True:\n    time.sleep(0.05)\n    name = sys.argv[1]\n"
     # bash is PID 1 below the init, and no Python itself.
-    command = "python src/crash.py one & python src/crash.py two & sleep 1000"
-    path = run(project, code, command, DEBUGPY_MODE="demand")
-    wait_until(lambda: "src/crash.py two" in debug_attach(project, "--status", check=False).stdout)
-    wait_until(lambda: "src/crash.py one" in debug_attach(project, "--status", check=False).stdout)
+    command = "python src/program.py one & python src/program.py two & sleep 1000"
+    path = project.start(code, command, DEBUGPY_MODE="demand")
+    wait_until(
+        lambda: "src/program.py two" in debug_attach(project, "--status", check=False).stdout
+    )
+    wait_until(
+        lambda: "src/program.py one" in debug_attach(project, "--status", check=False).stdout
+    )
     done = debug_attach(project, check=False)
     assert done.returncode == 1
     (two,) = (text.split() for text in done.stdout.splitlines() if text.endswith("two"))
@@ -84,7 +72,7 @@ def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
 
 
 def test_nothing_is_asked_of_a_process_that_is_not_hooked(project: Project) -> None:
-    run(project, "", 'sleep 1000 | python -c "input()"', DEBUGPY_MODE="demand")
+    project.start("", 'sleep 1000 | python -c "input()"', DEBUGPY_MODE="demand")
     wait_until(lambda: "python -c" in debug_attach(project, check=False).stdout)
     done = debug_attach(project, "--all", check=False)
     assert done.returncode == 1
@@ -138,7 +126,7 @@ sys.exit(subprocess.run([sys.executable, __file__, "x"]).returncode + 4)
 @pytest.mark.parametrize("where", CRASHES)
 def test_crash_is_kept(project: Project, where: str) -> None:
     call, code = CRASHES[where]
-    path = run(project, f"{CRASH}\n{call}\n", DEBUGPY_MODE="crash")
+    path = project.start(f"{CRASH}\n{call}\n", DEBUGPY_MODE="crash")
     wait_until(lambda: "Waiting for client to attach..." in project.log())
     editor = project.attach()
     stop = editor.stopped()
@@ -155,8 +143,8 @@ def test_crash_is_kept(project: Project, where: str) -> None:
 
 def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> None:
     code = f"{CRASH}\nimport os\ncrash(int(os.environ['RANK']))\n"
-    command = "for RANK in 0 1 2; do RANK=$$RANK python src/crash.py & done; wait"
-    run(project, code, command, DEBUGPY_MODE="crash")
+    command = "for RANK in 0 1 2; do RANK=$$RANK python src/program.py & done; wait"
+    project.start(code, command, DEBUGPY_MODE="crash")
     wait_until(lambda: project.log().count("Waiting for client to attach...") == 3)
     editor = project.attach()
     secrets = set()
@@ -174,7 +162,7 @@ def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> No
     [("raise SystemExit(3)", 3), ("raise KeyboardInterrupt", 130), ("print(1)", 0)],
 )
 def test_other_ends_are_no_crash(project: Project, last: str, code: int) -> None:
-    run(project, last, DEBUGPY_MODE="crash")
+    project.start(last, DEBUGPY_MODE="crash")
     assert project.exit_code() == code
     assert "debugpy" not in project.log()
 

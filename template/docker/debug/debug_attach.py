@@ -87,8 +87,15 @@ def table(found):
     return "\n".join(lines)
 
 
+def is_full():
+    """Tell whether there is no room left where processes answer."""
+    return os.statvfs(debug_session.FOLDER).f_bavail == 0
+
+
 def explain_absence():
     """Return why there is nothing to debug."""
+    if is_full():
+        return f"{debug_session.FOLDER} is full, so no process can be found: make room there"
     lines = [f"  pid {pid:<6} {' '.join(command_of(pid))}\n    {why_not(pid)}" for pid in others()]
     if not lines:
         return "no Python process runs"
@@ -105,6 +112,8 @@ def status():
     port = record["port"]
     attached = debug_session.connections(port, debug_session.ESTABLISHED)
     client = "a client is attached" if attached else "no client is attached"
+    if record["debugger"] and not debug_session.connections(port, debug_session.LISTEN):
+        client = "which debugpy's adapter has left: no client can attach until a restart"
     print(f"mode {record['mode']}, port {port} ({debug_session.address(record)}), {client}")
     print(table(found))
     return 0
@@ -115,6 +124,9 @@ def ask(pid, record):
     if record["debugger"]:
         print(f"pid {pid} listens already: {debug_session.address(record)}")
         return True
+    if is_full():
+        print(f"{debug_session.FOLDER} is full, so pid {pid} could not answer: make room there")
+        return False
     try:
         os.kill(pid, record["signal"])
     except PermissionError:

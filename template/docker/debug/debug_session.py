@@ -84,9 +84,13 @@ def write(name, content, mode):
     path = os.path.join(FOLDER, name)
     draft = f"{path}.{os.urandom(8).hex()}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w") as file:
-        json.dump(content, file)
-    os.replace(draft, path)
+    try:
+        with open(descriptor, "w") as file:
+            json.dump(content, file)
+        os.replace(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
 
 
 def records():
@@ -279,7 +283,10 @@ def offer():
         "port": setup["port"],
         "token": setup["access-token"],
     }
-    write("adapter", adapter, 0o600)
+    try:
+        write("adapter", adapter, 0o600)
+    except OSError as error:
+        say(f"cannot write to {FOLDER} ({error}), so no other process can share the port")
 
 
 def offered():

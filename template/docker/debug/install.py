@@ -39,6 +39,13 @@ PIP_PACKAGES = [
     "microdnf install --assumeyes python3-pip",
 ]
 
+# The start-up file of an interpreter: a folder for sys.path, and a line to run. A volume can hide
+# that folder.
+START_UP = """{home}
+import os, sys; __import__("debug_hook").main() if os.path.exists("{home}/debug_hook.py") else \
+sys.stderr.write("debugpy: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid())
+"""
+
 # What an interpreter says of itself. The tag tells apart what one wheel may not fit: version,
 # processor and C library.
 DESCRIBE = """
@@ -169,7 +176,7 @@ def main(destination):
         if version not in homes:
             homes[version] = install(path, python, pythons, destination)
         start_up = make_folder(destination, Path(python["site"])) / "debug_hook.pth"
-        start_up.write_text(f"{homes[version]}\nimport debug_hook; debug_hook.main()\n")
+        start_up.write_text(START_UP.format(home=homes[version]))
 
     programs = make_folder(destination, Path("/usr/local/bin"))
     newest = homes[max(homes)]

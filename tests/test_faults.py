@@ -1,0 +1,264 @@
+"""What goes wrong while debugging: what the user sees of it, and that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import dap
+import pytest
+from conftest import REPOSITORY, copy
+from project import Project, debug_attach, marked, wait_until
+
+pytestmark = pytest.mark.docker
+
+# A program that counts, and says so.
+COUNT = """
+import time
+number = 0
+while True:
+    number += 1
+    print(f"number {number}", flush=True)  # here
+    time.sleep(0.05)
+"""
+
+
+def goes_on(project: Project) -> None:
+    """Wait until the program has said more than now."""
+    lines = len(project.log().splitlines())
+    wait_until(lambda: len(project.log().splitlines()) > lines)
+
+
+def start(project: Project, mode: str = "listen", **settings: object) -> Path:
+    """Start the program in a mode, and return its path once it can be debugged."""
+    if settings:
+        project.override("settings.yml", **settings)
+    path = project.start(COUNT, DEBUGPY_MODE=mode)
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE=mode)
+    return path
+
+
+def stop_at_breakpoint(project: Project, path: Path) -> tuple[dap.Editor, dap.Stop]:
+    """Attach, and return where the program has stopped: at its marked line."""
+    editor = project.attach(marked(path), source=path)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (path, marked(path))
+    return editor, stop
+
+
+# ---- The client ----
+
+
+@pytest.mark.parametrize("at_breakpoint", [True, False])
+def test_client_that_drops_the_connection(project: Project, at_breakpoint: bool) -> None:
+    path = start(project)
+    for _ in range(3):
+        editor, stop = stop_at_breakpoint(project, path)
+        if not at_breakpoint:
+            editor.set_breakpoints(path)
+            editor.resume(stop)
+            goes_on(project)
+        # As when it is killed, or its machine lost.
+        editor.close()
+        goes_on(project)
+
+
+def test_client_before_the_program(project: Project) -> None:
+    path = project.start(COUNT, "until [ -e src/go ]; do sleep 0.1; done; python src/program.py")
+    # Docker has the port open by now, and nobody behind it.
+    with pytest.raises((OSError, dap.DapError)):
+        project.attach()
+    (project.root / "src/go").touch()
+    project.compose("up", "--detach", "--wait")
+    stop_at_breakpoint(project, path)
+
+
+def test_probes_of_the_published_port(project: Project) -> None:
+    path = start(project)
+    port = project.configuration("Attach to train")["connect"]["port"]
+    for _ in range(5):
+        socket.create_connection(("127.0.0.1", port), timeout=dap.TIMEOUT).close()
+    stop_at_breakpoint(project, path)
+
+
+# ---- The program, its container and the engine, while it is stopped at a breakpoint ----
+
+
+@pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("KILL", 137)])
+def test_program_that_is_killed(project: Project, signal: str, code: int) -> None:
+    path = start(project)
+    editor, stop = stop_at_breakpoint(project, path)
+    pid = stop.client.event("process")["systemProcessId"]
+    project.compose("exec", "-T", "train", "bash", "-c", f"kill -{signal} {pid}")
+    assert editor.stopped_or_ended() is None
+    assert project.exit_code() == code
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    stop_at_breakpoint(project, path)
+
+
+def test_adapter_that_is_killed(project: Project) -> None:
+    path = start(project)
+    editor, _ = stop_at_breakpoint(project, path)
+    kill = "kill -KILL $(grep -l debugpy/[a]dapter /proc/[0-9]*/cmdline | grep -o '[0-9]*')"
+    project.compose("exec", "-T", "train", "bash", "-c", kill)
+    assert editor.stopped_or_ended() is None
+    goes_on(project)
+    assert "no client can attach until a restart" in debug_attach(project, "--status").stdout
+    project.compose("restart", "--timeout", "2")
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    stop_at_breakpoint(project, path)
+
+
+def test_program_that_runs_out_of_memory(project: Project) -> None:
+    path = start(project, mem_limit="200m", memswap_limit="200m")
+    editor, stop = stop_at_breakpoint(project, path)
+    frames = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"]
+    stop.client.send("evaluate", expression="len(bytearray(b'x') * 10**9)", frameId=frames[0]["id"])
+    assert editor.stopped_or_ended() is None
+    assert project.exit_code() == 137
+
+
+def test_container_that_is_restarted(project: Project) -> None:
+    path = start(project)
+    editor, _ = stop_at_breakpoint(project, path)
+    project.compose("restart", "--timeout", "2")
+    assert editor.stopped_or_ended() is None
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    _, stop = stop_at_breakpoint(project, path)
+    assert int(stop.locals["number"]) < 1000
+
+
+def test_engine_that_is_restarted(project: Project) -> None:
+    path = start(project, restart="always")
+    editor, _ = stop_at_breakpoint(project, path)
+    done = subprocess.run(
+        [REPOSITORY / "tests/engine.sh", "restart"], capture_output=True, text=True
+    )
+    if done.returncode != 0 and not os.environ.get("CI"):
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert editor.stopped_or_ended() is None
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    stop_at_breakpoint(project, path)
+
+
+# ---- What is in the container ----
+
+
+def test_port_that_is_taken_in_the_container(project: Project) -> None:
+    take = (
+        'import socket; taken = socket.create_server(("", 5678)); open("/tmp/taken", "w"); input()'
+    )
+    command = (
+        f"sleep infinity | python -c '{take}' & until [ -e /tmp/taken ]; do sleep 0.1; done;"
+        " python src/program.py"
+    )
+    project.start('print("done")', command)
+    assert project.exit_code() == 0
+    lines = project.log().splitlines()
+    assert "waiting for port 5678" in lines[0]
+    assert "port 5678 is taken by another process" in lines[1]
+    assert "goes on without a debugger" in lines[1]
+    assert lines[2:] == ["done"]
+
+
+@pytest.mark.parametrize("gone", ["debugpy", "."])
+@pytest.mark.parametrize("mode", ["wait", "crash"])
+def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None:
+    """Whether the package is missing, or all that the debug image has more, hidden by a volume."""
+    project.override("hidden.yml", tmpfs=[f"/opt/debugpy/python3.13/{gone}"])
+    project.start("print(1)\nraise ValueError", DEBUGPY_MODE=mode)
+    assert project.exit_code() == 1
+    program, messages = [], []
+    for line in project.log().splitlines():
+        (messages if line.startswith("debugpy: ") else program).append(line)
+    (message,) = messages
+    assert "without a debugger" in message or "cannot show the ValueError" in message
+    project.more_files.remove("hidden.yml")
+    project.compose("up", "--detach", DEBUGPY_MODE="off")
+    assert project.exit_code() == 1
+    assert sorted(program) == sorted(project.log().splitlines())
+
+
+# Where processes have their records: a few pages of memory.
+SMALL_DISK = "services: {train: {tmpfs: !override ['/run/debugpy:mode=777,size=32k']}}"
+FILL = "cat /dev/zero >/run/debugpy/full 2>/dev/null"
+
+
+def test_disk_that_is_full_at_the_start(project: Project) -> None:
+    (project.root / "disk.yml").write_text(SMALL_DISK)
+    project.more_files.append("disk.yml")
+    path = project.start(COUNT, f"{FILL}; python src/program.py", DEBUGPY_MODE="listen")
+    wait_until(lambda: "Listening" in project.log())
+    goes_on(project)
+    assert "No space left on device" in project.log()
+    done = debug_attach(project, check=False)
+    assert done.returncode == 1 and "/run/debugpy is full" in done.stdout
+    stop_at_breakpoint(project, path)
+
+
+def test_disk_that_is_full_later(project: Project) -> None:
+    (project.root / "disk.yml").write_text(SMALL_DISK)
+    project.more_files.append("disk.yml")
+    path = start(project, mode="demand")
+    project.compose("exec", "-T", "train", "bash", "-c", FILL, check=False)
+    done = debug_attach(project, check=False)
+    assert done.returncode == 1 and "/run/debugpy is full" in done.stdout
+    goes_on(project)
+    project.compose("exec", "-T", "train", "rm", "/run/debugpy/full")
+    debug_attach(project)
+    stop_at_breakpoint(project, path)
+
+
+@pytest.fixture(scope="module")
+def built_with_clock(build) -> Project:
+    """A project whose programs have a clock that can be set."""
+
+    def prepare(root: Path) -> None:
+        dockerfile = root / "Dockerfile"
+        end = "\n\n\n# ---- Production"
+        install = "apt-get update && apt-get install --yes --no-install-recommends libfaketime"
+        dockerfile.write_text(dockerfile.read_text().replace(end, f"\nRUN {install}{end}", 1))
+
+    return build(prepare)
+
+
+@pytest.fixture
+def project_with_clock(built_with_clock: Project, tmp_path: Path):
+    project = copy(built_with_clock, tmp_path)
+    yield project
+    project.down()
+
+
+def test_clock_that_jumps(project_with_clock: Project) -> None:
+    project = project_with_clock
+    clock = project.root / "src/clock"
+    clock.write_text("+0")
+    library = "$$(find / -xdev -name libfaketime.so.1 | head -n 1)"
+    command = f"export LD_PRELOAD={library}; exec python src/program.py"
+    project.override(
+        "clock.yml",
+        environment={
+            "FAKETIME_TIMESTAMP_FILE": "/app/src/clock",
+            "FAKETIME_NO_CACHE": "1",
+            # The monotonic clock does not jump.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        },
+    )
+    code = COUNT.replace("    number += 1", "    number += 1\n    year = time.gmtime().tm_year")
+    path = project.start(code, command, DEBUGPY_MODE="listen")
+    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    editor, stop = stop_at_breakpoint(project, path)
+    this_year = int(stop.locals["year"])
+    for years in (10, -10):
+        clock.write_text(f"{years:+}y")
+        for _ in range(2):
+            editor.resume(stop)
+            stop = editor.stopped()
+        assert abs(int(stop.locals["year"]) - this_year - years) <= 1
+        # Those who come later see no difference.
+        editor.resume(stop)
+        editor.detach()
+        editor, stop = stop_at_breakpoint(project, path)

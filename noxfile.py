@@ -44,6 +44,15 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Debug for long: 200 clients one after the other, 1,000 children. A quarter of an hour."""
+    session.install("-r", "tests/requirements.txt")
+    session.run("tests/engine.sh", "start", external=True)
+    command = ["timeout", "1h", "pytest", "--capture=no", "tests/soak.py", *session.posargs]
+    session.run(*command, external=True)
+
+
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """Render a project and debug it: nox -s demo -- [FOLDER [OPTIONS OF COPIER]]."""
     session.install("copier>=9.19,<10")

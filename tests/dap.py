@@ -75,6 +75,7 @@ class Client:
                     self._on_event(self, message)
         except (OSError, ValueError) as error:  # ValueError: cut off within a message
             self.traffic.append(f"<- ({error})")
+        self._socket.close()
         with self._arrival:
             self.traffic.append("<- (closed)")
             self.closed = True
@@ -215,6 +216,9 @@ class Editor:
             self._stops.put((client, event["body"]))
         elif event["event"] == "terminated" and client in self.clients[:1]:
             self._has_ended.set()
+        elif event["event"] == "terminated":
+            # The session of a child ends with it; that of the program, when its user says so.
+            client.send("disconnect", terminateDebuggee=False)
         elif event["event"] == "debugpyAttach":
             threading.Thread(target=self._follow, args=[event["body"]], daemon=True).start()
 

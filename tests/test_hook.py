@@ -168,6 +168,14 @@ def test_interrupt_while_waiting_ends_the_program_as_usual(python: Path, tmp_pat
         assert "Traceback" not in process.stderr.read()
 
 
+def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with imported("install") as install:
+        monkeypatch.setattr(install, "WHEELS", tmp_path)
+        monkeypatch.setattr(install, "pip", lambda pythons: ["false"])
+        with pytest.raises(SystemExit, match="pip could not fetch debugpy"):
+            install.wheel({"version": (3, 13), "tag": "cpython-313"}, {})
+
+
 def test_passing_over_a_process_loads_nothing_for_it(run) -> None:
     modules = set(run("-c", "import sys; print(*sys.modules)").stdout.split())
     assert "debug_hook" in modules

@@ -164,8 +164,12 @@ def claim(port):
         owners = [pid for pid, other in records().items() if other["debugger"]]
         # A program that replaces itself (os.exec*) keeps its pid.
         if any(pid != os.getpid() for pid in owners) or time.monotonic() > deadline:
-            holder = f"pid {owners[0]}" if owners else "another process"
-            say(f"port {port} is taken by {holder}; pid {os.getpid()} goes on without a debugger")
+            if owners:
+                holder, remedy = f"pid {owners[0]}", "DEBUGPY_TARGET picks another program"
+            else:
+                holder, remedy = "another process", "DEBUGPY_PORT names another port"
+            goes_on = f"pid {os.getpid()} goes on without a debugger"
+            say(f"port {port} is taken by {holder} ({remedy}); {goes_on}")
             return False
         if not announced:
             say(f"waiting for port {port}, which the program before this one has just left")

@@ -102,7 +102,10 @@ def pip(pythons):
             found = [python, "-m", "pip"]
             if os.path.exists(python) and subprocess.call([*found, "--version"]) == 0:
                 return found
-    sys.exit("install.py: the image has no pip, and no package manager that could bring it")
+    sys.exit(
+        "install.py: the image has no pip to fetch debugpy with, and none could be installed:"
+        " see above, or add pip to the image"
+    )
 
 
 def wheel(python, pythons):
@@ -117,7 +120,10 @@ def wheel(python, pythons):
         settings = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
         # Another build may do the same at this moment: the folder appears when it is complete.
         draft = tempfile.mkdtemp(dir=str(WHEELS))
-        subprocess.run([*command, "--dest", draft, wanted], env=settings, check=True)
+        if subprocess.call([*command, "--dest", draft, wanted], env=settings) != 0:
+            sys.exit(
+                f"install.py: pip could not fetch {wanted}: see above; it needs a package index"
+            )
         try:
             os.rename(draft, str(folder))
         except OSError:
@@ -169,7 +175,10 @@ def main(destination):
     """Make the tree below the path `destination`, which must not exist yet."""
     pythons = interpreters()
     if not pythons:
-        sys.exit("install.py: the image has no Python that debugpy supports, which is 3.8 or later")
+        sys.exit(
+            "install.py: the image has no Python that debugpy supports, which is 3.8 or later:"
+            " take another base image, or leave its service out of debug_services"
+        )
     homes = {}
     for path, python in pythons.items():
         version = python["version"]

@@ -85,6 +85,14 @@ class Listening:
         editor.attach({"type": "debugpy", "connect": connect}, {self.program: [line]})
         return editor
 
+    def can_be_attached_to(self) -> bool:
+        """Attach, if the adapter takes it; the editor is then `editor`."""
+        try:
+            self.editor = self.attach()
+        except dap.DapError:
+            return False
+        return True
+
     def stops(self) -> None:
         """Attach, see the program stop at its breakpoint, and leave."""
         editor = self.attach()
@@ -145,6 +153,22 @@ def test_a_client_before_the_program_is_ready(listening: Listening) -> None:
     listening.go()
     thread.join()
     assert editors[0].stopped().path == listening.program
+
+
+@pytest.mark.parametrize("requests", [["initialize"], ["initialize", "attach"]])
+def test_a_client_that_leaves_half_way(listening: Listening, requests: list[str]) -> None:
+    listening.go()
+    client = dap.Client("127.0.0.1", listening.port)
+    for request in requests:
+        sent = client.send(request, adapterID="debugpy", connect={"port": listening.port})
+    if requests[-1] == "attach":
+        client.event("initialized")
+    else:
+        client.response(sent)
+    client.close()
+    # The adapter needs a moment to see that it has left.
+    wait_until(listening.can_be_attached_to)
+    assert listening.editor.stopped().path == listening.program
 
 
 def test_a_client_right_after_another(listening: Listening) -> None:

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,10 @@ class Client:
         body = json.dumps({**message, "arguments": arguments}).encode()
         with self._arrival:
             self.traffic.append(f"-> {body.decode()}")
-        self._socket.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        try:
+            self._socket.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        except OSError as error:
+            raise DapError(f"{command}: the adapter has closed ({error})") from error
         return self._seq
 
     def response(self, seq: int) -> dict[str, Any]:
@@ -218,7 +222,8 @@ class Editor:
             self._has_ended.set()
         elif event["event"] == "terminated":
             # The session of a child ends with it; that of the program, when its user says so.
-            client.send("disconnect", terminateDebuggee=False)
+            with suppress(DapError):
+                client.send("disconnect", terminateDebuggee=False)
         elif event["event"] == "debugpyAttach":
             threading.Thread(target=self._follow, args=[event["body"]], daemon=True).start()
 

@@ -117,7 +117,7 @@ sys.exit(subprocess.run([sys.executable, __file__, "x"]).returncode + 4)
     "fork": (MULTIPROCESSING.format("fork"), 7),
     "spawn": (MULTIPROCESSING.format("spawn"), 7),
     "forkserver": (MULTIPROCESSING.format("forkserver"), 7),
-    "import": ("if __name__ == '__main__': import crash as again\nelse: crash(1)", 1),
+    "import": ("if __name__ == '__main__': import program as again\nelse: crash(1)", 1),
     # As libraries do that make tracebacks pretty
     "own excepthook": ("import sys\nsys.excepthook = lambda *e: print('pretty')\ncrash(1)", 1),
 }

@@ -203,6 +203,9 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     def run(image: str, *command: str) -> str:
         return built.run("docker", "run", "--rm", "--entrypoint", "", image, *command).stdout
 
+    # Other tests have built edited copies under these names.
+    built.run("docker", "compose", "build")
+    built.compose("build")
     production, debug = built.root.name, f"{built.root.name}:debug"
     search = "import importlib.util as u; print(u.find_spec('debugpy'), u.find_spec('debug_hook'))"
     assert run(production, "python", "-c", search) == "None None\n"

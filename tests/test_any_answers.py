@@ -30,7 +30,7 @@ from conftest import REPOSITORY, contents
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
-from judges import assert_tidy, strict_json
+from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
 
 if sys.version_info >= (3, 11):
@@ -274,6 +274,8 @@ def assert_parses(path: Path) -> None:
         ast.parse(text)
     elif path.suffix == ".sh":
         subprocess.run(["bash", "-n", path], check=True)
+    elif path.name == "Dockerfile":
+        tool("hadolint", path)
 
 
 def recorded(folder: Path) -> dict[str, Any]:

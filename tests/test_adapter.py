@@ -53,6 +53,7 @@ class Listening:
         self.folder = folder
         self.program = folder / "train.py"
         self.program.write_text(PROGRAM)
+        self.editors: list[dap.Editor] = []
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         settings = {"DEBUGPY_MODE": "listen", "DEBUGPY_PORT": str(self.port)}
@@ -80,15 +81,15 @@ class Listening:
 
     def attach(self) -> dap.Editor:
         editor = dap.Editor()
+        self.editors.append(editor)
         connect = {"host": "127.0.0.1", "port": self.port}
         line = PROGRAM.splitlines().index("    time.sleep(0.05)  # here") + 1
         editor.attach({"type": "debugpy", "connect": connect}, {self.program: [line]})
         return editor
 
     def can_be_attached_to(self) -> bool:
-        """Attach, if the adapter takes it; the editor is then `editor`."""
         try:
-            self.editor = self.attach()
+            self.attach()
         except dap.DapError:
             return False
         return True
@@ -106,6 +107,8 @@ class Listening:
 def listening(python: Path, tmp_path: Path) -> Iterator[Listening]:
     listening = Listening(python, tmp_path)
     yield listening
+    for editor in listening.editors:
+        editor.close()
     with listening.process:
         listening.process.kill()
 
@@ -147,12 +150,11 @@ def test_a_probe_before_the_program_is_ready(listening: Listening) -> None:
 
 
 def test_a_client_before_the_program_is_ready(listening: Listening) -> None:
-    editors = []
-    thread = threading.Thread(target=lambda: editors.append(listening.attach()))
+    thread = threading.Thread(target=listening.attach)
     thread.start()
     listening.go()
     thread.join()
-    assert editors[0].stopped().path == listening.program
+    assert listening.editors[0].stopped().path == listening.program
 
 
 @pytest.mark.parametrize("requests", [["initialize"], ["initialize", "attach"]])
@@ -168,7 +170,7 @@ def test_a_client_that_leaves_half_way(listening: Listening, requests: list[str]
     client.close()
     # The adapter needs a moment to see that it has left.
     wait_until(listening.can_be_attached_to)
-    assert listening.editor.stopped().path == listening.program
+    assert listening.editors[-1].stopped().path == listening.program
 
 
 def test_a_client_right_after_another(listening: Listening) -> None:

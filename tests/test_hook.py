@@ -160,12 +160,17 @@ def test_interrupt_while_waiting_ends_the_program_as_usual(python: Path, tmp_pat
         env={**os.environ, **settings},
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell runs in the background ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        lines = iter(process.stderr.readline, "")
-        assert any("Waiting for client to attach..." in line for line in lines)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == -signal.SIGINT
-        assert "Traceback" not in process.stderr.read()
+        try:
+            lines = iter(process.stderr.readline, "")
+            assert any("Waiting for client to attach..." in line for line in lines)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == -signal.SIGINT
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
 
 
 def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ if __name__ == "__main__":
         ]
         print([rank.wait() for rank in ranks])
     else:
-        print(work(int(os.environ.get("RANK", "1"))))
+        # In one piece: ranks print at the same time
+        sys.stdout.write(f"{work(int(os.environ.get('RANK', '1')))}\\n")
 """
 
 STARTS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import sys
 import venv
 from collections.abc import Iterator
@@ -30,6 +31,13 @@ def hooked_python(root: Path) -> Path:
         text = install.START_UP.format(home=home)
     (site_packages / "debug_hook.pth").write_text(text)
     return root / "venv/bin/python"
+
+
+def free_port() -> str:
+    """A port of this machine that nobody listens on, as DEBUGPY_PORT has it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 @contextmanager

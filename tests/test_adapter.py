@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import dap
 import pytest
-from hooked import hooked_python, imported
-from project import wait_until
+from hooked import free_port, hooked_python, imported
+from project import marked, wait_until
 
 PROGRAM = """
 import time
@@ -54,9 +54,8 @@ class Listening:
         self.program = folder / "train.py"
         self.program.write_text(PROGRAM)
         self.editors: list[dap.Editor] = []
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        settings = {"DEBUGPY_MODE": "listen", "DEBUGPY_PORT": str(self.port)}
+        settings = {"DEBUGPY_MODE": "listen", "DEBUGPY_PORT": free_port()}
+        self.port = int(settings["DEBUGPY_PORT"])
         self.process = subprocess.Popen(
             [python, self.program.name],
             cwd=folder,
@@ -83,8 +82,8 @@ class Listening:
         editor = dap.Editor()
         self.editors.append(editor)
         connect = {"host": "127.0.0.1", "port": self.port}
-        line = PROGRAM.splitlines().index("    time.sleep(0.05)  # here") + 1
-        editor.attach({"type": "debugpy", "connect": connect}, {self.program: [line]})
+        breakpoints = {self.program: [marked(self.program)]}
+        editor.attach({"type": "debugpy", "connect": connect}, breakpoints)
         return editor
 
     def can_be_attached_to(self) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hooked import hooked_python, imported
+from hooked import free_port, hooked_python, imported
 
 # What a program prints: whether a debugger listens in it, and what it knows of itself.
 REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
@@ -19,12 +19,6 @@ REPORT = "import sys; print('debugpy' in sys.modules, sys.argv, __name__)"
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with the hook as the debug image has it."""
     return hooked_python(tmp_path_factory.mktemp("hook"))
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.fixture

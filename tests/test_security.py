@@ -17,7 +17,7 @@ from pathlib import Path
 import dap
 import pytest
 from conftest import REPOSITORY, copy, remove_images, render
-from project import TIMEOUT, Project, marked, wait_until
+from project import TIMEOUT, Project, debug_attach, marked, wait_until
 from ruamel.yaml import YAML
 from test_adopt import DEBUG_LAYER
 
@@ -522,8 +522,7 @@ def test_record_of_another_user_has_no_signal_sent(watched: Watched) -> None:
 def test_record_of_root_holds_for_a_program_that_was_root(project: Project) -> None:
     project.edit("    history = train(", "    __import__('os').setuid(10001)\n    history = train(")
     project.edit("losses.append(loss)", "losses.append(loss)  # here")
-    (project.root / "root.yml").write_text('services: {train: {user: "0"}}')
-    project.more_files.append("root.yml")
+    project.override("root.yml", user="0")
     project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="1000000")
-    project.compose("exec", "-T", "train", "debug-attach")
+    debug_attach(project)
     assert stops(project)

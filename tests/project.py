@@ -179,5 +179,6 @@ class Project:
         """End what was started: sessions, containers, networks and volumes."""
         for editor in self.editors:
             editor.close()
-        down = ("--profile", "*", "down", "--volumes", "--timeout", "0")
+        # Those that `docker compose run` has started are orphans to Compose.
+        down = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "0")
         self.compose(*down, DEBUGPY_PORT="5678")

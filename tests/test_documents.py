@@ -1,60 +1,238 @@
-"""The commands of the README do what it says."""
+"""The commands of the README and of docs/ do what the pages say, and what these name is there."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, git, remove_images, render
+from conftest import NEXT, REPOSITORY, commit, git, remove_images, render
 from project import TIMEOUT, Project
 from shape import Shape
 
-
-def commands() -> list[str]:
-    return re.findall(r"```sh\n(.+?)\n```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-
-
-def test_ci_runs_the_test_command_of_the_readme() -> None:
-    (tests,) = (c for c in commands() if c.endswith(".venv/bin/nox"))
-    assert tests in (REPOSITORY / ".ci/run").read_text().splitlines()
+PAGES = [
+    "README.md",
+    *sorted(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("docs/**/*.md")),
+]
+DOCUMENTS = [*PAGES, "SECURITY.md", "CHANGELOG.md"]
 
 
-def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) -> None:
-    before, after = re.findall(
-        r"```\nmailer/\n(.+?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL
+def text(page: str) -> str:
+    return (REPOSITORY / page).read_text()
+
+
+def commands() -> dict[tuple[str, str], list[str]]:
+    """The blocks of commands of each section that has any, by its page and heading."""
+    found = {}
+    for page in PAGES:
+        for section in re.split(r"^#+ ", text(page), flags=re.MULTILINE)[1:]:
+            heading, body = section.split("\n", 1)
+            blocks = re.findall(r"```(?:sh|bash|shell|console)\n(.+?)\n *```", body, re.DOTALL)
+            if blocks:
+                found[page, heading] = blocks
+    return found
+
+
+# Those that run nox, and with it these tests.
+(DEMO,) = commands()["README.md", "Try it"]
+(ALL_TESTS,) = commands()["README.md", "Develop"]
+
+
+# ---- Commands ----
+
+
+@dataclass
+class Section:
+    """Where the commands of a section are run, and what they or their containers print."""
+
+    prepare: Callable[[pytest.FixtureRequest, Path], Path]
+    prints: list[str]
+
+
+def no_project(request: pytest.FixtureRequest, root: Path) -> Path:
+    return root.parent
+
+
+def existing(shape: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
+    """A project of tests/shapes."""
+
+    def prepare(request: pytest.FixtureRequest, root: Path) -> Path:
+        Shape(shape).write(root)
+        commit(root)
+        return root
+
+    return prepare
+
+
+def adopted(shape: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
+    """The same with a debugger."""
+
+    def prepare(request: pytest.FixtureRequest, root: Path) -> Path:
+        existing(shape)(request, root)
+        port = request.getfixturevalue("free_port")
+        render(request.getfixturevalue("template"), root, debug_port=port)
+        commit(root)
+        return root
+
+    return prepare
+
+
+def new(request: pytest.FixtureRequest, root: Path) -> Path:
+    """A new project, of the release before the newest."""
+    render(request.getfixturevalue("later"), root, NEXT)
+    commit(root)
+    return root
+
+
+def ignoring_vscode(request: pytest.FixtureRequest, root: Path) -> Path:
+    render(request.getfixturevalue("later"), root, NEXT)
+    with (root / ".gitignore").open("a") as file:
+        file.write(".vscode/\n")
+    commit(root)
+    return root
+
+
+def built(request: pytest.FixtureRequest, root: Path) -> Path:
+    """A new project whose images are built."""
+    shutil.copytree(request.getfixturevalue("built").root, root)
+    return root
+
+
+def running(request: pytest.FixtureRequest, root: Path) -> Path:
+    """The same, started."""
+    Project(built(request, root)).compose("up", "--detach", "--wait")
+    return root
+
+
+WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
+SECTIONS = {
+    ("README.md", "Debug a project that you have"): Section(
+        existing("web-and-worker-redis"),
+        ["installed package copier", *map(WAITING.format, ["api", "worker"])],
+    ),
+    ("README.md", "Start a project"): Section(no_project, [WAITING.format("train")]),
+    ("docs/adopting.md", "Give the answers yourself"): Section(
+        existing("tags-in-override"), ["Added debugging to", "for search."]
+    ),
+    ("docs/adopting.md", "After adding or renaming a service"): Section(
+        adopted("web-and-worker-redis"), ["is up to date"]
+    ),
+    ("docs/modes.md", "Choose a mode"): Section(
+        built, ["Listening, a client can attach at any time: train at 127.0.0.1:"]
+    ),
+    ("docs/modes.md", "Hours into a run"): Section(
+        built, ["mode demand", "runs", "listens: train at 127.0.0.1:", "listens already"]
+    ),
+    ("docs/modes.md", "One of several programs"): Section(built, [WAITING.format("train")]),
+    ("docs/modes.md", "Another port in the container"): Section(built, [WAITING.format("train")]),
+    ("docs/modes.md", "Jobs that others wait for"): Section(
+        adopted("etl-one-shot-then-report"), [WAITING.format("extract")]
+    ),
+    ("docs/troubleshooting.md", "First of all"): Section(
+        running, ["mode wait, port 5678", WAITING.format("train")]
+    ),
+    ("docs/troubleshooting.md", "The debugger cannot attach"): Section(built, []),
+    ("docs/troubleshooting.md", "The container does not start"): Section(new, []),
+    ("docs/updating.md", "Updating"): Section(new, ["Your edits are kept", "is up to date"]),
+    ("docs/updating.md", "If Git ignores `.vscode`"): Section(ignoring_vscode, ["is up to date"]),
+    ("docs/updating.md", "Another port"): Section(new, ["is up to date"]),
+    ("docs/updating.md", "Another name for the package"): Section(new, ["is up to date"]),
+}
+
+
+def typed(block: str, template: Path, name: str, port: int) -> str:
+    """A block as a test types it, which has no terminal and shares the machine with others."""
+    for pattern, replacement in [
+        ("my-app", name),
+        ("my_app", name.replace("-", "_")),
+        (r"copier (copy|update)(?! --defaults)", r"copier \1 --defaults"),
+        ("copier copy", f"copier copy --data debug_port={port}"),
+        ("<template>", str(template)),
+        (r"(docker compose .*) up\b", r"\1 up --detach --wait"),
+        (r"(docker compose .*) run\b", r"\1 run --detach"),
+    ]:
+        block = re.sub(pattern, replacement, block)
+    return block
+
+
+def shell(root: Path, script: str, folder: Path) -> str:
+    """Run a script in a folder as a user does who has pipx, and return what it prints."""
+    user = {
+        f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    tools = root.parent / "pipx"
+    path = f"{tools}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", script],
+        cwd=folder,
+        env={
+            **os.environ,
+            **user,
+            "PIPX_HOME": f"{tools}/home",
+            "PIPX_BIN_DIR": f"{tools}/bin",
+            "PATH": path,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
     )
-    root = Shape("web-and-worker-redis").write(tmp_path / "mailer")
-    assert set(re.findall(r"── (\S+?)/?(?:\s|$)", before)) == names(root)
-    render(template, root)
-    editor = {"extensions.json", "launch.json", "tasks.json", "debug"}
-    shown = set(re.findall(r"── (?:docker/)?(\S+?)/?(?:\s|$)", after))
-    assert shown == names(root) - editor - {"docker"} | {"debug"}
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
-def names(root: Path) -> set[str]:
-    """The names of all files and folders below one."""
-    return {path.name for path in root.rglob("*")}
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(
+            key, id=key[1], marks=[pytest.mark.docker] if "docker" in "".join(blocks) else []
+        )
+        for key, blocks in commands().items()
+        if blocks not in ([DEMO], [ALL_TESTS])
+    ],
+)
+def test_commands_do_what_the_page_says(
+    request: pytest.FixtureRequest,
+    template: Path,
+    tmp_path: Path,
+    free_port: int,
+    key: tuple[str, str],
+) -> None:
+    section = SECTIONS[key]
+    uses_docker = request.node.get_closest_marker("docker") is not None
+    if uses_docker:
+        request.getfixturevalue("engine")
+    # Compose knows projects, and Docker images, by their name.
+    is_built = section.prepare in (built, running)
+    unique = f"remora-test-{uuid.uuid4().hex[:8]}"
+    name = request.getfixturevalue("built").root.name if is_built else unique
+    root = tmp_path / name
+    project = Project(root)
+    try:
+        folder = section.prepare(request, root)
+        script = "\n".join(typed(block, template, name, free_port) for block in commands()[key])
+        printed = shell(root, script, folder)
+        if uses_docker:
+            printed += project.log()
+        for line in section.prints:
+            assert line in printed, printed
+    finally:
+        if uses_docker and root.exists():
+            project.down()
+            if not is_built:
+                remove_images(project, name)
 
 
-def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
-    rendered = render(template, tmp_path / "my-app")
-    tree = (REPOSITORY / "README.md").read_text().split("my-app/\n")[1].split("```")[0]
-    for path in re.findall(r"── (\S+)", tree):
-        assert any(rendered.rglob(path.rstrip("/"))), path
-    for path in rendered.iterdir():
-        assert path.name in tree
-
-
-@pytest.mark.parametrize("document", ["README.md", "SECURITY.md"])
-def test_every_test_that_is_named_exists(document: str) -> None:
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    named = re.findall(r"`(test_\w+)`", (REPOSITORY / document).read_text())
-    assert named
-    for name in named:
-        assert f"def {name}(" in tests
+def test_no_section_is_prepared_in_vain() -> None:
+    assert SECTIONS.keys() < commands().keys()
 
 
 @pytest.fixture
@@ -62,7 +240,7 @@ def demo(engine: None, template: Path, tmp_path: Path, free_port: int):
     """A project that the README's first command has rendered and started from a fresh clone."""
     git(tmp_path, "clone", "--quiet", str(template), "remora")
     name = f"remora-test-{uuid.uuid4().hex[:8]}"
-    command = f"{commands()[0]} -- ../{name} --data debug_port={free_port}"
+    command = f"{DEMO} -- ../{name} --data debug_port={free_port}"
     project = Project(tmp_path / name)
     try:
         subprocess.run(
@@ -79,3 +257,68 @@ def test_first_command_starts_a_project_that_stops_at_a_breakpoint(demo: Project
     line = demo.line("losses.append(loss)")
     stop = demo.attach(line).stopped()
     assert (stop.path, stop.line) == (demo.source, line)
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    assert ALL_TESTS in text(".ci/run").splitlines()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_session_of_nox_that_is_named_exists(document: str) -> None:
+    for name in re.findall(r"\bnox -s (\w+)", text(document)):
+        assert f"def {name}(session" in text("noxfile.py")
+
+
+# ---- Trees ----
+
+
+def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) -> None:
+    before, after = re.findall(r"```\nmailer/\n(.+?)```", text("README.md"), re.DOTALL)
+    root = Shape("web-and-worker-redis").write(tmp_path / "mailer")
+    assert set(re.findall(r"── (\S+?)/?(?:\s|$)", before)) == names(root)
+    render(template, root)
+    editor = {"extensions.json", "launch.json", "tasks.json", "debug"}
+    shown = set(re.findall(r"── (?:docker/)?(\S+?)/?(?:\s|$)", after))
+    assert shown == names(root) - editor - {"docker"} | {"debug"}
+
+
+def names(root: Path) -> set[str]:
+    """The names of all files and folders below one."""
+    return {path.name for path in root.rglob("*")}
+
+
+def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
+    rendered = render(template, tmp_path / "my-app")
+    tree = text("docs/how-it-works.md").split("my-app/\n")[1].split("```")[0]
+    for path in re.findall(r"── (\S+)", tree):
+        assert any(rendered.rglob(path.rstrip("/"))), path
+    for path in rendered.iterdir():
+        assert path.name in tree
+
+
+# ---- Names and links ----
+
+# Written by another session than the pages that link to it.
+GENERATED = REPOSITORY / "docs/benchmarks.md"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_test_that_is_named_exists(document: str) -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text(document)):
+        assert f"def {name}(" in tests
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for link in re.findall(r"\]\((?!https?://)(.+?)\)", text(document)):
+        path, _, anchor = link.partition("#")
+        page = (REPOSITORY / document).parent / path if path else REPOSITORY / document
+        assert page.exists() or page.resolve() == GENERATED, link
+        assert not anchor or anchor in anchors(page), link

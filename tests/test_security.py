@@ -292,8 +292,8 @@ def adopt(engine, template, free_port, tmp_path_factory):
 
 
 def advised() -> list[str]:
-    """What the README says is to be added to .dockerignore."""
-    text = (REPOSITORY / "README.md").read_text()
+    """What docs/adopting.md says is to be added to .dockerignore."""
+    text = (REPOSITORY / "docs/adopting.md").read_text()
     pattern = r"copies the whole folder, add (.+?) to `\.dockerignore`"
     (advice,) = re.findall(pattern, text, re.DOTALL)
     return re.findall(r"`(.+?)`", advice)
@@ -301,14 +301,14 @@ def advised() -> list[str]:
 
 @pytest.fixture(scope="module")
 def adopted(adopt) -> Adopted:
-    """A project whose owner has followed the README, and has no folder `docker`."""
+    """A project whose owner has followed that, and has no folder `docker`."""
     names = ["docker" if name == "docker/debug" else name for name in advised()]
     return adopt(**{".dockerignore": "\n".join(names)})
 
 
 @pytest.fixture(scope="module")
 def adopted_beside_a_folder(adopt) -> Adopted:
-    """A project whose owner has followed the README, and has a folder `docker`."""
+    """A project whose owner has followed that, and has a folder `docker`."""
     return adopt(**{".dockerignore": "\n".join(advised()), "docker/notes": "mine"})
 
 

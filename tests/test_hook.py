@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,10 +170,11 @@ def test_interrupt_while_waiting_ends_the_program_as_usual(python: Path, tmp_pat
 
 def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with imported("install") as install:
-        monkeypatch.setattr(install, "WHEELS", tmp_path)
+        monkeypatch.setattr(install, "CACHE", tmp_path)
         monkeypatch.setattr(install, "pip", lambda pythons: ["false"])
         with pytest.raises(SystemExit, match="pip could not fetch debugpy"):
-            install.wheel({"version": (3, 13), "tag": "cpython-313"}, {})
+            python = {"version": (3, 13), "tag": "cpython-313"}
+            install.debugpy(sys.executable, python, {}, install.HOME)
 
 
 def test_passing_over_a_process_loads_nothing_for_it(run) -> None:

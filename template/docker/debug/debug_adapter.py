@@ -58,6 +58,8 @@ def guard(sockets):
                 connection.close()
 
         def accept(connection):
+            # What debugpy sends is short and waited for: see send_at_once() in debug_session.py.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if name == "Client":
                 threading.Thread(target=take_client, args=[connection], daemon=True).start()
             else:

@@ -123,7 +123,7 @@ def main():
         elif any("/debugpy/_vendored/pydevd" in argument for argument in command):
             import debug_session  # pydevd has started this one, as a child that is debugged
 
-            debug_session.map_working_directory()
+            debug_session.change_pydevd()
         elif name is not None and is_wanted(name, os.environ.get("DEBUGPY_TARGET")):
             import debug_session
 

@@ -191,21 +191,17 @@ def let_exec_be():
         setattr(os, name[len("original_") :], getattr(os, name))
 
 
-def map_working_directory():
-    """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
-
-    pydevd takes that of the process at the moment when a client attaches, and a script may have
-    gone elsewhere by then.
-    """
-    name = "_pydevd_bundle.pydevd_process_net_command_json"
-    if name in sys.modules:
-        resolve_from_container(sys.modules[name])
-    else:
-        when_imported(name, resolve_from_container)
+def change_pydevd():
+    """Have pydevd, which debugpy is made of, do two things otherwise in this process."""
+    when_imported("_pydevd_bundle.pydevd_process_net_command_json", resolve_from_container)
+    when_imported("_pydevd_bundle.pydevd_comm", send_at_once)
 
 
 def when_imported(name, change):
-    """Call change(module) once a module has been imported."""
+    """Call change(module) once a module has been imported, which may be so already."""
+    if name in sys.modules:
+        change(sys.modules[name])
+        return
     from importlib.machinery import PathFinder
 
     class Finder:
@@ -229,7 +225,11 @@ def when_imported(name, change):
 
 
 def resolve_from_container(protocol):
-    """Do so in the module of pydevd that reads a client's requests."""
+    """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
+
+    pydevd takes that of the process at the moment when a client attaches, and a script may have
+    gone elsewhere by then.
+    """
     processor = getattr(protocol, "PyDevJsonCommandProcessor", None)
     resolve = getattr(processor, "_resolve_remote_root", None)
     if resolve is None:
@@ -243,6 +243,26 @@ def resolve_from_container(protocol):
         return resolve(self, local_root, folder if remote_root == "." else remote_root)
 
     processor._resolve_remote_root = _resolve_remote_root
+
+
+def send_at_once(comm):
+    """Have what pydevd sends to the adapter not wait in this machine for more to send.
+
+    It sends a message in two parts. Of these the second waits until the adapter's machine has
+    acknowledged the first, which Linux puts off for 40 ms: at each answer to an editor.
+    """
+    start_client = getattr(comm, "start_client", None)
+    if start_client is None:
+        return  # a later pydevd may do this elsewhere
+
+    def start_client_without_delay(host, port):
+        from socket import IPPROTO_TCP, TCP_NODELAY
+
+        connection = start_client(host, port)
+        connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        return connection
+
+    comm.start_client = start_client_without_delay
 
 
 def has_network_of_machine():
@@ -267,7 +287,7 @@ def has_network_of_machine():
 
 def listen():
     """Have an adapter listen on the port for this process."""
-    map_working_directory()
+    change_pydevd()
     import debugpy
 
     # Docker delivers what it publishes to the container's own address, which is not loopback.
@@ -313,7 +333,7 @@ def join(adapter):
 
     For an editor, this process is then a child of that one.
     """
-    map_working_directory()
+    change_pydevd()
     import debugpy.server.api  # which makes pydevd what it is for debugpy
     import pydevd
 

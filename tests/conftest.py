@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import copier
+import jinja2
 import pytest
 from packaging.version import Version
 from project import Project
@@ -26,6 +27,16 @@ RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdi
 
 # What the working tree is taken for, and what comes after it: later than all that is released.
 NEXT, LATER = "9999.0.0", "9999.1.0"
+
+# What the questions know of a new project.
+NEW_PROJECT = (
+    jinja2.Environment(
+        loader=jinja2.FileSystemLoader(REPOSITORY),
+        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+    )
+    .get_template("template/_new.jinja")
+    .module
+)
 
 
 def git(folder: Path, *arguments: str) -> str:

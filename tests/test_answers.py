@@ -11,7 +11,7 @@ from pathlib import Path
 import copier
 import pytest
 import yaml
-from conftest import REPOSITORY, program, render
+from conftest import NEW_PROJECT, program, render
 
 BAD = [
     ("project_name", "", "1 to 64 letters"),
@@ -166,7 +166,6 @@ def test_a_compose_project_is_left_alone(
 
 
 def test_reserved_names_are_complete() -> None:
-    questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
-    reserved = set(yaml.safe_load(questions["reserved_names"]["default"]))
+    reserved = set(NEW_PROJECT.reserved_names)
     modules = {name for name in sys.stdlib_module_names if not name.startswith("_")}
     assert modules | {word for word in keyword.kwlist if word.islower()} <= reserved

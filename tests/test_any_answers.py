@@ -26,12 +26,11 @@ from typing import Any
 import copier
 import pytest
 import yaml
-from conftest import REPOSITORY, contents
+from conftest import NEW_PROJECT, contents
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from judges import assert_tidy, strict_json, tool
-from ruamel.yaml import YAML
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -116,8 +115,7 @@ IMAGES = [
     f"p@sha256:{'0' * 64}",
 ]
 
-QUESTIONS = YAML(typ="safe").load(REPOSITORY / "copier.yml")
-RESERVED = YAML(typ="safe").load(QUESTIONS["reserved_names"]["default"])
+RESERVED = NEW_PROJECT.reserved_names
 
 
 def as_text(answer: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import REPOSITORY, git, program, render
+from conftest import NEW_PROJECT, REPOSITORY, git, program, render
 from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
 
@@ -59,9 +59,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_files_are_those_that_the_questions_know(rendered: Path) -> None:
-    questions = YAML(typ="safe").load(REPOSITORY / "copier.yml")
-    patterns = YAML(typ="safe").load(questions["project_files"]["default"])
-    found = [path for pattern in patterns for path in rendered.glob(pattern)]
+    found = [path for pattern in NEW_PROJECT.project_files for path in rendered.glob(pattern)]
     assert sorted([*found, rendered / ".copier-answers.yml"]) == sorted(files(rendered))
 
 

@@ -354,7 +354,8 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
     assert debug["name"] in docker_names(found["project_name"])
     for number, service in enumerate([*services, "tests"]):
         made = debug["services"][service]
-        assert made["image"] == f"{debug['name']}:debug"
+        kind = "tests" if service == "tests" else "debug"
+        assert (made["image"], made["build"]["target"]) == (f"{debug['name']}:{kind}", kind)
         assert made["ports"] == [f"127.0.0.1:{port + number}:${{DEBUGPY_PORT:-5678}}"]
         mode = found["debug_mode"] if service != "tests" else "wait"
         assert made["environment"]["DEBUGPY_MODE"] == f"${{DEBUGPY_MODE:-{mode}}}"
@@ -362,7 +363,8 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
     lines = (folder / "Dockerfile").read_text().splitlines()
     stages = [line.split()[1:] for line in lines if line.startswith("FROM")]
     assert stages[0] == [found["base_image"], "AS", "dependencies"]
-    assert all(stage[0] in ("dependencies", "production") for stage in stages[1:])
+    named = [stage[-1] for stage in stages]
+    assert all(stage[0] in named[:n] for n, stage in enumerate(stages[1:], start=1))
 
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["name"] == debug["name"]

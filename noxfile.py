@@ -38,9 +38,10 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure what the hook costs the start of a Python process."""
-    session.install("-r", "tests/requirements.txt")
-    session.run("python", "tests/bench.py")
+    """Measure what debugging costs, and publish it in docs/benchmarks.md. Half an hour."""
+    session.install("-r", "tests/requirements.txt", "matplotlib>=3.10,<4")
+    session.run("tests/engine.sh", "start", external=True)
+    session.run("pytest", "--capture=no", "tests/bench/bench.py", *session.posargs)
 
 
 @nox.session(default=False)

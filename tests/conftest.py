@@ -180,9 +180,8 @@ def engine() -> None:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def free_port() -> int:
-    """A port of this machine that nobody listens on, like the five after it."""
+def find_free_port() -> int:
+    """Return a port of this machine that nobody listens on, like the five after it."""
     # Not the first: a session beside this one may be about to listen there.
     for port in random.sample(range(20000, 30000, 10), 1000):
         with ExitStack() as probes:
@@ -194,6 +193,12 @@ def free_port() -> int:
                 continue
         return port
     raise OSError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def free_port() -> int:
+    """Such a port, for all projects of the tests."""
+    return find_free_port()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,424 @@
+"""What debugging costs, and how fast it is, beside other ways to do it: nox -s bench
+
+Each test here measures, side by side, and asserts only that what it measures really happens. When
+all have run, docs/benchmarks.md is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import venv
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import page
+import pytest
+from conftest import (
+    NEXT,
+    commit,
+    copy_without_questions,
+    find_free_port,
+    git,
+    remove_images,
+    render,
+    replace,
+    update,
+)
+from hooked import hooked_python
+from project import Project, marked
+from rounds import Samples, side_by_side, stopwatch
+from shape import Shape
+from ways import WAYS, WITH_DEBUGGER, Way
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+@pytest.fixture(scope="session")
+def measures():
+    """What was measured, by name. It is published if nothing is missing."""
+    measures: dict[str, Samples] = {}
+    yield measures
+    if set(measures) == set(page.UNITS):
+        page.publish(measures)
+
+
+@pytest.fixture
+def project_of(engine, template, tmp_path):
+    """Make a project, with a function that writes it, and remove it in the end."""
+    projects = []
+
+    def project_of(name: str, write: Callable[[Path, Path, int], object], **options: object):
+        root = tmp_path / f"remora-bench-{name}-{os.getpid()}"
+        write(root, template, find_free_port(), **options)
+        projects.append(Project(root))
+        return projects[-1]
+
+    yield project_of
+    for project in projects:
+        project.down()
+        remove_images(project, project.root.name)
+
+
+# ---- From an edit to the breakpoint, in seconds ----
+
+
+def test_breakpoints(measures, project_of) -> None:
+    """From saving an edited file until the program has stopped in it."""
+    projects = {}
+    for way in WAYS:
+        project = projects[way] = project_of(way.name.replace(" ", "-").lower(), way.write)
+        project.debug_file = way.debug_file
+        project.compose("build")
+    for service in ("train", "api"):
+        ways = {
+            way: way(project.seen_from(service))
+            for way, project in projects.items()
+            if service in way.services
+        }
+        started = {way.name: partial(from_the_start, one) for way, one in ways.items()}
+        measures[f"edit to breakpoint, {service}"] = side_by_side(9, started)
+        attached = {way.name: ways[way] for way in WITH_DEBUGGER}
+        for way in attached.values():
+            from_the_start(way, stop=False)
+        if service == "train":
+            steps = {name: partial(step, way) for name, way in attached.items()}
+            measures["step"] = side_by_side(30, steps)
+        else:
+            edits = {name: partial(while_attached, way) for name, way in attached.items()}
+            measures["edit to breakpoint, api, attached before"] = side_by_side(5, edits)
+        for way in attached.values():
+            way.stop()
+
+
+def from_the_start(way: Way, *, stop: bool = True) -> float:
+    """The container is there, but does not run."""
+    with stopwatch() as watch:
+        way.edit()
+        way.start()
+        way.attach()
+        way.reach()
+    if stop:
+        way.stop()
+    return watch.seconds
+
+
+def while_attached(way: Way) -> float:
+    """The program runs, and an editor is attached."""
+    way.go_on()
+    with stopwatch() as watch:
+        way.edit()
+        way.come_back()
+        way.reach()
+    return watch.seconds
+
+
+def step(way: Way) -> float:
+    """A step over a line, until the editor has the variables, in milliseconds."""
+    with stopwatch() as watch:
+        way.at = way.project.editors[-1].step(way.at)
+    return watch.seconds * 1000
+
+
+# ---- Until the program is ready, in seconds ----
+
+
+def test_starts(measures, project_of) -> None:
+    """From the start of the container until the program says that it is there."""
+    project = project_of("starts", Way.write)
+    main = "def main(arguments=None):\n"
+    replace(project.root / "src/ml/train.py", main, f'{main}    print("Started", flush=True)\n')
+    project.compose("build")
+    for service, text in {"train": "Started", "api": "Application startup complete"}.items():
+        view = project.seen_from(service)
+        modes = {
+            mode: partial(until_it_prints, view, text, mode)
+            for mode in ("off", "demand", "crash", "listen")
+        }
+        measures[f"start, {service}"] = side_by_side(9, modes)
+    run = ["docker", "run", "--rm", "--env=DEBUGPY_MODE=off", "--env=PYTHON_FROZEN_MODULES=off"]
+    run += ["--env=PYDEVD_DISABLE_FILE_VALIDATION=1"]
+    run += [f"--volume={PROGRAMS}:/programs:ro", f"{project.root.name}:debug"]
+    run += ["python", "/programs/listen.py"]
+    listen = {"import and listen": lambda: float(project.run(*run).stdout)}
+    measures["debugpy by itself"] = side_by_side(9, listen)
+
+
+def until_it_prints(project: Project, text: str, mode: str) -> float:
+    """By Docker's own clock."""
+    project.compose("up", "--detach", "--force-recreate", project.service, DEBUGPY_MODE=mode)
+    container = project.container()
+    log = ["docker", "logs", "--follow", "--timestamps", container]
+    with subprocess.Popen(
+        log, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as lines:
+        printed = next(line for line in lines.stdout if text in line)
+        lines.terminate()
+    started = project.run("docker", "inspect", "--format={{.State.StartedAt}}", container).stdout
+    project.compose("stop", "--timeout", "0")
+    return (moment(printed.split()[0]) - moment(started.strip())).total_seconds()
+
+
+def moment(text: str) -> datetime:
+    """A time of Docker's, which has nanoseconds and may have fewer digits."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{seconds}.{fraction:0<6.6}")
+
+
+# ---- A loop that keeps a core busy, in seconds ----
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.13"])
+def test_loop(measures, project_of, version: str) -> None:
+    """One that does nothing else, without and with a debugger."""
+    project = project_of(f"loop-{version.replace('.', '-')}", write_loop, python_version=version)
+    project.run("docker", "compose", "build")
+    project.compose("build")
+    here = marked(project.root / "src/loop.py")
+    production = project.root.name
+    debug = f"{production}:debug"
+    contenders = {
+        "no debugger": partial(loop, project, production, "off"),
+        "off": partial(loop, project, debug, "off"),
+        "demand": partial(loop, project, debug, "demand"),
+        "crash": partial(loop, project, debug, "crash"),
+        "listen": partial(loop, project, debug, "listen"),
+        "attached": partial(loop, project, debug, "wait"),
+        "attached, breakpoint elsewhere": partial(loop, project, debug, "wait", here),
+    }
+    measures[f"loop, Python {version}"] = side_by_side(9, contenders)
+
+
+def write_loop(root: Path, template: Path, port: int, **answers: object) -> None:
+    render(template, root, debug_port=port, **answers)
+    shutil.copy(PROGRAMS / "loop.py", root / "src")
+
+
+def loop(project: Project, image: str, mode: str, *lines: int) -> float:
+    """Run it in a container. In mode wait, attach with breakpoints at some lines of it."""
+    port = project.configuration("Attach to train")["connect"]["port"]
+    source = project.root / "src/loop.py"
+    run = ["docker", "run", "--rm", "--init", f"--publish=127.0.0.1:{port}:5678"]
+    run += [f"--env=DEBUGPY_MODE={mode}", f"--volume={source}:/app/src/loop.py:ro", image]
+    with subprocess.Popen(
+        [*run, "python", "src/loop.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as container:
+        for line in container.stdout:
+            if "Waiting for client" in line:
+                project.attach(*lines, source=source)
+            last = line
+    while project.editors:
+        project.editors.pop().close()
+    return float(last)
+
+
+# ---- The start of a Python process, in milliseconds ----
+
+
+def test_processes(measures, tmp_path: Path) -> None:
+    """An empty program, with the hook and without it, on this machine."""
+    empty = tmp_path / "empty.py"
+    empty.touch()
+    venv.create(tmp_path / "plain", symlinks=True)
+    plain, hooked = tmp_path / "plain/bin/python", hooked_python(tmp_path)
+    contenders = {
+        "without the hook": partial(process, plain, "off", "-c", ""),
+        "off": partial(process, hooked, "off", "-c", ""),
+        "passed over": partial(process, hooked, "wait", "-c", ""),
+        "program without the hook": partial(process, plain, "off", empty),
+        "demand": partial(process, hooked, "demand", empty),
+        "crash": partial(process, hooked, "crash", empty),
+    }
+    measures["process"] = side_by_side(100, contenders)
+
+
+def process(python: Path, mode: str, *arguments: str | Path) -> float:
+    # As in an image, modules are compiled once.
+    settings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    with stopwatch() as watch:
+        subprocess.run([python, *arguments], env={**settings, "DEBUGPY_MODE": mode}, check=True)
+    return watch.seconds * 1000
+
+
+# ---- Images, in megabytes and layers ----
+
+
+def test_images(measures, project_of, template: Path) -> None:
+    """What images have of the template."""
+    new = project_of("new", Way.write)
+    images = {
+        "new, without the template": image(new, "--file=Dockerfile.without"),
+        "new, production": image(new),
+        "new, debug": image(new, "--target=debug"),
+    }
+    adopted = project_of("adopted", write_mailer).seen_from("api")
+    adopted.run("docker", "compose", "build")
+    name = f"{adopted.root.name}-api"
+    images["adopted, before"] = inspect(adopted, name)
+    render(template, adopted.root, debug_port=find_free_port())
+    adopted.run("docker", "compose", "build")
+    adopted.compose("build")
+    images["adopted, production"] = inspect(adopted, name)
+    images["adopted, debug"] = inspect(adopted, f"{name}:debug")
+    measures["size"] = {name: [image["Size"] / 1e6] for name, image in images.items()}
+    measures["layers"] = {name: [len(image["RootFS"]["Layers"])] for name, image in images.items()}
+
+
+def write_mailer(root: Path, template: Path, port: int) -> None:
+    Shape("web-and-worker-redis").write(root)
+
+
+def image(project: Project, *options: str) -> dict:
+    """Build an image with plain `docker build`, and return what Docker tells of it."""
+    write_dockerfile_without_template(project)
+    label = f"--label=com.docker.compose.project={project.root.name}"
+    name = project.run("docker", "build", "--quiet", label, *options, ".").stdout.strip()
+    return inspect(project, name)
+
+
+def inspect(project: Project, name: str) -> dict:
+    return json.loads(project.run("docker", "image", "inspect", name).stdout)[0]
+
+
+def write_dockerfile_without_template(project: Project) -> None:
+    """Write what the Dockerfile would be if there were no debugger and no tests."""
+    production, _, _ = (project.root / "Dockerfile").read_text().partition("# ---- Debugging")
+    (project.root / "Dockerfile.without").write_text(production)
+
+
+# ---- Builds, in seconds ----
+
+
+@pytest.mark.parametrize("service", ["train", "api"])
+def test_builds(measures, project_of, service: str) -> None:
+    """Of the debug image, and of production with a Dockerfile that knows of no debugger."""
+    project = project_of(f"build-{service}", write_new, services=[service]).seen_from(service)
+    write_dockerfile_without_template(project)
+    # A cache that is empty each time, and not that of other projects.
+    for name in ("Dockerfile", "Dockerfile.without"):
+        text = (project.root / name).read_text()
+        (project.root / f"{name}.cold").write_text(text.replace("type=cache", "type=tmpfs"))
+    measures[f"cold build, {service}"] = side_by_side(
+        3,
+        {
+            "without the template": partial(cold, project, "Dockerfile.without.cold"),
+            "debug": partial(cold, project, "Dockerfile.cold", "--target=debug"),
+        },
+    )
+    build(project, "Dockerfile.without")
+    build(project, "Dockerfile", "--target=debug")
+    measures[f"build after an edit, {service}"] = side_by_side(
+        9,
+        {
+            "without the template": partial(warm, project, "Dockerfile.without"),
+            "debug": partial(warm, project, "Dockerfile", "--target=debug"),
+        },
+    )
+
+
+def write_new(root: Path, template: Path, port: int, **answers: object) -> None:
+    render(template, root, debug_port=port, **answers)
+
+
+def cold(project: Project, dockerfile: str, *options: str) -> float:
+    """Build as on a machine that has only the base image."""
+    with stopwatch() as watch:
+        build(project, dockerfile, "--no-cache", *options)
+    return watch.seconds
+
+
+def warm(project: Project, dockerfile: str, *options: str) -> float:
+    """Build after an edit of the code, which must install nothing anew."""
+    with project.source.open("a") as source:
+        source.write("# edited\n")
+    with stopwatch() as watch:
+        log = build(project, dockerfile, *options)
+    installs = re.findall(r"^#(\d+) \[.*install(?:\.py| -)", log, re.MULTILINE)
+    assert installs and all(f"#{step} CACHED" in log for step in installs), log
+    return watch.seconds
+
+
+def build(project: Project, dockerfile: str, *options: str) -> str:
+    label = f"--label=com.docker.compose.project={project.root.name}"
+    command = ["docker", "build", "--progress=plain", label, f"--file={dockerfile}"]
+    return project.run(*command, *options, ".").stdout
+
+
+# ---- Copier, in seconds ----
+
+
+def test_copies(measures, template: Path, tmp_path: Path) -> None:
+    """`copier copy` and `copier update`, beside a template that has nothing in it."""
+    empty = write_template(tmp_path / "empty", lambda folder: folder.mkdir())
+    plain = write_template(tmp_path / "plain", partial(render, template))
+    ours = tmp_path / "ours"
+    git(tmp_path, "clone", "--quiet", str(template), str(ours))
+    for repository in (empty, plain, ours):
+        git(repository, "commit", "--quiet", "--allow-empty", "--message", "later")
+        git(repository, "tag", "10000.0.0")
+    projects = {
+        "an empty template": (empty, 0),
+        "the same files, no questions": (plain, 0),
+        "new": (ours, 0),
+        **{f"adopt {n}": (ours, n) for n in (1, 10, 50)},
+    }
+    copies, updates = {}, {}
+    for name, (repository, services) in projects.items():
+        copies[name] = partial(copied, tmp_path / "copy", repository, services)
+        folder = write_services(tmp_path / name, services)
+        done = copy_without_questions(repository, folder, f"--vcs-ref={NEXT}")
+        assert done.returncode == 0, done.stderr
+        commit(folder)
+        updates[name] = partial(updated, folder)
+    measures["copier copy"] = side_by_side(9, copies)
+    measures["copier update"] = side_by_side(7, updates)
+
+
+def write_template(folder: Path, write: Callable[[Path], object]) -> Path:
+    """Make a template that asks nothing, and whose files are as they are."""
+    folder.mkdir()
+    write(folder / "template")
+    (folder / "copier.yml").write_text("_subdirectory: template\n")
+    (folder / "template/.copier-answers.yml").unlink(missing_ok=True)
+    answers = "{{ _copier_conf.answers_file }}.jinja"
+    (folder / "template" / answers).write_text("{{ _copier_answers | to_nice_yaml }}")
+    commit(folder, tag=NEXT)
+    return folder
+
+
+def write_services(folder: Path, number: int) -> Path:
+    """Write a Compose project of some services, each with its own folder; of none, an empty one."""
+    folder.mkdir()
+    services = {}
+    for name in (f"service-{n}" for n in range(number)):
+        (folder / name).mkdir()
+        (folder / name / "main.py").write_text("print(1)\n")
+        (folder / name / "Dockerfile").write_text("FROM python:3.13-slim\nWORKDIR /app\nCOPY . .\n")
+        services[name] = {"build": name, "command": ["python", "main.py"]}
+    if services:
+        (folder / "compose.yaml").write_text(json.dumps({"services": services}))
+    return folder
+
+
+def copied(folder: Path, template: Path, services: int) -> float:
+    write_services(folder, services)
+    with stopwatch() as watch:
+        done = copy_without_questions(template, folder)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(folder)
+    return watch.seconds
+
+
+def updated(folder: Path) -> float:
+    with stopwatch() as watch:
+        update(folder)
+    git(folder, "reset", "--quiet", "--hard")
+    return watch.seconds

@@ -1,0 +1,278 @@
+"""Ways to see an edited line run in its container: with Remora, and as others do it.
+
+Each has a folder with the same two programs, and some hundred MB of packages, as projects of
+machine learning have. What peers have of their own is in `peers/`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+import dap
+from conftest import render, replace
+from project import Project
+
+PEERS = Path(__file__).parent / "peers"
+
+# Beside the packages of the template's own programs.
+ML_PACKAGES = [
+    "matplotlib>=3.10,<4",
+    "pandas>=2.3,<4",
+    "pyarrow>=21",
+    "scikit-learn>=1.7,<2",
+    "scipy>=1.16,<2",
+]
+
+# The line with the breakpoint in each program. The one above it is what is edited.
+HERE = {"train": "        losses.append(loss)\n", "api": "    primes = primes_below(limit)\n"}
+
+# The time until the next try to reach what is about to be there, in seconds.
+PAUSE = 0.02
+
+
+class Way:
+    """A way to see an edited line of a service run. This one is Remora's.
+
+    name        what it is called
+    debug_file  the Compose file to start from
+    services    those that it is measured with
+    project     the project, seen from the service
+    edition     how often the line has been edited
+    at          where the program has stopped last
+    output      a command that prints what the container prints
+    """
+
+    name = "Remora"
+    debug_file = "docker-compose.debug.yml"
+    services = ("train", "api")
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.edition = 0
+        self.at: dap.Stop | None = None
+        self.output: subprocess.Popen[str] | None = None
+
+    @classmethod
+    def write(cls, root: Path, template: Path, port: int) -> None:
+        """Write the project's files, given the first of six ports that it may have."""
+        answers = {"services": ["train", "api"], "package_name": "ml"}
+        render(template, root, debug_port=port, **answers)
+        (root / ".env").write_text(f"HTTP_PORT={port + 5}\n")
+        packages = "".join(f'  "{package}",\n' for package in ML_PACKAGES)
+        replace(root / "pyproject.toml", "dependencies = [\n", f"dependencies = [\n{packages}")
+        for service, here in HERE.items():
+            indent = here.removesuffix(here.lstrip())
+            replace(root / f"src/ml/{service}.py", here, f"{indent}edition = 0\n{here}")
+
+    # ---- What its user does ----
+
+    def edit(self) -> None:
+        """Edit the line, and save."""
+        self.edition += 1
+        source = self.project.source
+        text = re.sub(r"edition = \d+", f"edition = {self.edition}", source.read_text())
+        source.write_text(text)
+
+    def start(self) -> None:
+        """Start the container with what was edited."""
+        self.project.task(f"start {self.project.service}")
+
+    def attach(self) -> None:
+        """Attach with the breakpoint, as soon as the debugger lets an editor in."""
+        line = self.project.line(HERE[self.project.service].strip())
+        deadline = time.monotonic() + dap.TIMEOUT
+        while True:
+            try:
+                self.project.attach(line)
+                return
+            except (OSError, dap.DapError):
+                self.leave()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
+
+    def reach(self) -> None:
+        """Wait until the edited line has run."""
+        with self.requests():
+            self.at = self.project.editors[-1].stopped()
+        assert self.at.locals["edition"] == str(self.edition), self.at
+
+    def go_on(self) -> None:
+        """Let the web service run on, whose server starts again by itself after an edit."""
+        self.project.editors[-1].resume(self.at)
+        log = "docker compose -f docker-compose.debug.yml logs --follow --since 0s"
+        self.follow(*log.split(), self.project.service)
+
+    def come_back(self) -> None:
+        """Wait until it is there again with what was edited."""
+        self.printed("Application startup complete")
+
+    @contextmanager
+    def requests(self) -> Iterator[None]:
+        """Meanwhile ask the web service, if it is one, until it has answered once."""
+        done = threading.Event()
+        settings = (self.project.root / ".env").read_text()
+        url = f"http://127.0.0.1:{re.findall('HTTP_PORT=(.+)', settings)[0]}/primes/10"
+
+        def ask() -> None:
+            while not done.wait(PAUSE):
+                try:
+                    urllib.request.urlopen(url).read()
+                    return
+                except (OSError, HTTPException):
+                    pass
+
+        if self.project.service == "api":
+            threading.Thread(target=ask, daemon=True).start()
+        yield
+        done.set()
+
+    def leave(self) -> None:
+        """End the session."""
+        while self.project.editors:
+            self.project.editors.pop().close()
+
+    def stop(self) -> None:
+        """End the session and stop the container, which stays there."""
+        self.leave()
+        self.project.compose("stop", "--timeout", "0")
+        self.unfollow()
+
+    # ---- What the container prints ----
+
+    def follow(self, *command: str) -> None:
+        """Run a command that prints what the container prints."""
+        self.unfollow()
+        self.output = subprocess.Popen(
+            command,
+            cwd=self.project.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def unfollow(self) -> None:
+        if self.output:
+            self.output.terminate()
+            self.output.communicate()
+            self.output = None
+
+    def printed(self, text: str) -> None:
+        """Wait until a line with a text is printed."""
+        assert any(text in line for line in self.output.stdout), text
+
+
+class WithoutReload(Way):
+    """Remora's, where the web service does not start again by itself after an edit."""
+
+    name = "Remora, no reloader"
+    services = ("api",)
+
+    @classmethod
+    def write(cls, root: Path, template: Path, port: int) -> None:
+        super().write(root, template, port)
+        reload = ', "--reload", "--reload-dir", "src"'
+        replace(root / "docker-compose.debug.yml", reload, "")
+
+
+class NoDebugger(Way):
+    """The floor: the project as it runs in production, where the edited line is printed."""
+
+    name = "no debugger"
+    debug_file = "docker-compose.yml"
+
+    @classmethod
+    def write(cls, root: Path, template: Path, port: int) -> None:
+        super().write(root, template, port)
+        for service, here in HERE.items():
+            indent = here.removesuffix(here.lstrip())
+            report = f'{indent}print(f"edition {{edition}}", flush=True)\n'
+            replace(root / f"src/ml/{service}.py", here, f"{report}{here}")
+
+    def start(self) -> None:
+        command = "docker compose up --build --no-log-prefix"
+        self.follow(*command.split(), self.project.service)
+
+    def attach(self) -> None:
+        pass
+
+    def reach(self) -> None:
+        with self.requests():
+            self.printed(f"edition {self.edition}")
+
+
+class Peer(Way):
+    """Another way, in a folder of `peers/`, with the same programs and packages."""
+
+    folder: str
+    packages: tuple[str, ...] = ()
+    # What the programs begin with.
+    preamble = ""
+
+    @classmethod
+    def write(cls, root: Path, template: Path, port: int) -> None:
+        rendered = root.with_name(f"{root.name}-rendered")
+        Way.write(rendered, template, port)
+        shutil.copytree(PEERS / cls.folder, root)
+        shutil.copytree(rendered / "src", root / "src")
+        dependencies = re.findall(
+            r'^  "(.+)",$', (rendered / "pyproject.toml").read_text(), re.MULTILINE
+        )
+        (root / "requirements.txt").write_text("\n".join([*dependencies, *cls.packages, ""]))
+        (root / ".env").write_text(f"DEBUG_PORT={port}\nHTTP_PORT={port + 5}\n")
+        for service in HERE:
+            source = root / f"src/ml/{service}.py"
+            docstring, _, code = source.read_text().partition("\n\n")
+            source.write_text(f"{docstring}\n\n{cls.preamble}{code}")
+        mapping = {"localRoot": "${workspaceFolder}", "remoteRoot": "/app"}
+        configurations = [
+            {
+                "name": f"Attach to {service}",
+                "type": "debugpy",
+                "request": "attach",
+                "connect": {"host": "127.0.0.1", "port": port},
+                "pathMappings": [mapping],
+            }
+            for service in HERE
+        ]
+        (root / ".vscode").mkdir()
+        (root / ".vscode/launch.json").write_text(json.dumps({"configurations": configurations}))
+
+    def start(self) -> None:
+        self.project.compose("up", "--build", "--detach", self.project.service)
+
+    def go_on(self) -> None:
+        self.project.editors[-1].resume(self.at)
+
+    def come_back(self) -> None:
+        self.leave()
+        self.start()
+        self.attach()
+
+
+class ContainerExtension(Peer):
+    name = "container extension"
+    folder = "container-extension"
+
+
+class DebugpyInCode(Peer):
+    name = "debugpy in the code"
+    folder = "debugpy-in-code"
+    debug_file = "docker-compose.yml"
+    packages = ("debugpy>=1.8.22,<2",)
+    preamble = 'import debugpy\n\ndebugpy.listen(("0.0.0.0", 5678))\ndebugpy.wait_for_client()\n\n'
+
+
+WITH_DEBUGGER = [Way, ContainerExtension, DebugpyInCode]
+WAYS = [*WITH_DEBUGGER, WithoutReload, NoDebugger]

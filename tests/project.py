@@ -24,11 +24,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def line(path: Path, text: str) -> int:
+    """The number of the one line of a file that holds `text`."""
+    lines = path.read_text().splitlines()
+    (number,) = (n for n, line in enumerate(lines, start=1) if text in line)
+    return number
+
+
 def marked(path: Path) -> int:
     """The number of the one line of a file that is marked `# here`."""
-    lines = path.read_text().splitlines()
-    (number,) = (n for n, line in enumerate(lines, start=1) if "# here" in line)
-    return number
+    return line(path, "# here")
 
 
 def debug_attach(
@@ -81,9 +86,7 @@ class Project:
 
     def line(self, text: str) -> int:
         """The number of the one line of the program that holds `text`."""
-        lines = self.source.read_text().splitlines()
-        (number,) = (n for n, line in enumerate(lines, start=1) if text in line)
-        return number
+        return line(self.source, text)
 
     def edit(self, old: str, new: str) -> None:
         """Replace the one place in the program that reads `old`."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from project import Project, debug_attach, wait_until
+from project import Project, debug_attach, marked, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -17,11 +15,6 @@ def crash(number):
     secret = number + 41
     raise ValueError("broken")  # here
 """
-
-
-def line(path: Path, text: str) -> int:
-    (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if text in line)
-    return number
 
 
 def test_demand_makes_the_running_process_listen(project: Project) -> None:
@@ -130,7 +123,7 @@ def test_crash_is_kept(project: Project, where: str) -> None:
     wait_until(lambda: "Waiting for client to attach..." in project.log())
     editor = project.attach()
     stop = editor.stopped()
-    assert (stop.reason, stop.path, stop.line) == ("exception", path, line(path, "# here"))
+    assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
     assert (stop.function, stop.locals["secret"]) == ("crash", "42")
     editor.resume(stop)
     assert project.exit_code() == code

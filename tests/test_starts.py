@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -152,9 +151,8 @@ def start(project: Project, command: str, **options: object) -> None:
     """Start a command as the service's, in the way that a user would: in the Compose file."""
     wait = options.pop("wait", True)
     mode = {"DEBUGPY_MODE": options.pop("mode")} if "mode" in options else {}
-    service = {"command": ["sh", "-c", command.replace("$", "$$")], **options}
-    (project.root / "command.yml").write_text(json.dumps({"services": {"train": service}}))
-    project.more_files[:] = ["command.yml"]
+    project.more_files.clear()
+    project.override("command.yml", command=["sh", "-c", command.replace("$", "$$")], **options)
     project.compose("up", "--detach", *(["--wait"] if wait else []), **mode)
 
 

@@ -125,13 +125,9 @@ def page(data: dict[str, Any]) -> str:
         return Spread.of(measures[measure][name]).median
 
     def is_one(measure: str, name: str, base: str) -> bool:
-        """Whether there is no difference but noise: half of the ratios are around 1, or within 1 % of it."""
+        """Whether the quartiles leave room for there being no difference, or one of 1 %."""
         spread = ratio(measures[measure], name, base)
         return spread.low <= 1.01 and spread.high >= 0.99
-
-    def slope(one: int, other: int) -> float:
-        """What each further service that is adopted adds to a copy, in milliseconds."""
-        return more("copier copy", f"adopt {other}", f"adopt {one}") / (other - one) * 1000
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -149,8 +145,7 @@ def page(data: dict[str, Any]) -> str:
         more=more,
         median=median,
     )
-    slopes = (slope(10, 50), slope(1, 10))
-    return environment.get_template("benchmarks.md.jinja").render(data, slopes=slopes)
+    return environment.get_template("benchmarks.md.jinja").render(data)
 
 
 def show(spread: Spread, unit: str) -> str:
@@ -166,6 +161,7 @@ def show(spread: Spread, unit: str) -> str:
 # Readable for those who do not tell red from green (Okabe and Ito, 2008), and on a dark page.
 COLOURS = {
     "Remora": "#D55E00",
+    "Remora, no reloader": "#F0B183",
     "container extension": "#56B4E9",
     "debugpy in the code": "#009E73",
     "no debugger": "#888888",

@@ -16,4 +16,4 @@ RUN --mount=type=bind,target=/tmp/debug \
 # User, entry point, command and all else stay those of the service.
 FROM app
 
-COPY --link --from=debug-layer /debug-layer /
+COPY --from=debug-layer /debug-layer /

@@ -107,6 +107,7 @@ def test_breakpoints_in_a_route_hit_after_two_reloads(api: Project) -> None:
 
 
 def test_its_tests_pass_in_the_container(api: Project) -> None:
+    api.compose("build", "tests")  # what pip says of it is not the tests'
     done = api.compose("run", "--rm", "-T", "tests", DEBUGPY_MODE="off")
     assert " passed" in done.stdout and "warning" not in done.stdout
 

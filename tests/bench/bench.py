@@ -194,8 +194,12 @@ def test_loop(measures, project_of, version: str) -> None:
     measures[f"loop, Python {version}"] = side_by_side(9, contenders)
 
 
-def write_loop(root: Path, template: Path, port: int, **answers: object) -> None:
+def write_new(root: Path, template: Path, port: int, **answers: object) -> None:
     render(template, root, debug_port=port, **answers)
+
+
+def write_loop(root: Path, template: Path, port: int, **answers: object) -> None:
+    write_new(root, template, port, **answers)
     shutil.copy(PROGRAMS / "loop.py", root / "src")
 
 
@@ -254,6 +258,7 @@ def process(python: Path, mode: str, *arguments: str | Path) -> float:
 def test_images(measures, project_of, template: Path) -> None:
     """What images have of the template."""
     new = project_of("new", Way.write)
+    write_dockerfile_without_template(new)
     images = {
         "new, without the template": image(new, "--file=Dockerfile.without"),
         "new, production": image(new),
@@ -277,11 +282,8 @@ def write_mailer(root: Path, template: Path, port: int) -> None:
 
 
 def image(project: Project, *options: str) -> dict:
-    """Build an image with plain `docker build`, and return what Docker tells of it."""
-    write_dockerfile_without_template(project)
-    label = f"--label=com.docker.compose.project={project.root.name}"
-    name = project.run("docker", "build", "--quiet", label, *options, ".").stdout.strip()
-    return inspect(project, name)
+    """Build an image, and return what Docker tells of it."""
+    return inspect(project, build(project, "--quiet", *options).strip())
 
 
 def inspect(project: Project, name: str) -> dict:
@@ -309,47 +311,43 @@ def test_builds(measures, project_of, service: str) -> None:
     measures[f"cold build, {service}"] = side_by_side(
         3,
         {
-            "without the template": partial(cold, project, "Dockerfile.without.cold"),
-            "debug": partial(cold, project, "Dockerfile.cold", "--target=debug"),
+            "without the template": partial(cold, project, "--file=Dockerfile.without.cold"),
+            "debug": partial(cold, project, "--file=Dockerfile.cold", "--target=debug"),
         },
     )
-    build(project, "Dockerfile.without")
-    build(project, "Dockerfile", "--target=debug")
+    build(project, "--file=Dockerfile.without")
+    build(project, "--target=debug")
     measures[f"build after an edit, {service}"] = side_by_side(
         9,
         {
-            "without the template": partial(warm, project, "Dockerfile.without"),
-            "debug": partial(warm, project, "Dockerfile", "--target=debug"),
+            "without the template": partial(warm, project, "--file=Dockerfile.without"),
+            "debug": partial(warm, project, "--target=debug"),
         },
     )
 
 
-def write_new(root: Path, template: Path, port: int, **answers: object) -> None:
-    render(template, root, debug_port=port, **answers)
-
-
-def cold(project: Project, dockerfile: str, *options: str) -> float:
+def cold(project: Project, *options: str) -> float:
     """Build as on a machine that has only the base image."""
     with stopwatch() as watch:
-        build(project, dockerfile, "--no-cache", *options)
+        build(project, "--no-cache", *options)
     return watch.seconds
 
 
-def warm(project: Project, dockerfile: str, *options: str) -> float:
+def warm(project: Project, *options: str) -> float:
     """Build after an edit of the code, which must install nothing anew."""
     with project.source.open("a") as source:
         source.write("# edited\n")
     with stopwatch() as watch:
-        log = build(project, dockerfile, *options)
+        log = build(project, "--progress=plain", *options)
     installs = re.findall(r"^#(\d+) \[.*install(?:\.py| -)", log, re.MULTILINE)
     assert installs and all(f"#{step} CACHED" in log for step in installs), log
     return watch.seconds
 
 
-def build(project: Project, dockerfile: str, *options: str) -> str:
+def build(project: Project, *options: str) -> str:
+    """Run plain `docker build`, and return what it prints. The label lets the image be removed."""
     label = f"--label=com.docker.compose.project={project.root.name}"
-    command = ["docker", "build", "--progress=plain", label, f"--file={dockerfile}"]
-    return project.run(*command, *options, ".").stdout
+    return project.run("docker", "build", label, *options, ".").stdout
 
 
 # ---- Copier, in seconds ----

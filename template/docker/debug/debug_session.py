@@ -246,10 +246,10 @@ def resolve_from_container(protocol):
 
 
 def send_at_once(comm):
-    """Have what pydevd sends to the adapter not wait in this machine for more to send.
+    """Have what pydevd sends to the adapter not wait for more to send.
 
-    It sends a message in two parts. Of these the second waits until the adapter's machine has
-    acknowledged the first, which Linux puts off for 40 ms: at each answer to an editor.
+    It sends a message in two parts. Of these the second waits until the first is acknowledged, and
+    Linux puts that off for 40 ms: at each answer to an editor.
     """
     start_client = getattr(comm, "start_client", None)
     if start_client is None:

@@ -17,6 +17,7 @@ from typing import Any
 import copier
 import jinja2
 import pytest
+from bare import Container
 from packaging.version import Version
 from project import Project
 from ruamel.yaml import YAML
@@ -258,7 +259,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.when == "call" and report.failed:
         for project in item.funcargs.values():
-            if isinstance(project, Project):
+            if isinstance(project, (Project, Container)):
                 report.sections.append(("container log", project.log()))
                 report.sections.append(("DAP traffic", project.traffic()))
     return report

@@ -1,0 +1,15 @@
+"""Run the hub or the command `remora`, isolated from the program: python -I -S __main__.py ..."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+if sys.argv[1:2] == ["hub"]:
+    from remora import hub
+
+    hub.main(int(sys.argv[2]))
+else:
+    from remora import command
+
+    sys.exit(command.main())

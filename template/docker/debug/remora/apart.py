@@ -1,0 +1,90 @@
+"""Import the engine apart from the program's own modules.
+
+The engine imports much of the standard library. A program may have files called like parts of it
+(queue.py, code.py), or have changed sys.path. Neither is to find the other's modules.
+"""
+
+import os
+import sys
+from contextlib import contextmanager
+
+
+def standard_library():
+    """Return the folders of the standard library, as sys.path has them."""
+    folder = os.path.dirname(os.__file__)
+    binary = os.path.join(sys.exec_prefix, os.path.basename(os.path.dirname(folder)))
+    version = os.path.basename(folder)
+    candidates = [
+        f"{os.path.dirname(folder)}/python{sys.version_info[0]}{sys.version_info[1]}.zip",
+        folder,
+        f"{folder}/lib-dynload",
+        f"{sys.base_exec_prefix}/lib/{version}/lib-dynload",
+        f"{binary}/{version}/lib-dynload",
+    ]
+    return [path for path in dict.fromkeys(candidates) if os.path.exists(path)]
+
+
+def script_folder():
+    """Return the folder that Python puts in front of sys.path for the program: see sys.path[0]."""
+    from remora.container import own_command, program_of
+
+    command = own_command()
+    name = program_of(command)
+    if name and "-m" not in command and os.path.exists(name):
+        return os.path.dirname(os.path.realpath(name))
+    return os.getcwd()
+
+
+def in_folders(name, folders):
+    """Tell whether one of some folders has a module or package of that name."""
+    return any(
+        os.path.exists(f"{folder}/{name}.py") or os.path.isfile(f"{folder}/{name}/__init__.py")
+        for folder in folders
+    )
+
+
+@contextmanager
+def only(home):
+    """Have imports find the standard library and what is in the folder `home`, and nothing else.
+
+    Afterwards, a module of the standard library that the program would not have found, since a
+    file of its own comes first, is not there for it.
+    """
+    library = standard_library()
+    path, environment = list(sys.path), dict(os.environ)
+    own_folders = [folder for folder in path if folder not in library]
+    try:
+        own_folders = [script_folder(), *own_folders[: _first(path, library)]]
+    except OSError:
+        pass  # the working directory is gone
+
+    # What the program has loaded under a name of the standard library
+    hidden = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        top = name.partition(".")[0]
+        if file and name != "__main__" and not file.startswith(tuple(library)):
+            if in_folders(top, library):
+                hidden[name] = sys.modules.pop(name)
+    before = set(sys.modules)
+    sys.path[:] = [home, *library]
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+        shadowed = {name for name in loaded if in_folders(name, own_folders)}
+        for name in set(sys.modules) - before:
+            top = name.partition(".")[0]
+            if top in shadowed and not in_folders(top, [home]):
+                del sys.modules[name]
+        sys.modules.update(hidden)
+        # What debugpy sets for processes that it starts itself
+        for name in set(os.environ) - set(environment):
+            if name.startswith("PYDEVD_"):
+                del os.environ[name]
+
+
+def _first(path, library):
+    """Return how many folders of a sys.path come before those of the standard library."""
+    return next((n for n, folder in enumerate(path) if folder in library), len(path))

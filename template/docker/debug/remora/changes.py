@@ -1,0 +1,115 @@
+"""What is changed in pydevd while a program runs. Each change is left out where pydevd is another.
+
+They are tested with the oldest and the newest debugpy that install.py admits.
+"""
+
+import sys
+import threading
+
+applied = False
+
+# Set when an engine has ended, with all that it had changed in the process.
+ended = threading.Event()
+
+
+def apply(pydevd):
+    """Make all changes, once."""
+    global applied
+    if not applied:
+        applied = True
+        for change in (connect_by_hub, wait_no_longer_than_hub, leave_processes, stop_when_closed):
+            change(pydevd)
+        resolve_from_container()
+
+
+def connect_by_hub(pydevd):
+    """Have pydevd use the socket that this process has to the hub."""
+    from remora import engine
+
+    def start_client(host, port):
+        return engine.take_connection()
+
+    pydevd.start_client = start_client
+
+
+def wait_no_longer_than_hub(pydevd):
+    """Have a program that waits for a client wait no longer than there is a connection."""
+    debugger_class = pydevd.PyDB
+
+    def wait_for_ready_to_run(self):
+        while not self.ready_to_run and not self.pydb_disposed:
+            self.process_internal_commands()
+            self._py_db_command_thread_event.clear()
+            self._py_db_command_thread_event.wait(0.1)
+
+    debugger_class.wait_for_ready_to_run = wait_for_ready_to_run
+
+
+def leave_processes(pydevd):
+    """Have pydevd leave alone how processes are started: the hook is in all of them."""
+    from _pydev_bundle import pydev_monkey
+
+    pydev_monkey.patch_new_process_functions = lambda: None
+
+
+def stop_when_closed(pydevd):
+    """Have the program run at full speed once the connection to the hub has ended."""
+    from _pydevd_bundle import pydevd_comm
+
+    def end(thread):
+        thread.py_db.dispose_and_kill_all_pydevd_threads()
+        try:
+            stop_tracing(pydevd)
+        finally:
+            ended.set()
+
+    pydevd_comm.ReaderThread._terminate_on_socket_close = end
+
+
+def stop_tracing(pydevd):
+    """Undo what pydevd has done to this process to trace it."""
+    from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
+    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING
+
+    undo_patch_thread_modules()
+    if PYDEVD_USE_SYS_MONITORING:
+        from _pydevd_sys_monitoring import pydevd_sys_monitoring
+
+        pydevd_sys_monitoring.stop_monitoring(all_threads=True)
+        return
+    import pydevd_tracing
+
+    def stop(frame, event, argument):
+        sys.settrace(None)
+
+    pydevd_tracing.restore_sys_set_trace_func()
+    threading.settrace(None)
+    sys.settrace(None)
+    pydevd_tracing.set_trace_to_threads(stop, create_dummy_thread=False)
+    for frame in sys._current_frames().values():
+        while frame:
+            frame.f_trace = None
+            frame = frame.f_back
+
+
+def resolve_from_container():
+    """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
+
+    pydevd takes that of the process at the moment when a client attaches, and a script may have
+    gone elsewhere by then.
+    """
+    import os
+
+    from _pydevd_bundle import pydevd_process_net_command_json as commands
+
+    processor = commands.PyDevJsonCommandProcessor
+    resolve = processor._resolve_remote_root
+    try:
+        folder = os.readlink("/proc/1/cwd")
+    except OSError:
+        folder = os.getcwd()  # the first process is another user's
+
+    def _resolve_remote_root(self, local_root, remote_root):
+        return resolve(self, local_root, folder if remote_root == "." else remote_root)
+
+    processor._resolve_remote_root = _resolve_remote_root

@@ -1,0 +1,158 @@
+"""The command `remora` of the debug image.
+
+    remora status           say what runs, what is debugged, and what cannot be, with the reason
+    remora attach [PID...]  make the running programs, or these, ready for a client now
+    remora ready            wait until a client can attach
+
+See the docstring of each function for its exit code.
+"""
+
+import argparse
+import os
+
+from remora import container, link
+from remora.hook import setting
+
+
+def ask(what, **more):
+    """Return the hub's answer to a question; None if there is no hub."""
+    connection = link.connect(is_program=False)
+    if connection is None:
+        return None
+    with connection:
+        return link.exchange(connection, dict(more, ask=what))
+
+
+def mode():
+    """Return the mode of the container: of this environment, or of PID 1's."""
+    settings = container.environment_of(1)
+    return setting("MODE") or settings.get("REMORA_MODE") or settings.get("DEBUGPY_MODE") or "off"
+
+
+def why_not(pid):
+    """Return why a Python process cannot be debugged, in words."""
+    command, settings = container.command_of(pid), container.environment_of(pid)
+    target = settings.get("REMORA_TARGET") or settings.get("DEBUGPY_TARGET")
+    if not settings:
+        return "it belongs to another user: run this with `docker compose exec --user root`"
+    if (settings.get("REMORA_MODE") or settings.get("DEBUGPY_MODE") or mode()) == "off":
+        return "REMORA_MODE is off"
+    if not container.is_target(command, target):
+        return f"REMORA_TARGET is {target}"
+    return (
+        "its interpreter has no hook: it was installed when the container ran, or started with"
+        " an option that keeps the hook out (-S), or before the debug layer was there"
+    )
+
+
+def pythons():
+    """Yield the pid of every Python process of the container but those of the debug layer."""
+    for pid in container.pids():
+        is_own = "/remora/__main__.py" in " ".join(container.command_of(pid)[:5])
+        if pid != os.getpid() and not is_own and container.is_python(pid):
+            yield pid
+
+
+def lines_of(answer):
+    """Yield a line for each Python process: what it does, or why it cannot be debugged."""
+    programs = {int(pid): state for pid, state in answer.get("programs", {}).items()}
+    for pid in pythons():
+        program = programs.get(pid)
+        if program and program["is_shown"]:
+            state = "is debugged"
+        elif program and program["kept"]:
+            state = "waits"
+        elif program:
+            state = "ready"
+        else:
+            state = "runs" if container.can_be_asked(pid) else "no debugger"
+        yield f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}"
+        if state == "no debugger":
+            yield f"    {why_not(pid)}"
+
+
+def status():
+    """Print what is going on. Returns 0 if there is something to debug, else 1."""
+    answer = ask("status") or {}
+    lines = list(lines_of(answer))
+    client = "a client is attached" if answer.get("is_attached") else "no client is attached"
+    if answer.get("port"):
+        print(f"mode {mode()}, port {answer['port']} ({answer['address']}), {client}")
+    else:
+        print(f"mode {mode()}, the port is closed")
+    print("\n".join(lines) or "no Python process runs")
+    return 0 if any("no debugger" not in line for line in lines if "pid" in line) else 1
+
+
+def attach(chosen):
+    """Have programs ready for a client. Returns 0 if all of them, and at least one, are."""
+    if mode() == "off":
+        print("REMORA_MODE is off, so nothing in this container can be debugged")
+        return 1
+    link.start_hub(wait=True)
+    answer = ask("attach", pids=chosen)
+    if answer is None or "error" in answer:
+        print((answer or {}).get("error", "the debugger's hub does not answer"))
+        return 1
+    programs = {int(pid) for pid in answer["programs"]}
+    wanted = chosen or [pid for pid in pythons() if pid in programs or container.can_be_asked(pid)]
+    for pid in wanted:
+        if pid in programs:
+            print(f"pid {pid} is ready: {answer['address']}")
+        elif pid not in pythons():
+            print(f"pid {pid} is no Python process of this container")
+        elif not container.can_be_asked(pid):
+            print(f"pid {pid} cannot be debugged: {why_not(pid)}")
+        else:
+            print(
+                f"pid {pid} has not answered: it is inside a library that is not Python, or stopped"
+            )
+            print("or another user's. It will be ready as soon as it is back in Python.")
+    if not wanted:
+        print("nothing can be debugged:")
+        print("\n".join(lines_of(answer)) or "no Python process runs")
+    return 0 if wanted and programs.issuperset(wanted) else 1
+
+
+def ready(health):
+    """Wait until a client can attach. Returns 0 then; 1 with the reason if none ever can.
+
+    health: whether this is a health check, for which a container that is not debugged is healthy.
+    """
+    if mode() in ("off", "demand", "crash"):
+        if health:
+            return 0
+        answer = ask("status")
+        if answer and answer.get("port"):
+            return 0
+        remedy = "" if mode() == "off" else ": `remora attach` opens the port"
+        print(f"REMORA_MODE is {mode()}, so no client can attach{remedy}")
+        return 1
+    link.start_hub(wait=True)
+    answer = ask("status")
+    if answer and answer.get("port"):
+        return 0
+    print("the debugger's hub could not be started: see the log of the container")
+    return 1
+
+
+def main():
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="remora", description="Debug the Python programs of this container."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("status", help="what runs, what is debugged, and what cannot be: why")
+    one = commands.add_parser("attach", help="make the running programs ready for a client now")
+    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
+    one = commands.add_parser("ready", help="wait until a client can attach")
+    one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.command == "status":
+        return status()
+    if options.command == "attach":
+        return attach(options.pids)
+    if options.command == "ready":
+        return ready(options.health)
+    parser.print_help()
+    return 2

@@ -1,0 +1,170 @@
+"""What the container tells of its processes, by /proc. Imports nothing that Python has not loaded.
+
+Nobody can forge what the kernel says, and nothing has to be removed when a process ends.
+"""
+
+import os
+import sys
+
+# What asks a process for its debugger. By default the kernel ignores this signal, so that it does
+# no harm to a process that has no handler for it any more.
+SIGNAL = 23  # SIGURG, on all processors but those of MIPS and the like
+
+
+def read(pid, name, limit=2**20):
+    """Return a file of /proc/<pid>, or nothing if the process is gone or another user's."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        parts = []
+        while limit > 0:
+            part = os.read(descriptor, min(limit, 65536))
+            if not part:
+                break
+            parts.append(part)
+            limit -= len(part)
+        return b"".join(parts).decode(errors="surrogateescape")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def command_of(pid):
+    """Return the command line of a process, as a list."""
+    return read(pid, "cmdline").split("\0")[:-1]
+
+
+def environment_of(pid):
+    """Return the environment that a process was started with, as far as it is known."""
+    entries = (entry.partition("=") for entry in read(pid, "environ").split("\0"))
+    return {name: value for name, separator, value in entries if separator}
+
+
+def status_of(pid):
+    """Return the fields of /proc/<pid>/status (proc(5)), as texts."""
+    fields = (line.partition(":") for line in read(pid, "status").splitlines())
+    return {name: value.strip() for name, _, value in fields}
+
+
+def stat_of(pid):
+    """Return the fields of /proc/<pid>/stat (proc(5)) from the third on, or [] if it is gone."""
+    return read(pid, "stat").rpartition(")")[2].split()
+
+
+def parent_of(pid):
+    """Return the pid of a process's parent; 0 if that is outside of the container, or unknown."""
+    fields = stat_of(pid)
+    return int(fields[1]) if fields else 0
+
+
+def started(pid):
+    """Return when a process was started, in ticks since boot, or None if it has ended."""
+    fields = stat_of(pid)
+    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+
+
+def pids():
+    """Return the pids of all processes of the container, in order."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def is_python(pid):
+    """Tell whether a process is, or holds, a Python interpreter."""
+    try:
+        name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:  # another user's
+        name = os.path.basename((command_of(pid) or [""])[0])
+    return name.startswith(("python", "pypy")) or "/libpython" in read(pid, "maps", 2**24)
+
+
+def can_be_asked(pid):
+    """Tell whether a process has the hook's handler for SIGNAL."""
+    caught = int(status_of(pid).get("SigCgt", "0"), 16)
+    return bool(caught >> (SIGNAL - 1) & 1) and is_python(pid)
+
+
+# ---- Command lines ----
+
+# Tools that put programs in place. In mode `wait` they are not what is waited for.
+INSTALLERS = frozenset("compileall ensurepip pip py_compile uv venv virtualenv".split())
+
+
+def own_command():
+    """Return the command line of this process, as a list."""
+    return getattr(sys, "orig_argv", None) or command_of("self")  # orig_argv: Python 3.10
+
+
+def program_of(command):
+    """Return what a Python command line runs: the path of a script or the name of a module.
+
+    None where it is neither: `-c`, standard input, a prompt.
+    """
+    arguments = iter(command[1:])
+    for argument in arguments:
+        if argument == "--":
+            return next(arguments, None)
+        if not argument.startswith("-"):
+            return argument
+        if argument == "--check-hash-based-pycs":
+            next(arguments, None)
+        if argument.startswith("--"):
+            continue
+        # Options can be joined (-um) and their values too (-Wignore, -mpackage).
+        for position, letter in enumerate(argument[1:], start=2):
+            if letter == "c":
+                return None
+            if letter in "mWX":
+                value = argument[position:] or next(arguments, None)
+                if letter == "m":
+                    return value
+                break
+    return None
+
+
+def is_installer(command):
+    """Tell whether a Python command line is that of a tool of INSTALLERS, or a part of one."""
+    name = program_of(command) or ""
+    # pip3.13 is pip; pip runs parts of itself by their paths.
+    base = os.path.basename(name).split(".")[0].rstrip("0123456789")
+    return (base in INSTALLERS and not name.endswith(".py")) or "/pip/__pip-runner__.py" in name
+
+
+def is_of_a_library(command):
+    """Tell whether a Python command line runs a file of an installed package by its path."""
+    name = program_of(command) or ""
+    return "/site-packages/" in name or "/dist-packages/" in name
+
+
+def is_target(command, target):
+    """Tell whether a Python command line is what a glob means; every one is if that is empty.
+
+    The glob is for the whole command line without the interpreter (`*manage.py runserver*`), or for
+    the script's path or file name, or for the module's name.
+    """
+    if not target:
+        return True
+    from fnmatch import fnmatchcase
+
+    name = program_of(command) or ""
+    names = {" ".join(command[1:]), " ".join(command), name, os.path.basename(name)}
+    return any(fnmatchcase(candidate, target) for candidate in names)
+
+
+def is_held(command):
+    """Tell whether mode `wait` holds this process: whether the container's command leads to it.
+
+    It does not lead to what `docker exec` has started, which has no parent in the container, nor to
+    installers and what these run, nor to helpers that a library starts by a file of its own.
+    """
+    # Tools that run helpers of theirs isolate them (-I) from the program's settings.
+    if is_installer(command) or is_of_a_library(command) or sys.flags.isolated:
+        return False
+    pid = os.getpid()
+    while pid > 1:
+        pid = parent_of(pid)
+        if is_installer(command_of(pid)):
+            return False
+    return pid == 1

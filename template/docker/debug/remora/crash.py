@@ -1,0 +1,134 @@
+"""Mode `crash`: an uncaught exception is kept until a client has looked at it.
+
+Every hook that was there before reports the exception first, as it would without a debugger.
+"""
+
+import builtins
+import os
+import sys
+import threading
+import traceback
+
+from remora import link, program
+from remora.hook import say
+
+# The last exception that was shown to a client.
+seen = None
+
+# Those that wait for a client, each with the lock that is held meanwhile.
+waiting = []
+
+
+def catch():
+    """Have every exception that nothing else has caught looked at."""
+    import atexit
+
+    report, report_of_thread = sys.excepthook, threading.excepthook
+
+    def excepthook(kind, error, trace):
+        report(kind, error, trace)
+        keep(error)
+
+    def excepthook_of_thread(arguments):
+        report_of_thread(arguments)
+        keep(arguments.exc_value)
+
+    sys.excepthook, threading.excepthook = excepthook, excepthook_of_thread
+    atexit.register(at_exit)
+    os.register_at_fork(after_in_child=catch_in_child)
+    catch_in_child()
+
+
+def at_exit():
+    """Keep what libraries have caught in a sys.excepthook of their own, as pretty ones do."""
+    error = getattr(sys, "last_value", None)
+    if error is not None and error is not seen:
+        # By now the main thread has ended for pydevd, which leaves a process without threads.
+        last = threading.Thread(target=keep, args=[error])
+        last.start()
+        last.join()
+    for lock in list(waiting):  # in daemon threads, which would be cut off
+        with lock:
+            pass
+
+
+def catch_in_child():
+    """Do so in a child of multiprocessing, which reports its exception with traceback.print_exc."""
+    waiting.clear()
+    report = traceback.print_exc
+    if getattr(report, "is_of_remora", False):
+        return
+
+    def print_exc(*arguments, **options):
+        report(*arguments, **options)
+        caller = sys._getframe(1).f_code
+        if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
+            keep(sys.exc_info()[1])
+
+    print_exc.is_of_remora = True
+    traceback.print_exc = print_exc
+
+
+def innermost(error):
+    """Return the exception to look at: of a group (Python 3.11), the first in it."""
+    while isinstance(error, getattr(builtins, "BaseExceptionGroup", ())):
+        error = error.exceptions[0]
+    return error
+
+
+def keep(error):
+    """Keep what an uncaught exception leaves until a client has attached and gone on from there."""
+    global seen
+    if error is seen or isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return
+    seen = error
+    error = innermost(error)
+    if error is None or error.__traceback__ is None:
+        return  # a main script that cannot be parsed: there is nothing to look at
+    engine = sys.modules.get("remora.engine")
+    if engine and engine.is_attached():
+        return  # its user has chosen which exceptions to stop at
+    lock = threading.Lock()
+    waiting.append(lock)
+    # pydevd leaves a process in which daemon threads only are left.
+    done = threading.Event()
+    threading.Thread(target=done.wait, daemon=False).start()
+    try:
+        with lock:
+            say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
+            link.start_hub(wait=True)
+            if program.join(crashed=True):
+                show(error)
+    except KeyboardInterrupt:
+        pass  # it ends as it would have
+    except Exception as problem:
+        say(f"cannot show the {type(error).__name__} of pid {os.getpid()}: {problem!r}")
+    finally:
+        done.set()
+        waiting.remove(lock)
+
+
+def show(error):
+    """Stop the client at the line that raised an exception, with its variables."""
+    import debugpy
+
+    if hasattr(debugpy, "trigger_exception_handler"):
+        debugpy.trigger_exception_handler(error, as_uncaught=False)
+        return
+
+    # Before 1.8.22, which is all that Python 3.8 and 3.9 get, debugpy had no function for this.
+    import pydevd
+
+    debugger, thread = pydevd.get_global_debugger(), threading.current_thread()
+    frame, trace = None, error.__traceback__
+    while trace:
+        if debugger.get_file_type(trace.tb_frame) != debugger.PYDEV_FILE:
+            frame = trace.tb_frame
+        trace = trace.tb_next
+    info = debugger.set_additional_thread_info(thread)
+    info.is_tracing += 1  # the debugger's own work is not to be traced
+    try:
+        exception = (type(error), error, error.__traceback__)
+        debugger.do_stop_on_unhandled_exception(thread, frame, {}, exception)
+    finally:
+        info.is_tracing -= 1

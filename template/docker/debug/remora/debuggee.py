@@ -1,0 +1,153 @@
+"""A program as the hub sees it: a process whose engine is connected."""
+
+import asyncio
+from collections import deque
+
+from remora import protocol
+
+
+class Gone(Exception):
+    """The program has ended, or its engine has."""
+
+
+class Debuggee:
+    """One engine's connection, and what is known of its program.
+
+    pid, started    the process, and when it was started (proc(5))
+    command         its command line
+    kept            "wait" or "crash" if the process waits there for a client, else ""
+    session         the client's session that shows this program, if there is one
+    is_configured   whether the engine has the client's breakpoints, so that the program runs
+    """
+
+    def __init__(self, reader, writer, pid, started, command, kept):
+        self.reader, self.writer = reader, writer
+        self.pid, self.started, self.command, self.kept = pid, started, command, kept
+        self.session = None
+        self.is_configured = False
+        # Whether the engine has said itself that the program ends.
+        self.is_ending = False
+        # What the engine has, by path: the arguments of setBreakpoints, and its answer.
+        self.breakpoints = {}
+        # What a session that comes later is told.
+        self.threads, self.stops, self.process = {}, {}, None
+        self.output = deque(maxlen=100)
+        self._seq = 0
+        self._requests = {}
+
+    def send(self, command, arguments):
+        """Send the engine a request. Returns a future of its response; it may raise Gone."""
+        future = asyncio.get_event_loop().create_future()
+        # Nobody may want to know that there was no answer.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self.writer.is_closing():
+            future.set_exception(Gone())
+            return future
+        self._seq += 1
+        self._requests[self._seq] = future
+        message = {"type": "request", "seq": self._seq, "command": command}
+        self.writer.write(protocol.frame(dict(message, arguments=arguments)))
+        return future
+
+    def attach(self, memory):
+        """Tell the engine who attaches. Returns a future of the response."""
+        self.send("initialize", memory.initialize)
+        # The hook is in every process: pydevd need not follow them itself.
+        return self.send("attach", dict(memory.attach, subProcess=False))
+
+    def set_breakpoints(self, path, arguments):
+        """Set the breakpoints of a file. Returns a future of the response."""
+        answer = self.send("setBreakpoints", arguments)
+
+        def note(done):
+            if not done.exception() and done.result()["success"]:
+                self.breakpoints[path] = (arguments, done.result()["body"])
+
+        answer.add_done_callback(note)
+        return answer
+
+    def configure(self, memory):
+        """Give the engine all that a client has asked for, then let the program run.
+
+        All is sent at once; returns when the engine has taken it in, or raises Gone.
+        """
+        self.is_configured = True
+        self.attach(memory)
+        for path, arguments in memory.breakpoints.items():
+            self.set_breakpoints(path, arguments)
+        for command, arguments in memory.others.items():
+            self.send(command, arguments)
+        return self.send("configurationDone", {})
+
+    async def pump(self):
+        """Take in what the engine says, until it leaves or says what makes no sense."""
+        while True:
+            message = await protocol.read(self.reader, protocol.ENGINE_LIMIT)
+            if message is None:
+                return
+            if message.get("type") == "response":
+                future = self._requests.pop(message.get("request_seq"), None)
+                if future and not future.done():
+                    message.setdefault("body", {})
+                    message["success"] = message.get("success") is True
+                    future.set_result(message)
+            elif message.get("type") == "event":
+                body = message.get("body")
+                self._on_event(str(message.get("event")), body if isinstance(body, dict) else {})
+                if self.is_ending:
+                    return
+            # Requests of an engine are not for a client.
+            if self.session:
+                await self.session.drain()
+
+    def _on_event(self, name, body):
+        thread = body.get("threadId")
+        if name == "thread" and body.get("reason") == "started":
+            self.threads[thread] = body
+        elif name == "thread":
+            self.threads.pop(thread, None)
+            self.stops.pop(thread, None)
+        elif name == "stopped":
+            self.stops[thread] = body
+        elif name == "continued":
+            self.stops.clear() if body.get("allThreadsContinued") else self.stops.pop(thread, None)
+        elif name == "process":
+            self.process = body
+        elif name == "breakpoint":
+            self._note_breakpoint(body.get("breakpoint") or {})
+        elif name == "terminated":
+            self.is_ending = True
+            return
+        elif name in ("exited", "initialized"):
+            return
+        if self.session and self.session.is_configured:
+            self.session.tell(name, body)
+        elif name == "output":
+            self.output.append(body)
+
+    def _note_breakpoint(self, changed):
+        for _, answer in self.breakpoints.values():
+            for breakpoint in answer.get("breakpoints", []):
+                if breakpoint.get("id") == changed.get("id"):
+                    breakpoint.update(changed)
+
+    def continued(self):
+        """Note that the client has let the program go on."""
+        self.stops.clear()
+
+    def reset(self):
+        """Have the engine forget the client; a program that is kept goes on waiting."""
+        self.send("disconnect", {"terminateDebuggee": False})
+        self.breakpoints.clear()
+        self.is_configured, self.session = False, None
+
+    def close(self):
+        """Have the program run on without a debugger."""
+        self.writer.close()
+
+    def fail(self):
+        """Answer all that nobody will answer any more."""
+        requests, self._requests = self._requests, {}
+        for future in requests.values():
+            if not future.done():
+                future.set_exception(Gone())

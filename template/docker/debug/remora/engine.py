@@ -1,0 +1,133 @@
+"""The engine in this process: debugpy's pydevd, connected to the hub for as long as it is wanted.
+
+The connection is the session: the program is debugged while the connection is there, and when the
+hub closes it, or has ended, the program runs on at full speed.
+"""
+
+import os
+import sys
+
+from remora import apart, changes, link
+from remora.hook import say
+
+# Where debugpy is.
+HOME = os.path.dirname(os.path.dirname(__file__))
+
+# How long an engine may take to end, in seconds.
+TIMEOUT = 10
+
+# What is connected to the hub and not yet taken by pydevd.
+connection = None
+
+
+def load():
+    """Import debugpy, and make of pydevd what is needed here. Returns pydevd."""
+    if "pydevd" in sys.modules and "debugpy" in sys.modules:
+        import pydevd  # the program's own, or ours from an earlier time
+    else:
+        with apart.only(HOME):
+            # Without this, pydevd warns that it cannot trace the frozen copies of standard modules.
+            os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+            import debugpy.server.api  # noqa: F401 - makes pydevd what it is for debugpy
+            import pydevd
+    changes.apply(pydevd)
+    return pydevd
+
+
+def attach(connected):
+    """Let the hub debug this process, over a socket to it. Returns whether it does.
+
+    It returns when the program is to run, at the latest when the connection has ended.
+    """
+    global connection
+    pydevd = load()
+    debugger = pydevd.get_global_debugger()
+    if debugger is not None and debugger.pydb_disposed:
+        changes.ended.wait(TIMEOUT)
+    elif debugger is not None:
+        connected.close()
+        return True
+    changes.ended.clear()
+    connection = connected
+    import debugpy
+
+    pydevd.settrace(
+        host="hub",
+        port=0,
+        suspend=False,
+        notify_stdin=False,
+        patch_multiprocessing=False,
+        dont_trace_start_patterns=[HOME, os.path.dirname(debugpy.__file__)],
+    )
+    register_fork()
+    return is_attached()
+
+
+def take_connection():
+    """Return the socket to the hub that pydevd is to use: see changes.py.
+
+    A process that was forked has none yet, and asks for one.
+    """
+    global connection
+    if connection is None:
+        connection = link.connect()
+        if connection is None:
+            raise OSError("there is no hub")
+        answer = link.exchange(connection, {"forked": True})
+        if not answer or not answer["engine"]:
+            connection.close()
+            connection = None
+            raise OSError("the hub has no debugger")
+        connection.settimeout(None)
+    taken, connection = connection, None
+    return taken
+
+
+def is_attached():
+    """Tell whether a client debugs this process."""
+    pydevd = sys.modules.get("pydevd")
+    return bool(pydevd and pydevd._is_attached())
+
+
+def stop_here():
+    """Stop at the caller's caller, if a client debugs this process."""
+    if is_attached():
+        import debugpy
+
+        debugpy.breakpoint()
+
+
+# ---- Forks ----
+
+has_registered = False
+
+
+def register_fork():
+    """Have processes that are forked from this one debugged too."""
+    global has_registered
+    if not has_registered:
+        has_registered = True
+        os.register_at_fork(after_in_child=after_fork)
+
+
+def after_fork():
+    """Go on in a process that was forked from this one: with a debugger of its own, if any."""
+    pydevd = sys.modules["pydevd"]
+    debugger = pydevd.get_global_debugger()
+    if debugger is None:
+        return
+    was_attached = debugger.is_attached()
+    # The hub is to see the parent's end when the parent ends.
+    try:
+        debugger._client_socket.close()
+    except (AttributeError, OSError):
+        pass
+    caller = sys._getframe(1).f_code
+    runs_another = caller.co_name == "_execute_child"  # of subprocess, with a preexec_fn
+    try:
+        pydevd.settrace_forked(setup_tracing=was_attached and not runs_another)
+    except Exception as error:
+        if was_attached and not runs_another:
+            say(f"pid {os.getpid()} goes on without a debugger: {error}")
+    if not is_attached():
+        changes.stop_tracing(pydevd)

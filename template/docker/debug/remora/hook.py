@@ -1,0 +1,71 @@
+"""Run at the start of every Python interpreter of the debug image, by remora.pth or remora.start.
+
+Most of these interpreters are not to be debugged at this moment. So nothing is imported here but
+what Python has loaded by then, and in mode `off` nothing is left behind.
+"""
+
+import os
+import sys
+
+# `site` reads the .pth files of a virtual environment twice.
+has_run = False
+
+
+def say(message):
+    """Print a line to descriptor 2, if the process was started with one.
+
+    Not to sys.stderr, which the program may have redirected, and not so that a full pipe ends it.
+    """
+    if sys.__stderr__ is not None or sys.flags.isolated:
+        try:
+            os.write(2, f"remora: {message}\n".encode(errors="backslashreplace"))
+        except OSError:
+            pass  # closed, or full and not blocking
+
+
+def setting(name, default=""):
+    """Return a setting from the environment: REMORA_<name>, or DEBUGPY_<name>, as it was called."""
+    return os.environ.get(f"REMORA_{name}") or os.environ.get(f"DEBUGPY_{name}") or default
+
+
+def refuse(problem):
+    """End this process because of a bad setting, before it has done anything."""
+    say(problem)
+    os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
+
+
+def check_settings():
+    """Return the mode, once the settings are known to mean something."""
+    mode, port = setting("MODE"), setting("PORT", "5678")
+    if mode not in ("wait", "listen", "demand", "crash", "off", ""):
+        refuse(f"REMORA_MODE must be wait, listen, demand, crash or off, not {mode!r}")
+    if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
+        refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
+    return mode
+
+
+def main():
+    """Make this process one that can be debugged, as the settings say. Never raises."""
+    global has_run
+    if has_run:
+        return
+    has_run = True
+    # The debug layer is not the program's to import.
+    home = os.path.dirname(os.path.dirname(__file__))
+    sys.path[:] = [folder for folder in sys.path if folder != home]
+    try:
+        mode = check_settings()
+        if mode == "off":
+            return
+        from remora import program
+
+        program.begin(mode)
+    except KeyboardInterrupt:
+        # Ctrl+C ends a program that is still waiting as it ends one that has no handler for it.
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        os._exit(128 + signal.SIGINT)  # PID 1 is not ended by a signal
+    except Exception as error:
+        say(f"pid {os.getpid()} goes on without a debugger: {error!r}")

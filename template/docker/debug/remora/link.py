@@ -1,0 +1,117 @@
+"""The way from a process to the hub: a Unix socket with an abstract name.
+
+Such a name is no file. So it vanishes with the hub, nobody can leave anything in its place, and it
+works on a read-only disk. It has the container's PID namespace in it, since containers may share a
+network. The kernel tells each side who the other one is (SO_PEERCRED in unix(7)), so there is no
+secret to keep.
+"""
+
+import os
+import sys
+
+from remora.hook import say
+
+# How long the hub may take to start or to answer, in seconds.
+TIMEOUT = 30
+
+# What the names end in: that of the hub's socket, and one more that is there while a client is.
+HUB, ATTACHED = "hub", "attached"
+
+
+def name(kind):
+    """Return an abstract name as /proc/net/unix has it, without the "@" in front.
+
+    Raises OSError where /proc is not there.
+    """
+    namespace = os.stat("/proc/self/ns/pid").st_ino
+    return f"remora-{namespace}-{kind}"
+
+
+def exists(kind):
+    """Tell whether a name is taken, without a socket: it is cheaper to read than to ask."""
+    from remora.container import read
+
+    return f"@{name(kind)}\n" in read("self", "net/unix", 2**24)
+
+
+def peer(connection):
+    """Return the pid, user and group of the other side of a Unix socket."""
+    import socket
+    import struct
+
+    size = struct.calcsize("3i")
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+
+
+def connect(is_program=True):
+    """Return a socket to the hub, or None if there is no hub that this process can trust.
+
+    Whoever a program is connected to can run any code in it. So the hub has to be root's or this
+    user's, and in this container (of any other process the kernel gives no pid here).
+    """
+    import socket
+
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(TIMEOUT)
+        connection.connect("\0" + name(HUB))
+        pid, user, _ = peer(connection)
+        if pid > 0 and (user in (0, os.geteuid()) or not is_program):
+            return connection
+        say(
+            f"the debugger's hub is pid {pid} of user {user},"
+            f" so pid {os.getpid()} of user {os.geteuid()} goes on without it"
+        )
+    except OSError:
+        pass
+    connection.close()
+    return None
+
+
+def exchange(connection, message):
+    """Send a message to the hub, and return its answer; None if there is none in time."""
+    import json
+
+    try:
+        connection.sendall(json.dumps(message).encode() + b"\n")
+        answer = b""
+        # Not a byte more is read: what follows is for pydevd.
+        while not answer.endswith(b"\n"):
+            byte = connection.recv(1)
+            if not byte:
+                return None
+            answer += byte
+        return json.loads(answer.decode())
+    except (OSError, ValueError):
+        return None
+
+
+def start_hub(wait):
+    """Start the hub, unless there is one: of several at once, the first to take the name stays.
+
+    wait: whether to return only when a hub takes in programs, or cannot be started.
+    """
+    home = os.path.dirname(os.path.dirname(__file__))
+    python = os.path.join(home, "python")
+    if not os.path.exists(python):
+        python = sys.executable
+    ready, is_ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # The hub belongs to no program: it is nobody's child and has no terminal.
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                os.set_inheritable(is_ready, True)
+                main = os.path.join(home, "remora", "__main__.py")
+                os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
+        finally:
+            os._exit(0)
+    os.close(is_ready)
+    os.waitpid(child, 0)
+    if wait:
+        # The hub closes its end when it is ready, and the kernel does if it ends before.
+        import select
+
+        select.select([ready], [], [], TIMEOUT)
+    os.close(ready)

@@ -1,0 +1,143 @@
+"""This process, as one that can be debugged: when it starts, when it is asked, when it forks."""
+
+import _signal
+import _thread
+import os
+import sys
+
+from remora import container, link
+from remora.hook import say, setting
+
+# The mode of this process.
+mode = ""
+
+# Whether begin() is at work, and whether the hub has asked meanwhile. Until then this thread holds
+# locks of imports that the engine needs.
+is_beginning, was_asked = False, False
+
+# Held while a debugger is let in; the hub may ask while the process comes by itself.
+joining = _thread.allocate_lock()
+
+
+def begin(chosen):
+    """Do in a process that starts what its mode says.
+
+    chosen: a mode but `off`, or "" if the environment has none, which `env -i`, sudo or cron may
+    have cleared.
+    """
+    global mode, is_beginning
+    command = container.own_command()
+    target = setting("TARGET")
+    if not chosen:
+        # PID 1 has the settings, unless it is another user's: then the hub knows more.
+        settings = container.environment_of(1)
+        if settings and not settings.get("REMORA_MODE"):
+            return
+        chosen = settings.get("REMORA_MODE", "unknown")
+        target = settings.get("REMORA_TARGET", "")
+        if chosen == "off":
+            return
+    if not container.is_target(command, target):
+        return
+    mode, is_beginning = chosen, True
+    try:
+        _signal.signal(container.SIGNAL, on_signal)
+    except ValueError:
+        return  # a sub-interpreter, which cannot be debugged
+    os.register_at_fork(after_in_child=begin_child)
+    sys.breakpointhook = breakpoint_hook
+    if mode == "crash":
+        from remora import crash
+
+        crash.catch()
+    if mode == "wait" and container.is_held(command):
+        link.start_hub(wait=True)
+        join(held=True)
+    elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
+        join(held_if="wait")
+    elif link.exists(link.ATTACHED) and not is_beside(command):
+        join()
+    elif mode in ("wait", "listen") and not link.exists(link.HUB):
+        link.start_hub(wait=False)
+    is_beginning = False
+    if was_asked and "remora.engine" not in sys.modules:
+        join(asked=True)
+
+
+def is_beside(command):
+    """Tell whether a process runs beside the programs only, such as a health check."""
+    is_of_exec = container.parent_of(os.getpid()) == 0 and os.getpid() != 1
+    return container.is_installer(command) or (is_of_exec and container.program_of(command) is None)
+
+
+def begin_child():
+    """Go on in a process that was forked; for its engine, if there is one, see engine.py."""
+    global joining
+    joining = _thread.allocate_lock()
+
+
+def join(**facts):
+    """Ask the hub whether it has a debugger for this process, and let that in.
+
+    It returns when the program is to run: if a debugger is there, with its breakpoints set. Returns
+    whether one is. facts: see Hub._take_program() in hub.py.
+    """
+    # Who is asked by the hub while it comes by itself has been heard.
+    if not joining.acquire("asked" not in facts):
+        return False
+    try:
+        return _join(facts)
+    finally:
+        joining.release()
+
+
+def _join(facts):
+    connection = link.connect()
+    if connection is None:
+        return False
+    answer = link.exchange(connection, dict(facts, command=container.own_command()))
+    for line in (answer or {}).get("say", []):
+        say(line)
+    if not answer or not answer["engine"]:
+        connection.close()
+        return False
+    from remora import engine
+
+    connection.settimeout(None)
+    return engine.attach(connection)
+
+
+def on_signal(*_):
+    """Answer the hub, which asks for this process.
+
+    In a thread of its own: the signal may have interrupted the main thread anywhere, while it held
+    a lock or imported a module.
+    """
+    global was_asked
+    if is_beginning:
+        was_asked = True
+        return
+    # Not first in the other thread, which it would take for the main one.
+    import threading  # noqa: F401
+
+    _thread.start_new_thread(answer, ())
+
+
+def answer():
+    """Let the debugger in that the hub has for this process."""
+    import threading
+
+    # The debugger is to show the program's threads only.
+    threading.current_thread().pydev_do_not_trace = True
+    threading.current_thread().is_pydev_daemon_thread = True
+    try:
+        join(asked=True)
+    except Exception as error:
+        say(f"pid {os.getpid()} cannot be debugged: {error!r}")
+
+
+def breakpoint_hook(*arguments, **options):
+    """Stop at an explicit breakpoint() if a debugger is there, and ignore it if none is."""
+    engine = sys.modules.get("remora.engine")
+    if engine:
+        engine.stop_here()

@@ -1,0 +1,168 @@
+"""A container without Docker: a PID namespace of its own, and a Python that has the debug layer.
+
+It is what the debug layer sees of a container, on any Linux, in a tenth of a second. Where the
+kernel does not let this user have one, a test is skipped; in CI that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import venv
+from pathlib import Path
+from typing import Any
+
+import dap
+import debugpy
+import pytest
+from hooked import DEBUG, free_port
+from project import wait_until
+
+NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+if os.geteuid() != 0:
+    NAMESPACES += ["--user", "--map-root-user"]
+
+
+def debug_python(root: Path, base: str | None = None) -> Path:
+    """Make a virtual environment with the debug layer below a folder, and return its Python.
+
+    base: the interpreter; the one of the tests unless given. It needs a debugpy for its version.
+    """
+    home, environment = root / "remora", root / "venv"
+    home.mkdir()
+    shutil.copytree(DEBUG / "remora", home / "remora", ignore=shutil.ignore_patterns("*.pyc"))
+    if base:
+        subprocess.run([base, "-m", "venv", environment], check=True)
+        pip = [environment / "bin/python", "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--target", root / "wheel", "debugpy"], check=True)
+        (root / "wheel/debugpy").rename(home / "debugpy")
+    else:
+        venv.create(environment, symlinks=True)
+        (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
+    (home / "python").symlink_to(environment / "bin/python")
+    (site_packages,) = environment.glob("lib/python3*/site-packages")
+    start = "import remora.hook; remora.hook.main()"
+    (site_packages / "remora.pth").write_text(f"{home}\n{start}\n")
+    return environment / "bin/python"
+
+
+class Container:
+    """A container whose command is a line of sh, in a folder for its programs."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        try:
+            subprocess.run([*NAMESPACES, "true"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            reason = "this user may not have PID namespaces (unshare of util-linux)"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        self.python, self.folder = python, folder
+        self.port = int(free_port())
+        self.process: subprocess.Popen[str] | None = None
+        self.lines: list[str] = []
+        self.editors: list[dap.Editor] = []
+        self._environment: dict[str, str] = {}
+
+    def write(self, name: str, code: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+        return path
+
+    def start(self, command: str, mode: str = "wait", **environment: str) -> None:
+        """Start the container; `python` in the command is the one with the debug layer."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST"))}
+        self._environment = {
+            **inherited,
+            "PATH": f"{self.python.parent}:{os.environ['PATH']}",
+            "REMORA_MODE": mode,
+            "REMORA_PORT": str(self.port),
+            "REMORA_LOG": str(self.folder / "hub.log"),
+            **environment,
+        }
+        self.process = subprocess.Popen(
+            [*NAMESPACES, "sh", "-c", command],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def log(self) -> str:
+        """What the container has printed by now, and its hub."""
+        hub = self.folder / "hub.log"
+        return "\n".join([*self.lines, hub.read_text() if hub.exists() else ""])
+
+    def traffic(self) -> str:
+        return "\n\n".join("\n".join(editor.traffic) for editor in self.editors)
+
+    def says(self, text: str) -> None:
+        """Wait until the container has printed a text."""
+        wait_until(lambda: text in self.log())
+
+    def pid_1(self) -> str:
+        """The pid of the container's first process, as this machine has it."""
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        wait_until(lambda: Path(children).read_text().strip() != "")
+        return Path(children).read_text().split()[0]
+
+    def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command beside the container's, as `docker exec` does."""
+        enter = ["nsenter", "--target", self.pid_1(), "--pid", "--mount"]
+        enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        return subprocess.run(
+            [*enter, f"--wd={self.folder}", *command],
+            env={**self._environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=dap.TIMEOUT,
+        )
+
+    def remora(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command `remora` in the container."""
+        main = self.python.parents[2] / "remora/remora/__main__.py"
+        return self.execute(str(self.python), "-I", "-S", str(main), *arguments)
+
+    def hubs(self) -> list[str]:
+        """The pids of the hubs of the container, as it has them."""
+        is_hub = "tr '\\0' ' ' <$p/cmdline | grep -q '[m]ain__.py hub'"
+        script = f"for p in /proc/[0-9]*; do {is_hub} && echo $p; done"
+        return [path.split("/")[2] for path in self.execute("sh", "-c", script).stdout.split()]
+
+    def is_open(self) -> bool:
+        """Tell whether the hub listens on the port, without a connection to it."""
+        wanted = f":{self.port:04X} 00000000:0000 0A"
+        return wanted in Path("/proc/net/tcp").read_text()
+
+    def configuration(self, **options: Any) -> dict[str, Any]:
+        connect = {"host": "127.0.0.1", "port": self.port}
+        return {"type": "debugpy", "connect": connect, **options}
+
+    def attach(self, breakpoints: dict[Path, list[int]], **options: Any) -> dap.Editor:
+        """Attach as an editor does, once the port is open."""
+        wait_until(self.is_open)
+        editor = dap.Editor()
+        self.editors.append(editor)
+        editor.attach(self.configuration(**options), breakpoints)
+        return editor
+
+    def exit_code(self) -> int:
+        return self.process.wait(timeout=dap.TIMEOUT)
+
+    def stop(self) -> None:
+        """End everything; the kernel ends what is left in the namespace."""
+        for editor in self.editors:
+            editor.close()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()

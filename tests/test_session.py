@@ -1,0 +1,333 @@
+"""One debug session for all Python of a container, however it is started: no Docker."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dap
+import pytest
+from bare import Container, debug_python
+from project import marked, wait_until
+
+PROGRAM = """
+import sys
+
+def work(name):
+    answer = name + "!"
+    return answer  # here
+
+work(sys.argv[1])
+print("done", sys.argv[1], flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return debug_python(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def container(python: Path, tmp_path: Path) -> Iterator[Container]:
+    container = Container(python, tmp_path)
+    yield container
+    container.stop()
+
+
+# Programs that end one after the other, each started by another kind of parent.
+IN_TURN = {
+    "one after the other": ("python p.py a && python p.py b", ["a", "b"]),
+    "a one-liner first": ("python -c 'print(1)' && python p.py a", ["a"]),
+    "exec of itself": ("exec python again.py a b c", ["a", "b", "c"]),
+    "behind a shell": ("python parent.py 'python p.py a'", ["a"]),
+    "behind os.system": ("python system.py a", ["a"]),
+    "a script with #!": ("python parent.py ./script.py", ["s"]),
+    "a cleared environment": ('env -i "$(command -v python)" p.py a', ["a"]),
+    "make": ("make -s", ["a"]),
+}
+
+
+@pytest.mark.parametrize("kind", IN_TURN)
+def test_programs_in_turn(container: Container, kind: str) -> None:
+    command, names = IN_TURN[kind]
+    path = container.write("p.py", PROGRAM)
+    again = "if sys.argv[2:]: os.execv(sys.executable, [sys.executable, __file__, *sys.argv[2:]])\n"
+    again = container.write("again.py", PROGRAM.replace("import sys", "import os, sys") + again)
+    container.write(
+        "parent.py", "import subprocess, sys\nsubprocess.run(sys.argv[1], shell=True)\n"
+    )
+    container.write("system.py", "import os, sys\nos.system('python p.py ' + sys.argv[1])\n")
+    script = container.write("script.py", f"#!{container.python}\nimport p\n")
+    script.chmod(0o755)
+    container.write("Makefile", "all:\n\tpython p.py a\n")
+    if kind == "a script with #!":
+        container.write("p.py", PROGRAM.replace("sys.argv[1]", "'s'"))
+    if kind == "exec of itself":
+        path = again
+    container.start(command)
+    editor = container.attach({path: [marked(path)]})
+    for name in names:
+        stop = editor.stopped()
+        assert (stop.path, stop.line, stop.function) == (path, marked(path), "work")
+        assert stop.locals["name"] == repr(name)
+        editor.resume(stop)
+    assert container.exit_code() == 0
+    assert [f"done {name}" in container.lines for name in names] == [True] * len(names)
+    # It was held once, or not at all if the client was there before it.
+    assert container.log().count("Waiting for client to attach...") <= 1
+
+
+# Programs that run at the same time, each named once.
+AT_ONCE = {
+    "three beside each other": ("python p.py a & python p.py b & python p.py c & wait", "abc"),
+    "subprocess": ("python family.py subprocess", "ab"),
+    "a fork": ("python family.py fork", "ab"),
+    "a child of multiprocessing, forked": ("python family.py mp-fork", "ab"),
+    "a child of multiprocessing, spawned": ("python family.py mp-spawn", "ab"),
+    "a child of a fork server": ("python family.py mp-forkserver", "ab"),
+    "a child behind a shell": ("python family.py shell", "ab"),
+    "posix_spawn": ("python family.py posix_spawn", "ab"),
+}
+
+# A program that reaches the line in p.py while a child of it does.
+FAMILY = """
+import multiprocessing, os, subprocess, sys
+
+import p
+
+if __name__ == "__main__":
+    how = sys.argv[1]
+    if how == "subprocess":
+        end = subprocess.Popen([sys.executable, "p.py", "b"]).wait
+    elif how == "shell":
+        end = subprocess.Popen("exec 2>&1; python p.py b; true", shell=True).wait
+    elif how == "posix_spawn":
+        pid = os.posix_spawn(sys.executable, [sys.executable, "p.py", "b"], os.environ)
+        end = lambda: os.waitpid(pid, 0)
+    elif how == "fork":
+        pid = os.fork()
+        if pid == 0:
+            p.work("b")
+            os._exit(0)
+        end = lambda: os.waitpid(pid, 0)
+    else:
+        child = multiprocessing.get_context(how[3:]).Process(target=p.work, args=["b"])
+        child.start()
+        end = child.join
+    p.work("a")
+    end()
+"""
+
+
+@pytest.mark.parametrize("kind", AT_ONCE)
+def test_programs_at_once(container: Container, kind: str) -> None:
+    command, names = AT_ONCE[kind]
+    path = container.write("p.py", PROGRAM.replace("\nwork(", '\nif __name__ == "__main__": work('))
+    container.write("family.py", FAMILY)
+    container.start(command)
+    editor = container.attach({path: [marked(path)]})
+    stops = [editor.stopped() for _ in names]
+    assert {stop.path for stop in stops} == {path}
+    assert sorted(stop.locals["name"] for stop in stops) == [repr(name) for name in names]
+    # Each is in a session of its own.
+    assert len({id(stop.client) for stop in stops}) == len(names)
+    for stop in stops:
+        editor.resume(stop)
+    assert container.exit_code() == 0
+
+
+def test_one_press_of_stop_ends_all_sessions(container: Container) -> None:
+    path = container.write("p.py", PROGRAM)
+    container.start("python p.py a & python p.py b & wait; python p.py c")
+    editor = container.attach({path: [marked(path)]})
+    stops = [editor.stopped(), editor.stopped()]
+    root = editor.clients[0]
+    root.request("disconnect", terminateDebuggee=False)
+    for stop in stops:
+        if stop.client is not root:
+            stop.client.event("terminated")
+    # What comes later is not held, since a client was there.
+    assert container.exit_code() == 0
+    assert sorted(x for x in container.lines if x.startswith("done")) == [
+        "done a",
+        "done b",
+        "done c",
+    ]
+
+
+class PlainEditor(dap.Editor):
+    """An editor that opens no sessions for children."""
+
+    def _follow(self, configuration: dict) -> None:
+        pass
+
+
+def test_client_without_child_sessions(container: Container, monkeypatch) -> None:
+    path = container.write("p.py", PROGRAM)
+    container.write(
+        "parent.py",
+        "import subprocess, sys\nsubprocess.run([sys.executable, 'p.py', 'child'])\n",
+    )
+    monkeypatch.setattr(dap, "Editor", PlainEditor)
+    container.start("python parent.py; python p.py next")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.locals["name"] == "'next'"
+    assert "done child" in container.lines
+    editor.resume(stop)
+    assert container.exit_code() == 0
+    assert any("runs on without a debugger" in line for line in editor.traffic)
+
+
+# ---- What mode `wait` holds ----
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["python", "p.py", "x"],
+        ["python", "-c", "print('done x')"],
+        ["sh", "-c", "python p.py x"],
+        ["python", "-I", "p.py", "x"],
+        ["python", "-m", "json.tool", "--help"],
+    ],
+)
+def test_what_is_run_beside_is_not_held(container: Container, command: list[str]) -> None:
+    container.write("p.py", PROGRAM)
+    container.start("python p.py a")
+    container.says("Waiting for client to attach...")
+    command = [str(container.python) if part == "python" else part for part in command]
+    done = container.execute(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert container.lines[-1].startswith("remora: ")
+
+
+def test_what_is_run_beside_is_debugged(container: Container) -> None:
+    path = container.write("p.py", PROGRAM)
+    container.start("python p.py a")
+    editor = container.attach({path: [marked(path)]})
+    first = editor.stopped()
+    thread = threading.Thread(
+        target=container.execute, args=[str(container.python), "p.py", "beside"]
+    )
+    thread.start()
+    second = editor.stopped()
+    assert (first.locals["name"], second.locals["name"]) == ("'a'", "'beside'")
+    editor.resume(second)
+    thread.join()
+    editor.resume(first)
+    assert container.exit_code() == 0
+
+
+@pytest.mark.parametrize("installer", ["pip3 --version", "python -m pip --version"])
+def test_installers_are_not_held(container: Container, installer: str) -> None:
+    path = container.write("p.py", PROGRAM)
+    subprocess.run([container.python, "-m", "ensurepip"], check=True, capture_output=True)
+    container.start(f"{installer} && echo installed && python p.py a")
+    container.says("installed")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.locals["name"] == "'a'"
+    editor.resume(stop)
+    assert container.exit_code() == 0
+
+
+def test_helper_of_a_library_is_not_held(container: Container) -> None:
+    path = container.write("p.py", PROGRAM)
+    helper = container.write("lib/site-packages/ray/agent.py", "print('helped')")
+    container.start(f"python {helper} && python p.py a")
+    container.says("helped")
+    editor = container.attach({path: [marked(path)]})
+    assert editor.stopped().locals["name"] == "'a'"
+
+
+def test_target_is_a_pattern_over_the_command_line(container: Container) -> None:
+    path = container.write("p.py", PROGRAM)
+    container.start(
+        "python p.py migrate && python p.py runserver", REMORA_TARGET="*p.py runserver*"
+    )
+    container.says("done migrate")
+    editor = container.attach({path: [marked(path)]})
+    assert editor.stopped().locals["name"] == "'runserver'"
+
+
+# ---- listen and demand ----
+
+LOOP = """
+import time
+while True:
+    time.sleep(0.01)
+    number = 1  # here
+"""
+
+
+def test_listen_loads_nothing_until_a_client_attaches(container: Container) -> None:
+    note = "print('pydevd' in sys.modules, file=open('loaded', 'a'))"
+    path = container.write("loop.py", "import sys\n" + LOOP.replace("number = 1", note))
+    container.start("python loop.py", mode="listen")
+    loaded = container.folder / "loaded"
+    container.says("Listening, a client can attach at any time")
+    wait_until(lambda: loaded.exists() and loaded.read_text().count("False") > 3)
+    assert "True" not in loaded.read_text()
+    for _ in range(3):
+        editor = container.attach({path: [marked(path)]})
+        stop = editor.stopped()
+        assert stop.path == path
+        editor.resume(stop)
+        editor.detach()
+        lines = len(loaded.read_text())
+        wait_until(lambda before=lines: len(loaded.read_text()) > before + 50)
+
+
+def test_demand_opens_the_port_when_asked(container: Container) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start("python loop.py & python loop.py & wait", mode="demand")
+    wait_until(lambda: container.remora("status").stdout.count("runs") == 2)
+    status = container.remora("status").stdout
+    assert "mode demand, the port is closed" in status
+    assert not container.hubs() and not container.is_open()
+    done = container.remora("ready")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "REMORA_MODE is demand, so no client can attach: `remora attach` opens the port\n",
+    )
+    done = container.remora("attach")
+    assert done.returncode == 0 and done.stdout.count("is ready: ") == 2
+    editor = container.attach({path: [marked(path)]})
+    stops = [editor.stopped(), editor.stopped()]
+    assert len({id(stop.client) for stop in stops}) == 2
+    status = container.remora("status").stdout
+    assert "a client is attached" in status and status.count("is debugged") == 2
+
+
+def test_hub_that_is_killed_is_survived(container: Container) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start("python loop.py", mode="listen")
+    container.says("Listening")
+    editor = container.attach({path: [marked(path)]})
+    editor.stopped()
+    (hub,) = container.hubs()
+    container.execute("kill", "-KILL", hub)
+    assert editor.stopped_or_ended() is None
+    wait_until(lambda: not container.is_open())
+    assert container.remora("attach").returncode == 0
+    assert container.attach({path: [marked(path)]}).stopped().path == path
+
+
+def test_hub_keeps_no_pipe_open(container: Container) -> None:
+    container.start("python -c 'print(1)' 2>&1 | cat; echo ended", mode="listen")
+    container.says("ended")
+
+
+def test_off_leaves_no_trace(container: Container) -> None:
+    names = "[name for name in sys.modules if 'debug' in name or name == 'remora.program']"
+    code = f"import sys; print({names}, sys.path)"
+    container.write("x.py", code)
+    container.start("python x.py", mode="off")
+    assert container.exit_code() == 0
+    (line,) = container.lines
+    assert line.startswith("[] ") and "/remora'" not in line
+    assert not container.is_open()

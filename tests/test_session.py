@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -26,7 +28,8 @@ print("done", sys.argv[1], flush=True)
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return debug_python(tmp_path_factory.mktemp("image"))
+    # Of another version: DEBUGGED_PYTHON=/usr/bin/python3.9 pytest tests/test_session.py
+    return debug_python(tmp_path_factory.mktemp("image"), os.environ.get("DEBUGGED_PYTHON"))
 
 
 @pytest.fixture
@@ -331,3 +334,114 @@ def test_off_leaves_no_trace(container: Container) -> None:
     (line,) = container.lines
     assert line.startswith("[] ") and "/remora'" not in line
     assert not container.is_open()
+
+
+# ---- Programs with modules of their own that are called like the engine's ----
+
+OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]
+
+IMPORTS = f"""
+import sys, time
+sys.path[:] = [folder for folder in sys.path if "site-packages" not in folder]
+NAMES = {OWN_NAMES}
+modules = [__import__(name) for name in NAMES]
+while "wait" not in sys.argv:
+    time.sleep(0.01)
+    found = [module.OWN for module in modules]
+    found = found  # here
+print([module.OWN for module in modules] == NAMES, flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand"])
+def test_own_modules_stay_the_programs(container: Container, mode: str) -> None:
+    for name in OWN_NAMES:
+        container.write(f"{name}.py", f"OWN = {name!r}\n")
+    end = "sys.argv  # here\n" if mode == "wait" else ""
+    path = container.write("p.py", IMPORTS + end)
+    container.start(f"python p.py {mode}", mode=mode)
+    if mode == "demand":
+        wait_until(lambda: container.remora("attach").returncode == 0)
+    line = [n for n, text in enumerate(path.read_text().splitlines(), 1) if "# here" in text][-1]
+    stop = container.attach({path: [line]}).stopped()
+    assert stop.path == path
+    frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    check = "[module.OWN for module in modules] == NAMES"
+    assert stop.client.request("evaluate", expression=check, frameId=frame)["result"] == "True"
+
+
+# ---- What the command `remora` says ----
+
+
+def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start(
+        "python loop.py & python -S loop.py & REMORA_TARGET=other python loop.py &"
+        " REMORA_MODE=off python loop.py & wait",
+        mode="listen",
+    )
+    wait_until(lambda: container.remora("status").stdout.count("loop.py") == 4)
+    wait_until(lambda: " runs " in container.remora("status").stdout)
+    text = container.remora("status").stdout
+    assert f"mode listen, port {container.port}" in text and "no client is attached" in text
+    lines = [line.strip() for line in text.splitlines()]
+    reasons = [
+        "an option that keeps the hook out (-S)",
+        "REMORA_TARGET is other",
+        "REMORA_MODE is off",
+    ]
+    for reason in reasons:
+        assert any(reason in line for line in lines), text
+    assert text.count("no debugger") == 3
+    editor = container.attach({path: [marked(path)]})
+    editor.stopped()
+    assert container.remora("status").stdout.count("is debugged") == 1
+
+
+def test_attach_takes_the_processes_that_are_named(container: Container) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start("python loop.py one & python loop.py two & sleep 1000", mode="demand")
+    wait_until(lambda: container.remora("status").stdout.count(" runs ") == 2)
+    (two,) = [
+        line.split()[1]
+        for line in container.remora("status").stdout.splitlines()
+        if line.endswith("two")
+    ]
+    done = container.remora("attach", "1")
+    assert done.returncode == 1 and "pid 1 is no Python process of this container" in done.stdout
+    done = container.remora("attach", two)
+    assert (done.returncode, done.stdout.startswith(f"pid {two} is ready: ")) == (0, True)
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    expression = "__import__('sys').argv[1]"
+    name = stop.client.request("evaluate", expression=expression, frameId=frame)["result"]
+    assert name == "'two'"
+    assert container.remora("status").stdout.count("is debugged") == 1
+
+
+def test_port_that_is_taken(container: Container) -> None:
+    container.write("p.py", PROGRAM)
+    with socket.create_server(("127.0.0.1", container.port)):
+        container.start("python p.py a")
+        assert container.exit_code() == 0
+    taken, done = container.lines
+    assert taken.startswith(f"remora: port {container.port} cannot be opened (")
+    assert "REMORA_PORT names another port" in taken and done == "done a"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"REMORA_MODE": "bogus"}, "REMORA_MODE must be wait, listen, demand, crash or off"),
+        ({"REMORA_PORT": "0"}, "REMORA_PORT must be a port number from 1 to 65535, not '0'"),
+        ({"REMORA_PORT": "9" * 5000}, "REMORA_PORT must be a port number from 1 to 65535"),
+    ],
+)
+def test_bad_setting_ends_any_python_at_once(
+    container: Container, settings: dict[str, str], message: str
+) -> None:
+    container.start("python -c 'print(1)'", **settings)
+    assert container.exit_code() == 78
+    (line,) = container.lines
+    assert message in line

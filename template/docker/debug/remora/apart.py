@@ -47,8 +47,8 @@ def in_folders(name, folders):
 def only(home):
     """Have imports find the standard library and what is in the folder `home`, and nothing else.
 
-    Afterwards, a module of the standard library that the program would not have found, since a
-    file of its own comes first, is not there for it.
+    Afterwards, a module that the program would not have found, since a file of its own comes first,
+    is not there for it.
     """
     library = standard_library()
     path, environment = list(sys.path), dict(os.environ)
@@ -58,13 +58,13 @@ def only(home):
     except OSError:
         pass  # the working directory is gone
 
-    # What the program has loaded under a name of the standard library
+    # What the program has loaded under a name that the engine means otherwise
     hidden = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
-        if file and name != "__main__" and not file.startswith(tuple(library)):
-            if in_folders(top, library):
+        if file and name != "__main__" and not file.startswith((home, *library)):
+            if in_folders(top, [home, *library]):
                 hidden[name] = sys.modules.pop(name)
     before = set(sys.modules)
     sys.path[:] = [home, *library]
@@ -75,8 +75,7 @@ def only(home):
         loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
         shadowed = {name for name in loaded if in_folders(name, own_folders)}
         for name in set(sys.modules) - before:
-            top = name.partition(".")[0]
-            if top in shadowed and not in_folders(top, [home]):
+            if name.partition(".")[0] in shadowed:
                 del sys.modules[name]
         sys.modules.update(hidden)
         # What debugpy sets for processes that it starts itself

@@ -48,8 +48,11 @@ def wait_no_longer_than_hub(pydevd):
 def leave_processes(pydevd):
     """Have pydevd leave alone how processes are started: the hook is in all of them."""
     from _pydev_bundle import pydev_monkey
+    from _pydevd_bundle.pydevd_defaults import PydevdCustomization
 
     pydev_monkey.patch_new_process_functions = lambda: None
+    # What pydevd would import in processes that it has started itself
+    PydevdCustomization.PREIMPORT = ""
 
 
 def stop_when_closed(pydevd):

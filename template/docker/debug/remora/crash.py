@@ -110,7 +110,7 @@ def keep(error):
 
 def show(error):
     """Stop the client at the line that raised an exception, with its variables."""
-    import debugpy
+    from remora.engine import debugpy
 
     if hasattr(debugpy, "trigger_exception_handler"):
         debugpy.trigger_exception_handler(error, as_uncaught=False)

@@ -20,16 +20,24 @@ TIMEOUT = 10
 connection = None
 
 
+# debugpy as it was imported here; the program may have another module of that name.
+debugpy = None
+
+
 def load():
     """Import debugpy, and make of pydevd what is needed here. Returns pydevd."""
-    if "pydevd" in sys.modules and "debugpy" in sys.modules:
-        import pydevd  # the program's own, or ours from an earlier time
+    global debugpy
+    if "pydevd" in sys.modules and "debugpy.server.api" in sys.modules:
+        # The program's own, or ours from an earlier time
+        debugpy = debugpy or sys.modules["debugpy"]
     else:
         with apart.only(HOME):
             # Without this, pydevd warns that it cannot trace the frozen copies of standard modules.
             os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-            import debugpy.server.api  # noqa: F401 - makes pydevd what it is for debugpy
-            import pydevd
+            # Its API makes pydevd what it is for debugpy.
+            __import__("debugpy.server.api")
+            debugpy = sys.modules["debugpy"]
+    pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     return pydevd
 
@@ -49,8 +57,6 @@ def attach(connected):
         return True
     changes.ended.clear()
     connection = connected
-    import debugpy
-
     pydevd.settrace(
         host="hub",
         port=0,
@@ -92,8 +98,6 @@ def is_attached():
 def stop_here():
     """Stop at the caller's caller, if a client debugs this process."""
     if is_attached():
-        import debugpy
-
         debugpy.breakpoint()
 
 

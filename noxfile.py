@@ -24,7 +24,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast tests, which need no Docker."""
     session.install("-r", "tests/requirements.txt")
-    session.run("pytest", "-m", "not docker", "--numprocesses=auto", "tests", *session.posargs)
+    session.run(
+        "pytest", "-m", "not docker and not npm", "--numprocesses=auto", "tests", *session.posargs
+    )
 
 
 @nox.session
@@ -34,6 +36,15 @@ def e2e(session: nox.Session) -> None:
     # Where no engine can be had, the tests say so: they are skipped, or fail in CI.
     session.run("tests/engine.sh", "start", external=True, success_codes=[0, 1])
     session.run("pytest", "-m", "docker", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def clients(session: nox.Session) -> None:
+    """Debug with clients that were not written here. It needs Node.js and npm."""
+    session.install("-r", "tests/requirements.txt")
+    with session.chdir("tests/clients"):
+        session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
+    session.run("pytest", "-m", "npm", "tests", *session.posargs)
 
 
 @nox.session(default=False)

@@ -184,6 +184,24 @@ def test_client_without_child_sessions(container: Container, monkeypatch) -> Non
     assert any("runs on without a debugger" in line for line in editor.traffic)
 
 
+def test_early_pause(container: Container) -> None:
+    """A pause that comes before the program stops in the program, not where Python starts."""
+    path = container.write("p.py", PROGRAM)
+    container.start("python p.py a")
+    wait_until(container.is_open)
+    client = dap.Client("127.0.0.1", container.port)
+    client.request("initialize", adapterID="debugpy")
+    client.send("attach")
+    client.event("initialized")
+    client.set_breakpoints(path, marked(path))
+    client.send("configurationDone")
+    client.send("pause", threadId=1)
+    stop = client.where(client.event("stopped"))
+    assert (stop.reason, stop.path) == ("pause", path)
+    client.close()
+    assert container.exit_code() == 0
+
+
 # ---- What mode `wait` holds ----
 
 

@@ -17,7 +17,13 @@ def apply(pydevd):
     global applied
     if not applied:
         applied = True
-        for change in (connect_by_hub, wait_no_longer_than_hub, leave_processes, stop_when_closed):
+        for change in (
+            connect_by_hub,
+            wait_no_longer_than_hub,
+            leave_processes,
+            stop_when_closed,
+            pause_in_program,
+        ):
             change(pydevd)
         resolve_from_container()
 
@@ -67,6 +73,30 @@ def stop_when_closed(pydevd):
             ended.set()
 
     pydevd_comm.ReaderThread._terminate_on_socket_close = end
+
+
+def pause_in_program(pydevd):
+    """Have a pause that comes early stop in the program, and not where Python itself starts."""
+    from _pydevd_bundle.pydevd_comm_constants import CMD_THREAD_SUSPEND
+
+    debugger_class = pydevd.PyDB
+    wait = debugger_class.do_wait_suspend
+
+    def do_wait_suspend(self, thread, frame, *arguments, **options):
+        if getattr(thread, "stop_reason", None) == CMD_THREAD_SUSPEND and is_starting(frame):
+            return None  # pydevd tries again at the next line
+        return wait(self, thread, frame, *arguments, **options)
+
+    debugger_class.do_wait_suspend = do_wait_suspend
+
+
+def is_starting(frame):
+    """Tell whether a frame is below `site`, which runs before the program."""
+    while frame:
+        if frame.f_code.co_name == "main" and frame.f_globals.get("__name__") == "site":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def stop_tracing(pydevd):

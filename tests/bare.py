@@ -25,11 +25,12 @@ if os.geteuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 
 
-def debug_python(root: Path, base: str | None = None) -> Path:
+def debug_python(root: Path) -> Path:
     """Make a virtual environment with the debug layer below a folder, and return its Python.
 
-    base: the interpreter; the one of the tests unless given. It needs a debugpy for its version.
+    It is of the Python of the tests, or of another one: DEBUGGED_PYTHON=/usr/bin/python3.9 pytest.
     """
+    base = os.environ.get("DEBUGGED_PYTHON")
     home, environment = root / "remora", root / "venv"
     home.mkdir()
     shutil.copytree(DEBUG / "remora", home / "remora", ignore=shutil.ignore_patterns("*.pyc"))

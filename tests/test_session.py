@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import threading
@@ -28,8 +27,7 @@ print("done", sys.argv[1], flush=True)
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Of another version: DEBUGGED_PYTHON=/usr/bin/python3.9 pytest tests/test_session.py
-    return debug_python(tmp_path_factory.mktemp("image"), os.environ.get("DEBUGGED_PYTHON"))
+    return debug_python(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ The engine imports much of the standard library. A program may have files called
 
 import os
 import sys
+import threading
+from _frozen_importlib import BuiltinImporter, FrozenImporter
+from _frozen_importlib_external import PathFinder
 from contextlib import contextmanager
 
 
@@ -43,6 +46,29 @@ def in_folders(name, folders):
     )
 
 
+class Finder:
+    """Have the imports of this thread find what is in some folders, and nothing else.
+
+    sys.path stays as it is, since the program's other threads import meanwhile.
+    """
+
+    def __init__(self, folders):
+        self.folders, self.thread, self.found = folders, threading.get_ident(), set()
+
+    def find_spec(self, name, path=None, target=None):
+        if threading.get_ident() != self.thread:
+            return None
+        spec = (
+            BuiltinImporter.find_spec(name, path, target)
+            or FrozenImporter.find_spec(name, path, target)
+            or PathFinder.find_spec(name, self.folders if path is None else path, target)
+        )
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        self.found.add(name)
+        return spec
+
+
 @contextmanager
 def only(home):
     """Have imports find the standard library and what is in the folder `home`, and nothing else.
@@ -66,17 +92,17 @@ def only(home):
         if file and name != "__main__" and not file.startswith((home, *library)):
             if in_folders(top, [home, *library]):
                 hidden[name] = sys.modules.pop(name)
-    before = set(sys.modules)
-    sys.path[:] = [home, *library]
+    finder = Finder([home, f"{home}/debugpy/_vendored/pydevd", *library])
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        sys.path[:] = path
-        loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+        sys.meta_path.remove(finder)
+        loaded = {name.partition(".")[0] for name in finder.found}
         shadowed = {name for name in loaded if in_folders(name, own_folders)}
-        for name in set(sys.modules) - before:
+        for name in finder.found:
             if name.partition(".")[0] in shadowed:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
         sys.modules.update(hidden)
         # What debugpy sets for processes that it starts itself
         for name in set(os.environ) - set(environment):

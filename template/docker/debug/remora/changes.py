@@ -5,11 +5,18 @@ They are tested with the oldest and the newest debugpy that install.py admits.
 
 import sys
 import threading
+import time
 
 applied = False
 
-# Set when an engine has ended, with all that it had changed in the process.
-ended = threading.Event()
+# Held while a session ends, until all is undone that pydevd has changed in the process.
+ending = threading.Lock()
+
+# How long threads that were stopped may take to notice that they are to go on, in seconds.
+TIMEOUT = 5
+
+# pydevd puts a function in its place that warns of its use.
+settrace = sys.settrace
 
 
 def apply(pydevd):
@@ -66,13 +73,32 @@ def stop_when_closed(pydevd):
     from _pydevd_bundle import pydevd_comm
 
     def end(thread):
-        thread.py_db.dispose_and_kill_all_pydevd_threads()
-        try:
-            stop_tracing(pydevd)
-        finally:
-            ended.set()
+        end_session(pydevd, thread.py_db)
 
     pydevd_comm.ReaderThread._terminate_on_socket_close = end
+
+
+def end_session(pydevd, debugger):
+    """End a session of pydevd, unless it has ended: None stands for the one that may be ending."""
+    with ending:
+        if debugger is None or getattr(debugger, "has_ended", False):
+            return
+        debugger.has_ended = True
+        debugger.dispose_and_kill_all_pydevd_threads()
+        pydevd.set_global_debugger(None)
+        # A thread that pydevd still holds would have itself traced again.
+        deadline = time.monotonic() + TIMEOUT
+        while is_anything_stopped() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        stop_tracing(pydevd)
+
+
+def is_anything_stopped():
+    """Tell whether a thread has not yet noticed that it is to go on."""
+    return any(
+        getattr(getattr(thread, "additional_info", None), "is_in_wait_loop", False)
+        for thread in threading.enumerate()
+    )
 
 
 def pause_in_program(pydevd):
@@ -112,17 +138,33 @@ def stop_tracing(pydevd):
         return
     import pydevd_tracing
 
-    def stop(frame, event, argument):
-        sys.settrace(None)
-
     pydevd_tracing.restore_sys_set_trace_func()
     threading.settrace(None)
-    sys.settrace(None)
-    pydevd_tracing.set_trace_to_threads(stop, create_dummy_thread=False)
-    for frame in sys._current_frames().values():
+    pydevd_tracing.set_trace_to_threads(stop_thread, create_dummy_thread=False)
+    for thread, frame in sys._current_frames().items():
+        # Without stop_thread here, a loop that calls nothing would never get to it.
+        trace = None if thread == threading.get_ident() else stop_thread
         while frame:
-            frame.f_trace = None
+            frame.f_trace = trace
             frame = frame.f_back
+    settrace(None)
+
+
+def stop_thread(frame, event, argument):
+    """End the tracing of a thread, as its trace function: no thread can do so for another."""
+    if sys.gettrace() is stop_thread:
+        settrace(None)
+    while frame:
+        if frame.f_trace is stop_thread:
+            frame.f_trace = None
+        frame = frame.f_back
+
+
+def forget_stops():
+    """Have no thread stop again where it was stopped, or about to, when the last client left."""
+    from _pydevd_bundle import pydevd_thread_lifecycle
+
+    pydevd_thread_lifecycle.resume_threads("*")
 
 
 def resolve_from_container():

@@ -45,8 +45,11 @@ def at_exit():
     if error is not None and error is not seen:
         # By now the main thread has ended for pydevd, which leaves a process without threads.
         last = threading.Thread(target=keep, args=[error])
-        last.start()
-        last.join()
+        try:
+            last.start()
+            last.join()
+        except RuntimeError:  # Python 3.12 starts no thread any more when it ends
+            say(f"the {type(error).__name__} of pid {os.getpid()} cannot be kept: Python ends")
     for lock in list(waiting):  # in daemon threads, which would be cut off
         with lock:
             pass
@@ -95,6 +98,8 @@ def keep(error):
     threading.Thread(target=done.wait, daemon=False).start()
     try:
         with lock:
+            # What has reported it may have its output in a buffer.
+            sys.stderr.flush()
             say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
             link.start_hub(wait=True)
             if program.join(crashed=True):

@@ -72,12 +72,20 @@ class Debuggee:
         All is sent at once; returns when the engine has taken it in, or raises Gone.
         """
         self.is_configured = True
-        self.attach(memory)
-        for path, arguments in memory.breakpoints.items():
-            self.set_breakpoints(path, arguments)
-        for command, arguments in memory.others.items():
-            self.send(command, arguments)
+        self.prepare(memory)
         return self.send("configurationDone", {})
+
+    def prepare(self, memory):
+        """Give the engine what a client has asked for by now; the program does not run yet.
+
+        Returns a future of the last response.
+        """
+        answer = self.attach(memory)
+        for path, arguments in memory.breakpoints.items():
+            answer = self.set_breakpoints(path, arguments)
+        for command, arguments in memory.others.items():
+            answer = self.send(command, arguments)
+        return answer
 
     async def pump(self):
         """Take in what the engine says, until it leaves or says what makes no sense."""
@@ -91,6 +99,8 @@ class Debuggee:
                     message.setdefault("body", {})
                     message["success"] = message.get("success") is True
                     future.set_result(message)
+                    # The client is to get it before what the engine says next.
+                    await asyncio.sleep(0)
             elif message.get("type") == "event":
                 body = message.get("body")
                 self._on_event(str(message.get("event")), body if isinstance(body, dict) else {})
@@ -101,6 +111,8 @@ class Debuggee:
                 await self.session.drain()
 
     def _on_event(self, name, body):
+        if name == "breakpoint" and not isinstance(body.get("breakpoint"), dict):
+            return
         thread = body.get("threadId")
         if name == "thread" and body.get("reason") == "started":
             self.threads[thread] = body
@@ -114,7 +126,7 @@ class Debuggee:
         elif name == "process":
             self.process = body
         elif name == "breakpoint":
-            self._note_breakpoint(body.get("breakpoint") or {})
+            self._note_breakpoint(body["breakpoint"])
         elif name == "terminated":
             self.is_ending = True
             return

@@ -6,15 +6,13 @@ hub closes it, or has ended, the program runs on at full speed.
 
 import os
 import sys
+import threading
 
 from remora import apart, changes, link
 from remora.hook import say
 
 # Where debugpy is.
 HOME = os.path.dirname(os.path.dirname(__file__))
-
-# How long an engine may take to end, in seconds.
-TIMEOUT = 10
 
 # What is connected to the hub and not yet taken by pydevd.
 connection = None
@@ -49,13 +47,9 @@ def attach(connected):
     """
     global connection
     pydevd = load()
-    debugger = pydevd.get_global_debugger()
-    if debugger is not None and debugger.pydb_disposed:
-        changes.ended.wait(TIMEOUT)
-    elif debugger is not None:
-        connected.close()
-        return True
-    changes.ended.clear()
+    # That of the client before, or of a hub that has ended
+    changes.end_session(pydevd, pydevd.get_global_debugger())
+    changes.forget_stops()
     connection = connected
     pydevd.settrace(
         host="hub",
@@ -116,6 +110,7 @@ def register_fork():
 
 def after_fork():
     """Go on in a process that was forked from this one: with a debugger of its own, if any."""
+    changes.ending = threading.Lock()
     pydevd = sys.modules["pydevd"]
     debugger = pydevd.get_global_debugger()
     if debugger is None:

@@ -92,11 +92,13 @@ class Hub:
 
         Raises Gone if the session cannot be.
         """
-        self.strangers.pop(session, None)
+        if session.is_closed:
+            raise Gone()
         if session.pid is not None:
             program = self.programs.get(session.pid)
             if program is None or program.session or self.root is None:
                 raise Gone()
+            self.strangers.pop(session, None)
             self.children[session.pid] = session
             return program
         if self.root is not None:
@@ -104,16 +106,19 @@ class Hub:
                 raise Gone("the container is already being debugged by another client")
             self.root.close()
             self.left(self.root)
+        self.strangers.pop(session, None)
         self.root = session
         self._show_attached(True)
-        return await self._first_program()
+        return await self._first_program(session)
 
-    async def _first_program(self):
+    async def _first_program(self, session):
         """Return the oldest program, once those that run have been asked for their engines."""
         asked = [] if any(p.kept for p in self.programs.values()) else self.ask()
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while True:
+            if self.root is not session:
+                raise Gone()  # it has left meanwhile
             found = min(self.programs.values(), key=lambda p: (not p.kept, p.started), default=None)
             missing = [pid for pid, started in asked if container.started(pid) == started]
             missing = [pid for pid in missing if pid not in self.programs]
@@ -123,7 +128,7 @@ class Hub:
                 return found
             if not missing or late:
                 if missing:
-                    self.root.say(
+                    session.say(
                         f"pid {missing[0]} has not answered yet: it is inside a library that is"
                         " not Python. Its breakpoints are set when it is back in Python."
                     )
@@ -183,7 +188,10 @@ class Hub:
             self._attached_name = None
         if is_attached:
             self._attached_name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._attached_name.bind("\0" + link.name(link.ATTACHED))
+            try:
+                self._attached_name.bind("\0" + link.name(link.ATTACHED))
+            except OSError:
+                pass  # another process has the name, so it is there all the same
 
     # ---- Programs ----
 
@@ -196,13 +204,15 @@ class Hub:
                 return
             line = await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT)
             said = json.loads(line.decode())
+            if not isinstance(said, dict):
+                return
             if "ask" in said:
                 await self._answer_command(writer, said)
             else:
                 await self._take_program(reader, writer, pid, said)
         except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, EOFError):
             pass  # it has left, or makes no sense
-        except protocol.ProtocolError:
+        except (protocol.ProtocolError, RecursionError):
             pass
         finally:
             writer.close()
@@ -263,9 +273,9 @@ class Hub:
             return
         expecting = self.children.get(program.pid)
         if root.program is None:
-            self.start(root.take(program))
+            root.take(program)
         elif expecting and expecting.program is None:
-            self.start(expecting.take(program))
+            expecting.take(program)
         else:
             if program.kept != "crash":
                 program.configure(root.memory)
@@ -334,9 +344,11 @@ class Hub:
             return
         waiting = [p for p in self.programs.values() if p.session is None]
         if waiting:
-            self.start(self.root.take(min(waiting, key=lambda p: p.started)))
+            self.root.take(min(waiting, key=lambda p: p.started))
         else:
             self.untaken.discard(ended.pid)
+            if ended.is_ending:
+                self.asked[ended.pid] = (ended.started, asyncio.get_event_loop().time())
             self.ask(also=self.untaken)
 
     def ask(self, also=()):
@@ -427,7 +439,10 @@ class Hub:
         """Serve until the container ends. is_ready: what to close once programs may come."""
         try:
             name = "\0" + link.name(link.HUB)
-            local = await asyncio.start_unix_server(self._take_local, name, limit=protocol.LIMIT)
+            # A program does not wait if the queue is full: it runs on without a debugger.
+            local = await asyncio.start_unix_server(
+                self._take_local, name, limit=protocol.LIMIT, backlog=512
+            )
         except OSError:
             return  # there is a hub already
         if self.mode in ("wait", "listen"):

@@ -120,16 +120,24 @@ def on_signal(*_):
     # Not first in the other thread, which it would take for the main one.
     import threading  # noqa: F401
 
-    _thread.start_new_thread(answer, ())
+    try:
+        _thread.start_new_thread(start_answer, ())
+    except RuntimeError:
+        pass  # Python ends, or there can be no more threads
+
+
+def start_answer():
+    """Start the thread that answers: of `threading`, for which a thread of `_thread` is a dummy."""
+    import threading
+
+    thread = threading.Thread(target=answer, name="remora", daemon=True)
+    # The debugger is to show the program's threads only.
+    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True
+    thread.start()
 
 
 def answer():
     """Let the debugger in that the hub has for this process."""
-    import threading
-
-    # The debugger is to show the program's threads only.
-    threading.current_thread().pydev_do_not_trace = True
-    threading.current_thread().is_pydev_daemon_thread = True
     try:
         join(asked=True)
     except Exception as error:

@@ -8,8 +8,9 @@ client reaches it but the requests of REQUESTS, with arguments of the types that
 
 import json
 
-# The largest message that is taken in, in bytes: of a client, and of an engine.
-LIMIT, ENGINE_LIMIT = 2**26, 2**30
+# The largest message that is taken in, in bytes: of a client before and after its attach, and of an
+# engine.
+STRANGERS_LIMIT, LIMIT, ENGINE_LIMIT = 2**20, 2**26, 2**30
 
 # The longest header, in bytes.
 HEADER_LIMIT = 4096

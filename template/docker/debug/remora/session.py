@@ -74,6 +74,7 @@ class Session:
         # The request attach, which is answered when the client has configured its session.
         self._attach = None
         self._seq = 0
+        self._draining = asyncio.Lock()
         # The ids that the client knows, by path and position; those of the present engine lead to
         # them.
         self._ids, self._client_ids, self._last_id = {}, {}, 0
@@ -106,10 +107,11 @@ class Session:
 
     async def drain(self):
         """Wait until a client that is slow to read has read enough."""
-        try:
-            await self.writer.drain()
-        except OSError:
-            pass
+        async with self._draining:  # before Python 3.11, one at a time may wait
+            try:
+                await self.writer.drain()
+            except OSError:
+                pass
 
     # ---- Messages of the client ----
 
@@ -118,7 +120,9 @@ class Session:
         deadline = asyncio.get_event_loop().call_later(PATIENCE, self._give_up)
         try:
             while not self.is_closed:
-                message = await protocol.read(self.reader)
+                # A stranger is not to fill the memory.
+                limit = protocol.LIMIT if self.is_attached else protocol.STRANGERS_LIMIT
+                message = await protocol.read(self.reader, limit)
                 if message is None:
                     return
                 if message.get("type") == "request":
@@ -208,9 +212,7 @@ class Session:
             return
         self.is_attached = True
         if program:
-            self.program, program.session = program, self
-            if not program.is_configured:
-                program.attach(self.memory)
+            self.take(program)
         self.event("initialized")
 
     def _on_setBreakpoints(self, seq, arguments):
@@ -348,17 +350,26 @@ class Session:
         for body in list(program.stops.values()):
             self.tell("stopped", body)
 
-    async def take(self, program):
-        """Show another program, as the one before has ended."""
+    def take(self, program):
+        """Show a program: the first one, or another as the one before has ended."""
+        # At once, so that no other session or program comes between.
         self.program, program.session = program, self
         self._client_ids.clear()
-        if program.is_configured:
+        answer = None
+        if not program.is_configured:
+            prepare = program.configure if self.is_configured else program.prepare
+            answer = prepare(self.memory)
+        elif self.is_configured:
             self._tell_state(program)
-        else:
-            try:
-                await program.configure(self.memory)
-            except Gone:
-                return
+        self.hub.start(self._show_breakpoints(program, answer))
+
+    async def _show_breakpoints(self, program, answer):
+        """Tell the client what has become of its breakpoints, once the engine has answered."""
+        try:
+            if answer:
+                await answer
+        except Gone:
+            return
         if self.program is not program:
             return
         for path, (_, answer) in list(program.breakpoints.items()):

@@ -1,0 +1,510 @@
+"""The engine in a program: it comes, goes without a trace, and is in every child: no Docker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bare import Container, debug_python
+from dap import Editor, Stop
+from project import line, marked, wait_until
+
+# What is left of a debugger in a program: printed each time that a line comes.
+FACTS = """
+import os, sys, threading
+
+def is_free():
+    threading_hook = getattr(threading, "_trace_hook", None)
+    tools = [sys.monitoring.get_tool(n) for n in range(6)] if hasattr(sys, "monitoring") else []
+    return not (sys.gettrace() or threading_hook or any(tools))
+"""
+
+# Loops that look whether their own thread is traced: with calls, and without one that is Python's.
+LOOPS = {
+    "calls": """
+def look(n):
+    return sys.gettrace() is None
+
+def main():
+    n = 0
+    while True:
+        n += 1  # here
+        free["main"] = look(n)
+""",
+    "no calls": """
+def main():
+    n, trace = 0, sys.gettrace
+    while True:
+        n += 1  # here
+        free["main"] = trace() is None
+""",
+}
+LOOPING = """
+import time
+
+free = {"main": True}
+
+def elsewhere():
+    pass  # elsewhere
+
+def report():
+    before = None
+    while True:
+        now = "engine" if "pydevd" in sys.modules else "nothing"
+        now += " free" if is_free() and free["main"] else " traced"
+        if now != before:
+            print(now, flush=True)
+        before = now
+        time.sleep(0.05)
+
+threading.Thread(target=report, daemon=True).start()
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return debug_python(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def container(python: Path, tmp_path: Path) -> Iterator[Container]:
+    container = Container(python, tmp_path)
+    yield container
+    container.stop()
+
+
+def leave(editor: Editor, way: str) -> None:
+    editor.detach() if way == "detach" else editor.close()
+
+
+def last_line_is(container: Container, text: str) -> None:
+    wait_until(lambda: container.lines[-1:] == [text])
+
+
+def is_here(stop: Stop, path: Path) -> bool:
+    return (stop.path, stop.line, stop.reason) == (path, marked(path), "breakpoint")
+
+
+# ---- A client comes and goes ----
+
+
+@pytest.mark.parametrize("way", ["detach", "close"])
+@pytest.mark.parametrize("kind", LOOPS)
+def test_program_is_free_without_client(container: Container, kind: str, way: str) -> None:
+    path = container.write("p.py", FACTS + LOOPS[kind] + LOOPING)
+    container.start("exec python p.py", mode="listen")
+    container.says("nothing free")
+    here, elsewhere = marked(path), line(path, "# elsewhere")
+
+    editor = container.attach({path: [elsewhere]})
+    last_line_is(container, "engine traced")
+    leave(editor, way)
+    last_line_is(container, "engine free")
+
+    # It stops in a loop that has run since before; and it is free though it was stopped.
+    editor = container.attach({path: [here]})
+    assert is_here(editor.stopped(), path)
+    leave(editor, way)
+    last_line_is(container, "engine free")
+
+    # What it was stopped at for one client is no matter of the next.
+    editor = container.attach({path: [elsewhere]})
+    last_line_is(container, "engine traced")
+    editor.set_breakpoints(path, here)
+    assert is_here(editor.stopped(), path)
+    leave(editor, way)
+    last_line_is(container, "engine free")
+
+
+def test_step_ends_with_the_client(container: Container) -> None:
+    path = container.write("p.py", FACTS + LOOPS["calls"] + LOOPING)
+    container.start("exec python p.py", mode="listen")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    editor.set_breakpoints(path)
+    stop.client.request("stepOut", threadId=stop.thread)  # of a loop that never ends
+    editor.detach()
+    last_line_is(container, "engine free")
+    editor = container.attach({path: [line(path, "# elsewhere")]})
+    last_line_is(container, "engine traced")
+    assert not [text for text in editor.traffic if '"event": "stopped"' in text]
+
+
+def test_off_loads_nothing(container: Container) -> None:
+    container.write(
+        "p.py", FACTS + "print(is_free(), *[m for m in sys.modules if 'remora' in m])\n"
+    )
+    container.start("python p.py", mode="off")
+    assert container.exit_code() == 0
+    last_line_is(container, "True remora remora.hook")
+
+
+IMPORTING = """
+import os, sys
+
+print("up", flush=True)
+failed = 0
+while not os.path.exists("end"):
+    sys.modules.pop("mine", None)
+    try:
+        import mine
+    except ImportError:
+        failed += 1
+print("failed:", failed, flush=True)
+"""
+
+
+def test_program_imports_while_engine_loads(container: Container) -> None:
+    container.write("mine.py", "x = 1\n")
+    container.write("p.py", IMPORTING)
+    container.start("exec python p.py", mode="listen")
+    container.says("up")
+    container.attach({})
+    container.write("end", "")
+    container.says("failed: 0")
+
+
+MAIN_THREAD = """
+import os, sys, time
+
+print("up", "threading" in sys.modules, flush=True)
+while not os.path.exists("end"):
+    time.sleep(0.01)
+import threading
+print("main:", threading.main_thread() is threading.current_thread(), flush=True)
+"""
+
+
+def test_main_thread_is_that_of_the_program(container: Container) -> None:
+    container.write("p.py", MAIN_THREAD)
+    container.start("exec python p.py", mode="listen")
+    container.says("up False")
+    container.attach({})
+    container.write("end", "")
+    container.says("main: True")
+    assert container.exit_code() == 0
+    assert "Exception" not in container.log()
+
+
+def test_client_that_is_there_before_the_program(container: Container) -> None:
+    """It has joined once, though it is asked for while it comes by itself."""
+    path = container.write("p.py", "import sys\nprint('ran', sys.argv)  # here\n")
+    container.start("python p.py 1; python p.py 2; python p.py 3")
+    editor = container.attach({path: [marked(path)]})
+    for _ in range(3):
+        stop = editor.stopped()
+        assert is_here(stop, path)
+        editor.resume(stop)
+    assert container.exit_code() == 0
+    assert container.log().count("ran") == 3
+
+
+# ---- Children ----
+
+WORK = (
+    FACTS
+    + """
+def work(name):
+    answer = name + "!"
+    return answer  # here
+
+def child(name="a"):
+    work(name)
+    print("free" if is_free() else "traced", flush=True)
+    sys.exit(3)
+
+def end(*codes):
+    print("codes", *codes, flush=True)
+    sys.exit(4)
+
+"""
+)
+MULTIPROCESSING = """
+import multiprocessing
+if __name__ == "__main__":
+    context = multiprocessing.get_context("%s")
+    children = [context.Process(target=child, args=[name]) for name in "ab"]
+    for process in children:
+        process.start()
+    for process in children:
+        process.join()
+    end(*[process.exitcode for process in children])
+"""
+FORK = """
+pid = %s
+if pid == 0:
+    child()
+end(os.waitpid(pid, 0)[1] >> 8)
+"""
+# The programs: each with its children, and its last line.
+CHILDREN = {
+    "os.fork": (FORK % "os.fork()", ["a"], "codes 3"),
+    "fork in a thread": (
+        """
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        except SystemExit as error:
+            os._exit(error.code)
+    print("codes", os.waitpid(pid, 0)[1] >> 8, flush=True)
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+sys.exit(4)
+""",
+        ["a"],
+        "codes 3",
+    ),
+    "pty.fork": (
+        """
+import pty
+pid, terminal = pty.fork()
+if pid == 0:
+    child()
+try:
+    while os.read(terminal, 1000):
+        pass
+except OSError:
+    pass
+end(os.waitpid(pid, 0)[1] >> 8)
+""",
+        ["a"],
+        "codes 3",
+    ),
+    "multiprocessing: fork": (MULTIPROCESSING % "fork", ["a", "b"], "codes 3 3"),
+    "multiprocessing: spawn": (MULTIPROCESSING % "spawn", ["a", "b"], "codes 3 3"),
+    "multiprocessing: forkserver": (MULTIPROCESSING % "forkserver", ["a", "b"], "codes 3 3"),
+    "pool": (
+        """
+from concurrent.futures import ProcessPoolExecutor
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2) as pool:
+        end(*pool.map(work, "ab"))
+""",
+        ["a", "b"],
+        "codes a! b!",
+    ),
+    "preexec_fn": (
+        """
+import subprocess
+if sys.argv[1:]:
+    child()
+shell = subprocess.run(["sh", "-c", "exit 5"], preexec_fn=os.setsid)
+python = subprocess.run([sys.executable, __file__, "child"], preexec_fn=os.setsid)
+end(shell.returncode, python.returncode)
+""",
+        ["a"],
+        "codes 5 3",
+    ),
+    "asyncio": (
+        """
+import asyncio
+async def main():
+    process = await asyncio.create_subprocess_exec(sys.executable, __file__, "child")
+    return await process.wait()
+if sys.argv[1:]:
+    child()
+end(asyncio.run(main()))
+""",
+        ["a"],
+        "codes 3",
+    ),
+    "a child of a child": (
+        """
+pid = os.fork()
+if pid == 0:
+    work("a")
+    pid = os.fork()
+    if pid == 0:
+        child("b")
+    os._exit(os.waitpid(pid, 0)[1] >> 8)
+end(os.waitpid(pid, 0)[1] >> 8)
+""",
+        ["a", "b"],
+        "codes 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_breakpoints_in_children(container: Container, kind: str) -> None:
+    code, names, last = CHILDREN[kind]
+    path = container.write("p.py", WORK + code)
+    container.start("python p.py")
+    editor = container.attach({path: [marked(path)]})
+    seen = []
+    for _ in names:
+        stop = editor.stopped()
+        assert is_here(stop, path)
+        assert stop.client is not editor.clients[0]
+        seen.append(stop.locals["name"])
+        editor.resume(stop)
+    assert sorted(seen) == [repr(name) for name in names]
+    assert container.exit_code() == 4
+    assert last in container.lines
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_children_without_client(container: Container, kind: str) -> None:
+    code, _, last = CHILDREN[kind]
+    container.write("p.py", WORK + code)
+    container.start("python p.py", mode="listen")
+    assert container.exit_code() == 4
+    wait_until(lambda: last in container.lines)
+    assert "traced" not in container.log()
+
+
+def test_child_outlives_its_parent(container: Container) -> None:
+    """The hub sees the end of the parent, and the child goes on in the session of the root."""
+    code = """
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.close(writing)
+    os.read(reading, 1)  # until the parent has ended
+    child()
+work("parent")
+"""
+    path = container.write("p.py", WORK + code)
+    container.start("python p.py; echo parent ended with $?; mkfifo fifo; cat fifo", mode="wait")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.client is editor.clients[0]
+    editor.resume(stop)
+    container.says("parent ended with 0")
+    stop = editor.stopped()
+    assert stop.locals["name"] == "'a'"
+    editor.resume(stop)
+    container.says("traced")
+
+
+# ---- Mode `crash` ----
+
+RAISE = """
+import sys, threading
+
+def work(a):
+    b = a + 1
+    raise ValueError(b)  # here
+
+"""
+IN_MULTIPROCESSING = """
+import multiprocessing
+if __name__ == "__main__":
+    process = multiprocessing.get_context("%s").Process(target=work, args=[1])
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+CRASHES = {
+    "main thread": ("work(1)\n", 1),
+    "thread": ("t = threading.Thread(target=work, args=[1])\nt.start()\nt.join()\n", 0),
+    "daemon thread": (
+        """
+threading.Thread(target=work, args=[1], daemon=True).start()
+while not getattr(sys.modules.get("pydevd"), "_is_attached", bool)():
+    pass  # Python 3.12 starts no thread any more once the main thread has ended
+""",
+        0,
+    ),
+    "fork": (IN_MULTIPROCESSING % "fork", 1),
+    "spawn": (IN_MULTIPROCESSING % "spawn", 1),
+    "own excepthook": (
+        """
+def report(kind, error, trace):
+    sys.last_value = error
+    print("mine", flush=True)
+
+sys.excepthook = report
+work(1)
+""",
+        1,
+    ),
+    "group": ("try:\n    work(1)\nexcept ValueError as e:\n    raise ExceptionGroup('', [e])\n", 1),
+}
+
+
+@pytest.mark.parametrize("kind", CRASHES)
+def test_crash_is_kept(container: Container, kind: str) -> None:
+    if kind == "group" and sys.version_info < (3, 11):
+        pytest.skip("Python 3.11 has the first ExceptionGroup")
+    if kind == "own excepthook" and sys.version_info[:2] == (3, 12):
+        pytest.skip("Python 3.12 starts no thread any more at its end")
+    code, exit_code = CRASHES[kind]
+    path = container.write("p.py", RAISE + code)
+    container.start("python p.py", mode="crash")
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
+    assert stop.locals["b"] == "2"
+    # It was reported before.
+    assert ("mine" if kind == "own excepthook" else "ValueError: 2") in container.log()
+    editor.resume(stop)
+    assert container.exit_code() == exit_code
+
+
+def test_crash_of_a_program_that_was_ready(container: Container) -> None:
+    """It has an engine by then, but no client."""
+    wait = "import os, time\nwhile not os.path.exists('end'):\n    time.sleep(0.01)\n"
+    path = container.write("p.py", RAISE + wait + "work(1)\n")
+    container.start("python p.py", mode="crash")
+    wait_until(lambda: "is ready" in container.remora("attach").stdout)
+    container.write("end", "")
+    container.says("kept as it is")
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
+    editor.resume(stop)
+    assert container.exit_code() == 1
+
+
+# ---- Mode `demand`, and breakpoint() ----
+
+
+def test_demand(container: Container) -> None:
+    path = container.write("p.py", FACTS + LOOPS["calls"] + LOOPING)
+    container.start("exec python p.py", mode="demand")
+    container.says("nothing free")
+    assert not container.is_open()
+    done = container.remora("attach")
+    assert (done.returncode, "pid 1 is ready" in done.stdout) == (0, True), done
+    for _ in range(2):
+        editor = container.attach({path: [marked(path)]})
+        assert is_here(editor.stopped(), path)
+        editor.detach()
+        last_line_is(container, "engine free")
+
+
+BREAKPOINT = """
+import sys
+
+def work(a):
+    breakpoint()
+    return a  # here
+
+work(1)
+print("pydevd" in sys.modules, flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["listen", "demand", "crash"])
+def test_breakpoint_without_client(container: Container, mode: str) -> None:
+    container.write("p.py", BREAKPOINT)
+    container.start("python p.py", mode=mode)
+    assert container.exit_code() == 0
+    wait_until(lambda: "False" in container.lines)
+
+
+def test_breakpoint_with_client(container: Container) -> None:
+    path = container.write("p.py", BREAKPOINT)
+    container.start("python p.py")
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["a"]) == (path, marked(path), "1")
+    editor.resume(stop)
+    assert container.exit_code() == 0

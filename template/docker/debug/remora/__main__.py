@@ -6,9 +6,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if sys.argv[1:2] == ["hub"]:
-    from remora import hub
+    from remora import server
 
-    hub.main(int(sys.argv[2]))
+    server.main(int(sys.argv[2]))
 else:
     from remora import command
 

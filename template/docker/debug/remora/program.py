@@ -80,7 +80,7 @@ def join(**facts):
     """Ask the hub whether it has a debugger for this process, and let that in.
 
     It returns when the program is to run: if a debugger is there, with its breakpoints set. Returns
-    whether one is. facts: see Hub._take_program() in hub.py.
+    whether one is. facts: see Server._take_program() in server.py.
     """
     # Who is asked by the hub while it comes by itself has been heard.
     if not joining.acquire("asked" not in facts):

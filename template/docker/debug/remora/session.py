@@ -73,6 +73,8 @@ class Session:
         self.is_attached = self.is_configured = self.is_closed = False
         # The request attach, which is answered when the client has configured its session.
         self._attach = None
+        # Whether the hub has not taken in the session yet
+        self.is_stranger = True
         self._seq = 0
         self._draining = asyncio.Lock()
         # The ids that the client knows, by path and position; those of the present engine lead to

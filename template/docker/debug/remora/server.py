@@ -1,0 +1,225 @@
+"""The process of the hub: its sockets, for clients, programs and the command `remora`.
+
+It listens for clients on the port, and for the others on a Unix socket whose name only one process
+can have. It belongs to no program, and ends with the container.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+
+from remora import container, link, protocol
+from remora.calls import ANSWER_TIMEOUT
+from remora.debuggee import Debuggee
+from remora.hook import say, setting
+from remora.hub import Hub
+from remora.session import Session
+
+# How many connections may be there that are no session yet; the oldest has to go.
+STRANGERS = 100
+
+
+class Server:
+    """Takes in all that connects to the hub."""
+
+    def __init__(self):
+        self.mode = setting("MODE", "off")
+        self.port = int(setting("PORT", "5678"))
+        self.host = setting("HOST", "127.0.0.1")
+        self.hub = Hub(self.port)
+        self.port_server = None
+        self._opening = asyncio.Lock()
+        self._strangers = []
+
+    def address(self):
+        """Return where an editor finds this container, in words."""
+        here = f"container {os.uname().nodename}, port {self.port}"
+        return setting("ADDRESS") or here
+
+    # ---- Clients ----
+
+    async def open_port(self):
+        """Listen for clients. Raises OSError if the port is taken."""
+        async with self._opening:
+            if self.port_server is None:
+                limit = protocol.HEADER_LIMIT
+                self.port_server = await asyncio.start_server(
+                    self._take_client, self.host, self.port, limit=limit, backlog=512
+                )
+
+    async def _take_client(self, reader, writer):
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        session = Session(self.hub, reader, writer)
+        self._strangers = [
+            other for other in self._strangers if other.is_stranger and not other.is_closed
+        ]
+        for oldest in self._strangers[:-STRANGERS]:
+            oldest.close()
+        self._strangers.append(session)
+        await session.serve()
+
+    # ---- Programs ----
+
+    async def _take_local(self, reader, writer):
+        """Take in a program, or answer the command `remora`."""
+        try:
+            pid, user, _ = link.peer(writer.get_extra_info("socket"))
+            # Of other users only root's hub takes anything, and from root all do.
+            if pid == 0 or (user not in (0, os.geteuid()) and os.geteuid() != 0):
+                return
+            line = await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT)
+            said = json.loads(line.decode())
+            if not isinstance(said, dict):
+                return
+            if "ask" in said:
+                await self._answer_command(writer, said)
+            else:
+                await self._take_program(reader, writer, pid, said)
+        except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, EOFError):
+            pass  # it has left, or makes no sense
+        except (protocol.ProtocolError, RecursionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _take_program(self, reader, writer, pid, said):
+        """Take in a program. It says: command, and why it comes.
+
+        held      mode `wait` holds it; held_if: if that is the mode of the hub
+        crashed   an exception is about to end it
+        asked     it was asked to come
+        """
+        kept = ""
+        if said.get("crashed"):
+            kept = "crash"
+        elif said.get("held") or said.get("held_if") == self.mode:
+            kept = "" if self.hub.was_attached else "wait"
+        lines = []
+        if kept:
+            try:
+                await self.open_port()
+            except OSError as error:
+                lines.append(f"{self._taken(error)}, pid {pid} goes on without a debugger")
+                kept = ""
+        asked = bool(said.get("asked"))
+        if asked and (pid in self.hub.programs or not self.hub.calls.is_chosen(pid)):
+            wanted = False
+        else:
+            wanted = bool(kept) or bool(self.port_server and (self.hub.root or asked))
+        if kept and self.hub.root is None:
+            lines.append(f"Waiting for client to attach... {self.address()}")
+            if kept == "wait":
+                lines.append("To go on without a debugger, start it again with REMORA_MODE=off")
+        writer.write(json.dumps({"engine": wanted, "say": lines}).encode() + b"\n")
+        await writer.drain()
+        if not wanted:
+            return
+        command = said.get("command") or container.command_of(pid)
+        command = [str(part) for part in command]
+        program = Debuggee(reader, writer, pid, container.started(pid) or 0, command, kept)
+        await self.hub.add(program)
+
+    # ---- The command ----
+
+    async def _answer_command(self, writer, said):
+        """Answer the command `remora`. said: see command.py."""
+        answer = {}
+        if said["ask"] == "attach":
+            answer = await self._prepare(said.get("pids") or None)
+        answer.update(
+            mode=self.mode,
+            port=self.port if self.port_server else None,
+            address=self.address(),
+            is_attached=bool(self.hub.root and self.hub.root.is_configured),
+            programs={
+                pid: {"kept": p.kept, "is_shown": p.session is not None}
+                for pid, p in self.hub.programs.items()
+            },
+        )
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+
+    async def _prepare(self, chosen):
+        """Have the running programs, or those of these pids, ready for a client."""
+        try:
+            await self.open_port()
+        except OSError as error:
+            return {"error": self._taken(error)}
+        self.hub.calls.chosen = set(chosen) if chosen else None
+        asked = self.hub.calls.ask(also=self.hub.calls.untaken)
+        loop = asyncio.get_event_loop()
+        deadline = loop.time() + ANSWER_TIMEOUT
+        while self.hub.calls.missing(asked) and loop.time() < deadline:
+            await self.hub.calls.change()
+        return {}
+
+    def _taken(self, error):
+        reason = getattr(error, "strerror", None) or str(error)
+        return (
+            f"port {self.port} cannot be opened ({reason}): another process may have it;"
+            " REMORA_PORT names another port"
+        )
+
+    async def run(self, is_ready):
+        """Serve until the container ends. is_ready: what to close once programs may come."""
+        try:
+            name = "\0" + link.name(link.HUB)
+            # A program does not wait if the queue is full: it runs on without a debugger.
+            local = await asyncio.start_unix_server(
+                self._take_local, name, limit=protocol.LIMIT, backlog=512
+            )
+        except OSError:
+            return  # there is a hub already
+        if self.mode in ("wait", "listen"):
+            try:
+                await self.open_port()
+            except OSError as error:
+                say(f"{self._taken(error)}. Programs run without a debugger")
+                return
+            if self.mode == "listen":
+                say(f"Listening, a client can attach at any time: {self.address()}")
+        os.close(is_ready)
+        leave_terminal()
+        async with local:
+            await asyncio.Event().wait()
+
+
+def leave_terminal():
+    """Let go of what the process that started the hub had open: a pipe would never end."""
+    nothing = os.open(setting("LOG", os.devnull), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def main(is_ready):
+    """Be the hub of this container. is_ready: see Server.run()."""
+    # The settings are those of the container, whatever has become of them on the way here.
+    for name, value in container.environment_of(1).items():
+        if name.startswith(("REMORA_", "DEBUGPY_")):
+            os.environ.setdefault(name, value)
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor != is_ready:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # that of the listing
+    os.set_inheritable(is_ready, False)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    os.chdir("/")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    sys.exit(asyncio.run(_run(is_ready)))
+
+
+async def _run(is_ready):
+    await Server().run(is_ready)

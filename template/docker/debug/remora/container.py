@@ -86,6 +86,33 @@ def can_be_asked(pid):
     return bool(caught >> (SIGNAL - 1) & 1) and is_python(pid)
 
 
+def ends_with(pid):
+    """Tell whether the container ends with a process: PID 1, or the one that an init waits for."""
+    if pid == 1:
+        return True
+    init = os.path.basename((command_of(1) or [""])[0])
+    return parent_of(pid) == 1 and init in (
+        "docker-init",
+        "tini",
+        "dumb-init",
+        "catatonit",
+    )
+
+
+def log(text):
+    """Print a line to the container's log, if this user may."""
+    try:
+        descriptor = os.open("/proc/1/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, f"remora: {text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
 # ---- Command lines ----
 
 # Tools that put programs in place. In mode `wait` they are not what is waited for.

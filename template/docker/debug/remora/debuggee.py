@@ -10,6 +10,15 @@ class Gone(Exception):
     """The program has ended, or its engine has."""
 
 
+class Memory:
+    """What a client has asked for, to be given to every program that comes."""
+
+    def __init__(self):
+        self.initialize, self.attach = {}, {}
+        # Arguments of setBreakpoints by path, and of the other commands that set something
+        self.breakpoints, self.others = {}, {}
+
+
 class Debuggee:
     """One engine's connection, and what is known of its program.
 

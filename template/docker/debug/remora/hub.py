@@ -1,7 +1,6 @@
 """All clients and programs of the container, and which of these each client is shown."""
 
 import asyncio
-import os
 import socket
 
 from remora import container, link
@@ -200,7 +199,7 @@ class Hub:
         if offered:
             text = f"pid {program.pid} runs on without a debugger: the client opened no session"
             root.say(f"{text} for it ({' '.join(program.command)[:200]})")
-            log(f"{text} for it")
+            container.log(f"{text} for it")
 
     def _ended(self, program):
         """Note that a program has ended, or its engine."""
@@ -226,7 +225,7 @@ class Hub:
 
     def _fill_root(self, ended):
         """Show another program in the root session, if one waits for a session."""
-        if ended.is_ending and ends_container(ended.pid):
+        if ended.is_ending and container.ends_with(ended.pid):
             self.root.terminate()
             return
         waiting = [p for p in self.programs.values() if p.session is None]
@@ -237,30 +236,3 @@ class Hub:
             if ended.is_ending:
                 self.calls.leave_alone(ended.pid, ended.started)
             self.calls.ask(also=self.calls.untaken)
-
-
-def ends_container(pid):
-    """Tell whether the container ends with a process: PID 1, or the one that an init waits for."""
-    if pid == 1:
-        return True
-    init = os.path.basename((container.command_of(1) or [""])[0])
-    return container.parent_of(pid) == 1 and init in (
-        "docker-init",
-        "tini",
-        "dumb-init",
-        "catatonit",
-    )
-
-
-def log(text):
-    """Print a line to the container's log, if this user may."""
-    try:
-        descriptor = os.open("/proc/1/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return
-    try:
-        os.write(descriptor, f"remora: {text}\n".encode(errors="backslashreplace"))
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -7,36 +7,9 @@ the container lives. Programs that run beside that one have *child* sessions, on
 import asyncio
 
 from remora import protocol
-from remora.debuggee import Gone
-
-# What debugpy can do, and so what the hub offers.
-CAPABILITIES = {
-    "supportsClipboardContext": True,
-    "supportsCompletionsRequest": True,
-    "supportsConditionalBreakpoints": True,
-    "supportsConfigurationDoneRequest": True,
-    "supportsDebuggerProperties": True,
-    "supportsDelayedStackTraceLoading": True,
-    "supportsEvaluateForHovers": True,
-    "supportsExceptionInfoRequest": True,
-    "supportsExceptionOptions": True,
-    "supportsFunctionBreakpoints": True,
-    "supportsGotoTargetsRequest": True,
-    "supportsHitConditionalBreakpoints": True,
-    "supportsLogPoints": True,
-    "supportsModulesRequest": True,
-    "supportsSetExpression": True,
-    "supportsSetVariable": True,
-    "supportsStepInTargetsRequest": True,
-    "supportsTerminateRequest": True,
-    "supportsValueFormattingOptions": True,
-    "supportTerminateDebuggee": True,
-    "exceptionBreakpointFilters": [
-        {"filter": "raised", "label": "Raised Exceptions", "default": False},
-        {"filter": "uncaught", "label": "Uncaught Exceptions", "default": True},
-        {"filter": "userUnhandled", "label": "User Uncaught Exceptions", "default": False},
-    ],
-}
+from remora.breakpoints import BreakpointIds
+from remora.client import CAPABILITIES, Client
+from remora.debuggee import Gone, Memory
 
 # How long a client may take from its connection to its attach, in seconds.
 PATIENCE = 60
@@ -52,68 +25,22 @@ WITHOUT_PROGRAM = {
 }
 
 
-class Memory:
-    """What a client has asked for, to be given to every program that comes."""
-
-    def __init__(self):
-        self.initialize, self.attach = {}, {}
-        # Arguments of setBreakpoints by path, and of the other commands that set something
-        self.breakpoints, self.others = {}, {}
-
-
-class Session:
+class Session(Client):
     """One connection of a client."""
 
     def __init__(self, hub, reader, writer):
-        self.hub, self.reader, self.writer = hub, reader, writer
+        super().__init__(reader, writer)
+        self.hub = hub
         self.memory = Memory()
         self.program = None
         # Of a child session: the process that it is for.
         self.pid = None
-        self.is_attached = self.is_configured = self.is_closed = False
+        self.is_attached = self.is_configured = False
         # The request attach, which is answered when the client has configured its session.
         self._attach = None
         # Whether the hub has not taken in the session yet
         self.is_stranger = True
-        self._seq = 0
-        self._draining = asyncio.Lock()
-        # The ids that the client knows, by path and position; those of the present engine lead to
-        # them.
-        self._ids, self._client_ids, self._last_id = {}, {}, 0
-
-    # ---- Messages to the client ----
-
-    def _send(self, message):
-        self._seq += 1
-        if not self.writer.is_closing():
-            self.writer.write(protocol.frame(dict(message, seq=self._seq)))
-
-    def event(self, name, body=None):
-        self._send({"type": "event", "event": name, "body": body or {}})
-
-    def request(self, command, arguments):
-        self._send({"type": "request", "command": command, "arguments": arguments})
-
-    def respond(self, seq, command, body):
-        message = {"type": "response", "request_seq": seq, "command": command, "success": True}
-        self._send(dict(message, body=body))
-
-    def refuse(self, seq, command, why):
-        message = {"type": "response", "request_seq": seq, "command": command, "success": False}
-        error = {"id": 1, "format": why.replace("{", "(").replace("}", ")"), "showUser": True}
-        self._send(dict(message, message=why, body={"error": error}))
-
-    def say(self, text):
-        """Show the user a line."""
-        self.event("output", {"category": "important", "output": f"remora: {text}\n"})
-
-    async def drain(self):
-        """Wait until a client that is slow to read has read enough."""
-        async with self._draining:  # before Python 3.11, one at a time may wait
-            try:
-                await self.writer.drain()
-            except OSError:
-                pass
+        self._ids = BreakpointIds()
 
     # ---- Messages of the client ----
 
@@ -224,7 +151,7 @@ class Session:
             return
         wanted = arguments.setdefault("breakpoints", [])
         self.memory.breakpoints[path] = arguments
-        ids = self._ids[path] = [self._new_id() for _ in wanted]
+        ids = self._ids.give(path, len(wanted))
         program = self.program
         if program is None:
             pending = "Waiting for a program that has this file."
@@ -237,33 +164,19 @@ class Session:
         known, answer = program.breakpoints.get(path, (None, None))
         if known == arguments:
             # Set again, they would be gone for a moment.
-            self.respond(seq, "setBreakpoints", self._with_ids(path, answer))
+            self.respond(seq, "setBreakpoints", self._ids.known(path, answer))
             return
         future = program.set_breakpoints(path, arguments)
 
         def relay(done):
             if done.exception() is None and done.result()["success"]:
-                self.respond(seq, "setBreakpoints", self._with_ids(path, done.result()["body"]))
+                self.respond(seq, "setBreakpoints", self._ids.known(path, done.result()["body"]))
             elif done.exception() is None:
                 self._send({**done.result(), "request_seq": seq})
             else:
                 self.refuse(seq, "setBreakpoints", "the program has ended")
 
         future.add_done_callback(relay)
-
-    def _new_id(self):
-        self._last_id += 1
-        return self._last_id
-
-    def _with_ids(self, path, answer):
-        """Return an engine's answer to setBreakpoints, with the ids that the client knows."""
-        found = []
-        for number, breakpoint in zip(  # noqa: B905 - Python 3.8
-            self._ids.get(path, []), answer.get("breakpoints", [])
-        ):
-            self._client_ids[breakpoint.get("id")] = number
-            found.append({**breakpoint, "id": number})
-        return {"breakpoints": found}
 
     def _set(self, seq, command, arguments, empty):
         self.memory.others[command] = arguments
@@ -331,15 +244,11 @@ class Session:
     def tell(self, name, body):
         """Tell the client of an event of its program."""
         if name == "breakpoint":
-            breakpoint = dict(body.get("breakpoint") or {})
-            number = self._client_ids.get(breakpoint.get("id"))
-            if number is None:
-                return
-            body = {**body, "breakpoint": {**breakpoint, "id": number}}
-        elif name == "stopped" and "hitBreakpointIds" in body:
-            ids = [self._client_ids[n] for n in body["hitBreakpointIds"] if n in self._client_ids]
-            body = {**body, "hitBreakpointIds": ids}
-        self.event(name, body)
+            body = self._ids.of_change(body)
+        elif name == "stopped":
+            body = self._ids.of_stop(body)
+        if body is not None:
+            self.event(name, body)
 
     def _tell_state(self, program):
         """Tell the client what the program has done before the session had it."""
@@ -356,7 +265,7 @@ class Session:
         """Show a program: the first one, or another as the one before has ended."""
         # At once, so that no other session or program comes between.
         self.program, program.session = program, self
-        self._client_ids.clear()
+        self._ids.forget_engine()
         answer = None
         if not program.is_configured:
             prepare = program.configure if self.is_configured else program.prepare
@@ -375,13 +284,13 @@ class Session:
         if self.program is not program:
             return
         for path, (_, answer) in list(program.breakpoints.items()):
-            for breakpoint in self._with_ids(path, answer)["breakpoints"]:
+            for breakpoint in self._ids.known(path, answer)["breakpoints"]:
                 self.event("breakpoint", {"reason": "changed", "breakpoint": breakpoint})
 
     def lose(self, program):
         """Show that a program has ended; the session has not."""
         self.program = None
-        self._client_ids.clear()
+        self._ids.forget_engine()
         for thread in program.threads:
             self.event("thread", {"reason": "exited", "threadId": thread})
 
@@ -390,7 +299,3 @@ class Session:
         if not self.is_closed:
             self.event("terminated")
             self.close()
-
-    def close(self):
-        self.is_closed = True
-        self.writer.close()

@@ -397,6 +397,7 @@ def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> 
         mode="listen",
     )
     wait_until(lambda: container.remora("status").stdout.count("loop.py") == 4)
+    wait_until(container.is_open)
     wait_until(lambda: " runs " in container.remora("status").stdout)
     text = container.remora("status").stdout
     assert f"mode listen, port {container.port}" in text and "no client is attached" in text

@@ -462,3 +462,15 @@ def test_bad_setting_ends_any_python_at_once(
     assert container.exit_code() == 78
     (line,) = container.lines
     assert message in line
+
+
+def test_names_of_the_first_release_work(container: Container) -> None:
+    path = container.write("p.py", PROGRAM)
+    command = f"env -u REMORA_MODE -u REMORA_PORT DEBUGPY_MODE=wait DEBUGPY_PORT={container.port}"
+    container.start(f"exec {command} python p.py a", mode="")
+    editor = container.attach({path: [marked(path)]})
+    editor.resume(editor.stopped())
+    assert container.exit_code() == 0
+    for name in ("MODE", "PORT"):
+        line = f"remora: DEBUGPY_{name} is called REMORA_{name} now"
+        assert container.lines.count(line) == 1

@@ -185,10 +185,18 @@ class Server:
                 return
             if self.mode == "listen":
                 say(f"Listening, a client can attach at any time: {self.address()}")
+        say_new_names()
         os.close(is_ready)
         leave_terminal()
         async with local:
             await asyncio.Event().wait()
+
+
+def say_new_names():
+    """Say what settings are called now that have been given by the names of the first release."""
+    for name in ("MODE", "PORT", "TARGET", "ADDRESS"):
+        if f"DEBUGPY_{name}" in os.environ and f"REMORA_{name}" not in os.environ:
+            say(f"DEBUGPY_{name} is called REMORA_{name} now")
 
 
 def leave_terminal():

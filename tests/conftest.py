@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import copier
 import jinja2
 import pytest
-from bare import Container
+from bare import Container, debug_python
 from packaging.version import Version
 from project import Project
 from ruamel.yaml import YAML
@@ -179,6 +179,20 @@ def engine() -> None:
     if subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
         reason = "no Docker Engine answers (tests/engine.sh start)"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def debugged_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the debug layer."""
+    return debug_python(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def container(debugged_python: Path, tmp_path: Path) -> Iterator[Container]:
+    """A container without Docker."""
+    container = Container(debugged_python, tmp_path)
+    yield container
+    container.stop()
 
 
 def find_free_port() -> int:

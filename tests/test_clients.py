@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dap
 import pytest
-from bare import Container, debug_python
+from bare import Container
 from project import marked, wait_until
 
 pytestmark = pytest.mark.npm
@@ -49,19 +48,12 @@ sys.exit(7)
 """
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return debug_python(tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture
-def container(python: Path, tmp_path: Path) -> Iterator[Container]:
+@pytest.fixture(autouse=True)
+def clients() -> None:
+    """The packages of npm. Without them a test is skipped; in CI that is a failure."""
     if not (CLIENTS / "node_modules").exists():
         reason = "the clients are not installed: nox -s clients does it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    container = Container(python, tmp_path)
-    yield container
-    container.stop()
 
 
 def debug(script: str, container: Container, path: Path) -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bare import Container, debug_python
+from bare import Container
 from dap import Editor, Stop
 from project import line, marked, wait_until
 
@@ -62,18 +61,6 @@ def report():
 threading.Thread(target=report, daemon=True).start()
 main()
 """
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return debug_python(tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture
-def container(python: Path, tmp_path: Path) -> Iterator[Container]:
-    container = Container(python, tmp_path)
-    yield container
-    container.stop()
 
 
 def leave(editor: Editor, way: str) -> None:

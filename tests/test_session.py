@@ -5,12 +5,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import dap
 import pytest
-from bare import Container, debug_python
+from bare import Container
 from project import marked, wait_until
 
 PROGRAM = """
@@ -23,18 +21,6 @@ def work(name):
 work(sys.argv[1])
 print("done", sys.argv[1], flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return debug_python(tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture
-def container(python: Path, tmp_path: Path) -> Iterator[Container]:
-    container = Container(python, tmp_path)
-    yield container
-    container.stop()
 
 
 # Programs that end one after the other, each started by another kind of parent.

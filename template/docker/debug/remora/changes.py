@@ -1,8 +1,9 @@
-"""What is changed in pydevd while a program runs. Each change is left out where pydevd is another.
+"""What is changed in pydevd, so that it serves the hub, and how a session of it is ended.
 
-They are tested with the oldest and the newest debugpy that install.py admits.
+If pydevd lacks what a change replaces, the program runs on without a debugger; a line says so.
 """
 
+import os
 import sys
 import threading
 import time
@@ -30,9 +31,9 @@ def apply(pydevd):
             leave_processes,
             stop_when_closed,
             pause_in_program,
+            resolve_from_container,
         ):
             change(pydevd)
-        resolve_from_container()
 
 
 def connect_by_hub(pydevd):
@@ -47,7 +48,6 @@ def connect_by_hub(pydevd):
 
 def wait_no_longer_than_hub(pydevd):
     """Have a program that waits for a client wait no longer than there is a connection."""
-    debugger_class = pydevd.PyDB
 
     def wait_for_ready_to_run(self):
         while not self.ready_to_run and not self.pydb_disposed:
@@ -55,7 +55,7 @@ def wait_no_longer_than_hub(pydevd):
             self._py_db_command_thread_event.clear()
             self._py_db_command_thread_event.wait(0.1)
 
-    debugger_class.wait_for_ready_to_run = wait_for_ready_to_run
+    pydevd.PyDB.wait_for_ready_to_run = wait_for_ready_to_run
 
 
 def leave_processes(pydevd):
@@ -105,15 +105,14 @@ def pause_in_program(pydevd):
     """Have a pause that comes early stop in the program, and not where Python itself starts."""
     from _pydevd_bundle.pydevd_comm_constants import CMD_THREAD_SUSPEND
 
-    debugger_class = pydevd.PyDB
-    wait = debugger_class.do_wait_suspend
+    wait = pydevd.PyDB.do_wait_suspend
 
     def do_wait_suspend(self, thread, frame, *arguments, **options):
         if getattr(thread, "stop_reason", None) == CMD_THREAD_SUSPEND and is_starting(frame):
             return None  # pydevd tries again at the next line
         return wait(self, thread, frame, *arguments, **options)
 
-    debugger_class.do_wait_suspend = do_wait_suspend
+    pydevd.PyDB.do_wait_suspend = do_wait_suspend
 
 
 def is_starting(frame):
@@ -167,14 +166,12 @@ def forget_stops():
     pydevd_thread_lifecycle.resume_threads("*")
 
 
-def resolve_from_container():
+def resolve_from_container(pydevd):
     """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
 
     pydevd takes that of the process at the moment when a client attaches, and a script may have
     gone elsewhere by then.
     """
-    import os
-
     from _pydevd_bundle import pydevd_process_net_command_json as commands
 
     processor = commands.PyDevJsonCommandProcessor

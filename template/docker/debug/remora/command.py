@@ -25,17 +25,16 @@ def ask(what, **more):
 
 def mode():
     """Return the mode of the container: of this environment, or of PID 1's."""
-    settings = container.environment_of(1)
-    return setting("MODE") or settings.get("REMORA_MODE") or settings.get("DEBUGPY_MODE") or "off"
+    return setting("MODE") or setting("MODE", "off", container.environment_of(1))
 
 
 def why_not(pid):
     """Return why a Python process cannot be debugged, in words."""
     command, settings = container.command_of(pid), container.environment_of(pid)
-    target = settings.get("REMORA_TARGET") or settings.get("DEBUGPY_TARGET")
+    target = setting("TARGET", environment=settings)
     if not settings:
         return "it belongs to another user: run this with `docker compose exec --user root`"
-    if (settings.get("REMORA_MODE") or settings.get("DEBUGPY_MODE") or mode()) == "off":
+    if (setting("MODE", environment=settings) or mode()) == "off":
         return "REMORA_MODE is off"
     if not container.is_target(command, target):
         return f"REMORA_TARGET is {target}"
@@ -95,11 +94,12 @@ def attach(chosen):
         print((answer or {}).get("error", "the debugger's hub does not answer"))
         return 1
     programs = {int(pid) for pid in answer["programs"]}
-    wanted = chosen or [pid for pid in pythons() if pid in programs or container.can_be_asked(pid)]
+    running = list(pythons())
+    wanted = chosen or [pid for pid in running if pid in programs or container.can_be_asked(pid)]
     for pid in wanted:
         if pid in programs:
             print(f"pid {pid} is ready: {answer['address']}")
-        elif pid not in pythons():
+        elif pid not in running:
             print(f"pid {pid} is no Python process of this container")
         elif not container.can_be_asked(pid):
             print(f"pid {pid} cannot be debugged: {why_not(pid)}")

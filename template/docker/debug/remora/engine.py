@@ -17,7 +17,6 @@ HOME = os.path.dirname(os.path.dirname(__file__))
 # What is connected to the hub and not yet taken by pydevd.
 connection = None
 
-
 # debugpy as it was imported here; the program may have another module of that name.
 debugpy = None
 

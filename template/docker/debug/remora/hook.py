@@ -23,9 +23,9 @@ def say(message):
             pass  # closed, or full and not blocking
 
 
-def setting(name, default=""):
-    """Return a setting from the environment: REMORA_<name>, or DEBUGPY_<name>, as it was called."""
-    return os.environ.get(f"REMORA_{name}") or os.environ.get(f"DEBUGPY_{name}") or default
+def setting(name, default="", environment=os.environ):
+    """Return a setting from an environment: REMORA_<name>, or DEBUGPY_<name>, as it was called."""
+    return environment.get(f"REMORA_{name}") or environment.get(f"DEBUGPY_{name}") or default
 
 
 def refuse(problem):

@@ -31,10 +31,8 @@ def begin(chosen):
     if not chosen:
         # PID 1 has the settings, unless it is another user's: then the hub knows more.
         settings = container.environment_of(1)
-        if settings and not settings.get("REMORA_MODE"):
-            return
-        chosen = settings.get("REMORA_MODE", "unknown")
-        target = settings.get("REMORA_TARGET", "")
+        chosen = setting("MODE", "off" if settings else "unknown", settings)
+        target = setting("TARGET", environment=settings)
         if chosen == "off":
             return
     if not container.is_target(command, target):

@@ -82,10 +82,10 @@ class Server:
                 await self._answer_command(writer, said)
             else:
                 await self._take_program(reader, writer, pid, said)
-        except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, EOFError):
-            pass  # it has left, or makes no sense
-        except (protocol.ProtocolError, RecursionError):
-            pass
+        except (OSError, EOFError, asyncio.TimeoutError):
+            pass  # it has left
+        except (protocol.ProtocolError, ValueError, KeyError, TypeError, RecursionError):
+            pass  # what it says makes no sense
         finally:
             writer.close()
 

@@ -94,12 +94,17 @@ class Session(Client):
             return
         self._relay(seq, command, self.program.send(command, arguments))
 
-    def _relay(self, seq, command, future):
-        """Give the client the engine's answer when it comes."""
+    def _relay(self, seq, command, future, translate=None):
+        """Give the client the engine's answer when it comes.
+
+        translate: a function that makes the client's body of the engine's, if the request succeeds.
+        """
 
         def relay(done):
             if done.exception() is None:
                 answer = {**done.result(), "request_seq": seq}
+                if translate and answer["success"]:
+                    answer["body"] = translate(answer["body"])
                 self._send(answer)
             elif command in WITHOUT_PROGRAM:
                 self.respond(seq, command, WITHOUT_PROGRAM[command])
@@ -167,33 +172,26 @@ class Session(Client):
             self.respond(seq, "setBreakpoints", self._ids.known(path, answer))
             return
         future = program.set_breakpoints(path, arguments)
+        self._relay(seq, "setBreakpoints", future, lambda body: self._ids.known(path, body))
 
-        def relay(done):
-            if done.exception() is None and done.result()["success"]:
-                self.respond(seq, "setBreakpoints", self._ids.known(path, done.result()["body"]))
-            elif done.exception() is None:
-                self._send({**done.result(), "request_seq": seq})
-            else:
-                self.refuse(seq, "setBreakpoints", "the program has ended")
-
-        future.add_done_callback(relay)
-
-    def _set(self, seq, command, arguments, empty):
+    def _set(self, seq, command, arguments):
+        """Remember a request for the programs that come, and have this one answer."""
         self.memory.others[command] = arguments
-        if self.program:
-            self._relay(seq, command, self.program.send(command, arguments))
-        else:
-            self.respond(seq, command, empty)
+        self._forward(seq, command, arguments)
 
     def _on_setExceptionBreakpoints(self, seq, arguments):
-        self._set(seq, "setExceptionBreakpoints", arguments, {})
-
-    def _on_setFunctionBreakpoints(self, seq, arguments):
-        found = [{"verified": False} for _ in arguments["breakpoints"]]
-        self._set(seq, "setFunctionBreakpoints", arguments, {"breakpoints": found})
+        self._set(seq, "setExceptionBreakpoints", arguments)
 
     def _on_setDebuggerProperty(self, seq, arguments):
-        self._set(seq, "setDebuggerProperty", arguments, {})
+        self._set(seq, "setDebuggerProperty", arguments)
+
+    def _on_setFunctionBreakpoints(self, seq, arguments):
+        if self.program:
+            self._set(seq, "setFunctionBreakpoints", arguments)
+            return
+        self.memory.others["setFunctionBreakpoints"] = arguments
+        found = [{"verified": False} for _ in arguments["breakpoints"]]
+        self.respond(seq, "setFunctionBreakpoints", {"breakpoints": found})
 
     def _on_configurationDone(self, seq, arguments):
         if self.is_configured or not self.is_attached:
@@ -217,9 +215,6 @@ class Session(Client):
         if self.program:
             self.program.continued()
         self._forward(seq, "continue", {"threadId": "*"})
-
-    def _on_pydevdSystemInfo(self, seq, arguments):
-        self._forward(seq, "pydevdSystemInfo", arguments)
 
     def _on_debugpySystemInfo(self, seq, arguments):
         if self.program:

@@ -6,19 +6,26 @@ kernel does not let this user have one, a test is skipped; in CI that is a failu
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dap
 import debugpy
 import pytest
-from hooked import DEBUG, free_port
 from project import wait_until
+
+DEBUG = Path(__file__).parents[1] / "template/docker/debug"
 
 NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
@@ -44,9 +51,29 @@ def debug_python(root: Path) -> Path:
         (home / "debugpy").symlink_to(Path(debugpy.__file__).parent)
     (home / "python").symlink_to(environment / "bin/python")
     (site_packages,) = environment.glob("lib/python3*/site-packages")
-    start = "import remora.hook; remora.hook.main()"
-    (site_packages / "remora.pth").write_text(f"{home}\n{start}\n")
+    with imported("install") as install:
+        (site_packages / "remora.pth").write_text(install.START_UP.format(home=home))
     return environment / "bin/python"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def imported(name: str) -> Iterator[ModuleType]:
+    """A module of template/docker/debug, to call its functions here."""
+    # Nothing but the template belongs into its folder.
+    writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(DEBUG))
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(DEBUG))
+        sys.dont_write_bytecode = writes_nothing
 
 
 class Container:
@@ -59,7 +86,7 @@ class Container:
             reason = "this user may not have PID namespaces (unshare of util-linux)"
             pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
         self.python, self.folder = python, folder
-        self.port = int(free_port())
+        self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
         self.lines: list[str] = []
         self.editors: list[dap.Editor] = []

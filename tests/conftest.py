@@ -147,7 +147,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CHANGES = [
     ("template/Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
     ("template/_debugger.jinja", "interval: 10s", "interval: 20s"),
-    ("template/docker/debug/debug_session.py", "PORT_TIMEOUT = 10", "PORT_TIMEOUT = 20"),
+    ("template/docker/debug/remora/hub.py", "CHILD_TIMEOUT = 5", "CHILD_TIMEOUT = 9"),
     ("template/docker/debug/debug-entrypoint.sh.jinja", "exit 78", "exit 79"),
     ("template/_configurations.jinja", " to listen, and attach", " to listen, and join"),
     ("template/README.md.jinja", "## Update it", "## Keep it up to date"),

@@ -271,15 +271,23 @@ class Editor:
         return self.stopped()
 
     def detach(self) -> None:
-        """Leave as an editor does; the program runs on."""
+        """Leave as an editor does; the program runs on, or the container ends meanwhile."""
         for client in reversed(self.clients):
-            if not client.closed:
-                client.request("disconnect", terminateDebuggee=False)
+            try:
+                if not client.closed:
+                    client.request("disconnect", terminateDebuggee=False)
+            except DapError:
+                if not client.closed:
+                    raise
         self.close()
 
     def ended(self) -> None:
-        """Wait for the program to end, and leave as an editor does then."""
-        self.clients[0].event("terminated")
+        """Wait for the session to end, and leave as an editor does then.
+
+        The last of its connection may be lost with the container.
+        """
+        stop = self.stopped_or_ended()
+        assert stop is None, f"it has stopped instead: {stop}"
         self.detach()
 
     def close(self) -> None:

@@ -36,11 +36,11 @@ def marked(path: Path) -> int:
     return line(path, "# here")
 
 
-def debug_attach(
+def remora(
     project: Project, *arguments: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command debug-attach in the container of the service."""
-    command = ("exec", "-T", project.service, "debug-attach")
+    """Run the command `remora` in the container of the service."""
+    command = ("exec", "-T", project.service, "remora")
     return project.compose(*command, *arguments, check=check)
 
 
@@ -184,4 +184,4 @@ class Project:
             editor.close()
         # Those that `docker compose run` has started are orphans to Compose.
         down = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "0")
-        self.compose(*down, DEBUGPY_PORT="5678")
+        self.compose(*down, REMORA_PORT="5678")

@@ -95,8 +95,8 @@ def watched(project: Project) -> list[Watched]:
 
 
 def test_clients_one_after_the_other(project: Project) -> None:
-    path = project.start(WAIT, COMMAND, DEBUGPY_MODE="listen")
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    path = project.start(WAIT, COMMAND, REMORA_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     processes = []
     for number in range(1, CLIENTS + 1):
         editor = project.attach(marked(path), source=path)
@@ -112,8 +112,8 @@ def test_clients_one_after_the_other(project: Project) -> None:
 
 
 def test_children_through_one_port(project: Project) -> None:
-    path = project.start(FORK, f"sleep infinity | {COMMAND}", DEBUGPY_MODE="wait")
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="wait")
+    path = project.start(FORK, f"sleep infinity | {COMMAND}", REMORA_MODE="wait")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="wait")
     editor = project.attach(marked(path), source=path)
     processes, seen = [], set()
     for number in range(1, CHILDREN + 1):

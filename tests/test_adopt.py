@@ -140,7 +140,7 @@ class Adopted(Project):
         """Run what makes a server come to its line, and return what that prints."""
         command = ["sh", "-c", self.shape.services[service]["trigger"]]
         container = self.seen_from(service).container()
-        return self.run("docker", "exec", "--env", "DEBUGPY_MODE=off", container, *command).stdout
+        return self.run("docker", "exec", "--env", "REMORA_MODE=off", container, *command).stdout
 
     def outcome(self, compose, **environment: str) -> dict[str, object]:
         """Start the project, and return what comes of each service: what a server answers, or
@@ -166,7 +166,7 @@ class Adopted(Project):
         if f'"start {service}"' in tasks:
             self.task(f"start {service}", **self.shape.environment)
         else:  # a service whose end others wait for
-            self.compose("up", "--build", "--detach", "--wait", service, DEBUGPY_MODE="wait")
+            self.compose("up", "--build", "--detach", "--wait", service, REMORA_MODE="wait")
         answer: list[str] = []
         request = threading.Thread(target=lambda: answer.append(self.trigger(service)))
         # A script may run several programs, each of which waits for a debugger.
@@ -239,7 +239,7 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         assert after.pop("pull_policy") == "build"
         # The debugger
         settings = {k for k in after["environment"] if k.startswith("DEBUGPY_")}
-        assert settings >= {"DEBUGPY_MODE", "DEBUGPY_PORT", "DEBUGPY_TARGET", "DEBUGPY_ADDRESS"}
+        assert settings >= {"REMORA_MODE", "REMORA_PORT", "REMORA_TARGET", "REMORA_ADDRESS"}
         for key in settings:
             del after["environment"][key]
         before.setdefault("environment", {})
@@ -277,7 +277,7 @@ def test_every_python_stops_and_runs_as_before_when_off(adopt, name: str) -> Non
     try:
         before = project.outcome(project.own)
         project.own("down", "--volumes", "--timeout", "0")
-        assert project.outcome(project.compose, DEBUGPY_MODE="off") == before
+        assert project.outcome(project.compose, REMORA_MODE="off") == before
         project.down()
         for service in project.debugged():
             project.stops_at_its_line(service, before[service])
@@ -306,16 +306,16 @@ def started(adopt):
 @pytest.mark.docker
 def test_bad_setting_ends_the_container(started) -> None:
     project = started("cli-pyproject-exit-code")
-    done = project.compose("up", "--build", "--detach", "--wait", DEBUGPY_MODE="no", check=False)
+    done = project.compose("up", "--build", "--detach", "--wait", REMORA_MODE="no", check=False)
     assert done.returncode != 0
     assert project.exit_code() == 78
-    assert "DEBUGPY_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
+    assert "REMORA_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
 
 
 @pytest.mark.docker
 def test_running_process_is_asked_to_listen(started) -> None:
     project = started("fastapi-watch")
-    project.compose("up", "--build", "--detach", "--wait", project.service, DEBUGPY_MODE="demand")
+    project.compose("up", "--build", "--detach", "--wait", project.service, REMORA_MODE="demand")
     project.task(f"ask {project.service} to listen")
     source = project.root / project.shape.services[project.service]["stop"]
     editor = project.attach(marked(source), source=source)
@@ -334,7 +334,7 @@ def test_crash_is_kept_on_an_old_python(started) -> None:
     text = source.read_text()
     source.write_text(text.replace("return answer", "raise ValueError(answer)"))
     try:
-        project.compose("up", "--build", "--detach", DEBUGPY_MODE="crash")
+        project.compose("up", "--build", "--detach", REMORA_MODE="crash")
         wait_until(lambda: "Waiting for client to attach" in project.log())
         editor = project.attach(source=source)
         stop = editor.stopped()
@@ -366,7 +366,7 @@ def test_own_health_check_holds_when_off(started) -> None:
     project = started("gunicorn-prefork")
     (facts,) = project.facts
     assert facts["health_command"]
-    project.compose("up", "--build", "--detach", "--wait", DEBUGPY_MODE="off")
+    project.compose("up", "--build", "--detach", "--wait", REMORA_MODE="off")
     health = ["docker", "inspect", "--format", "{{json .State.Health}}", project.container()]
     log = json.loads(project.run(*health).stdout)["Log"]
     assert log[-1]["ExitCode"] == 0
@@ -374,7 +374,7 @@ def test_own_health_check_holds_when_off(started) -> None:
     failing = {"services": {project.service: {"command": ["sleep", "1000"]}}}
     (project.root / "failing.yml").write_text(json.dumps(failing))
     project.more_files[:] = ["failing.yml"]
-    project.compose("up", "--detach", DEBUGPY_MODE="off")
+    project.compose("up", "--detach", REMORA_MODE="off")
     health[-1] = project.container()
 
     def checks() -> list[dict]:

@@ -356,9 +356,9 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
         made = debug["services"][service]
         kind = "tests" if service == "tests" else "debug"
         assert (made["image"], made["build"]["target"]) == (f"{debug['name']}:{kind}", kind)
-        assert made["ports"] == [f"127.0.0.1:{port + number}:${{DEBUGPY_PORT:-5678}}"]
+        assert made["ports"] == [f"127.0.0.1:{port + number}:${{REMORA_PORT:-5678}}"]
         mode = found["debug_mode"] if service != "tests" else "wait"
-        assert made["environment"]["DEBUGPY_MODE"] == f"${{DEBUGPY_MODE:-{mode}}}"
+        assert made["environment"]["REMORA_MODE"] == f"${{REMORA_MODE:-{mode}}}"
 
     lines = (folder / "Dockerfile").read_text().splitlines()
     stages = [line.split()[1:] for line in lines if line.startswith("FROM")]
@@ -737,7 +737,7 @@ def test_compose_reads_a_new_project(
             assert made["build"]["context"] == str(folder)
             sources = [v["source"] for v in made["volumes"] if v["type"] == "bind"]
             assert str(folder / "src") in sources
-            assert made["environment"]["DEBUGPY_MODE"] == found["debug_mode"]
+            assert made["environment"]["REMORA_MODE"] == found["debug_mode"]
 
 
 @pytest.mark.docker

@@ -50,7 +50,7 @@ def test_waiting_says_what_to_do(project: Project) -> None:
     address = "127.0.0.1:{port}".format(**project.configuration("Debug train")["connect"])
     log = project.log()
     assert f"Waiting for client to attach... train at {address}" in log
-    assert "DEBUGPY_MODE=off" in log
+    assert "REMORA_MODE=off" in log
     assert "epoch" not in log
 
 
@@ -72,7 +72,7 @@ def test_an_edit_needs_no_build(project: Project) -> None:
 
 
 def test_listen_runs_at_once_and_takes_a_debugger_at_any_time(project: Project) -> None:
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen", EPOCHS="100000")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen", EPOCHS="100000")
     early = project.attach(project.line(BATCH))
     assert early.stopped().function == "train_epoch"
     early.detach()
@@ -87,7 +87,7 @@ def test_listen_runs_at_once_and_takes_a_debugger_at_any_time(project: Project) 
 
 def test_off_runs_as_production_does(project: Project) -> None:
     project.edit("    history = train(", "    breakpoint()\n    history = train(")
-    project.compose("up", "--detach", DEBUGPY_MODE="off", EPOCHS="2")
+    project.compose("up", "--detach", REMORA_MODE="off", EPOCHS="2")
     assert project.exit_code() == 0
     log = project.log()
     assert "debugpy" not in log
@@ -98,7 +98,7 @@ def test_off_runs_as_production_does(project: Project) -> None:
 
 
 def test_off_is_healthy_at_once(project: Project) -> None:
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="off", EPOCHS="100000")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="off", EPOCHS="100000")
     with pytest.raises((ConnectionError, dap.DapError)):
         project.attach()
 
@@ -116,13 +116,13 @@ def test_breakpoint_in_the_code_stops_only_under_a_debugger(
         client.resume(stop)
         client.ended()
     else:
-        project.compose("up", "--detach", DEBUGPY_MODE="listen", EPOCHS="1")
+        project.compose("up", "--detach", REMORA_MODE="listen", EPOCHS="1")
     assert project.exit_code() == 0
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen", "off"])
 def test_stop_needs_no_kill(project: Project, mode: str) -> None:
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE=mode, EPOCHS="100000")
+    project.compose("up", "--detach", "--wait", REMORA_MODE=mode, EPOCHS="100000")
     # After two seconds Docker would send SIGKILL, and the exit code would be 137.
     project.compose("stop", "--timeout", "2")
     assert project.exit_code() == 128 + signal.SIGTERM
@@ -130,8 +130,8 @@ def test_stop_needs_no_kill(project: Project, mode: str) -> None:
 
 def test_port_inside_can_be_moved(project: Project) -> None:
     client_port = project.configuration("Attach to train")["connect"]["port"]
-    project.compose("up", "--detach", "--wait", DEBUGPY_PORT="6000")
-    published = project.compose("port", "train", "6000", DEBUGPY_PORT="6000").stdout
+    project.compose("up", "--detach", "--wait", REMORA_PORT="6000")
+    published = project.compose("port", "train", "6000", REMORA_PORT="6000").stdout
     assert published.strip() == f"127.0.0.1:{client_port}"
     assert project.attach(project.line(BATCH)).stopped().line == project.line(BATCH)
 
@@ -139,13 +139,13 @@ def test_port_inside_can_be_moved(project: Project) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("DEBUGPY_MODE", "bogus", "wait, listen, demand, crash or off"),
-        ("DEBUGPY_MODE", "WAIT", "wait, listen, demand, crash or off"),
-        ("DEBUGPY_PORT", "0", "1 to 65535"),
-        ("DEBUGPY_PORT", "65536", "1 to 65535"),
-        ("DEBUGPY_PORT", "99999999999999999999", "1 to 65535"),
-        ("DEBUGPY_PORT", "http", "1 to 65535"),
-        ("DEBUGPY_PORT", "-1", "1 to 65535"),
+        ("REMORA_MODE", "bogus", "wait, listen, demand, crash or off"),
+        ("REMORA_MODE", "WAIT", "wait, listen, demand, crash or off"),
+        ("REMORA_PORT", "0", "1 to 65535"),
+        ("REMORA_PORT", "65536", "1 to 65535"),
+        ("REMORA_PORT", "99999999999999999999", "1 to 65535"),
+        ("REMORA_PORT", "http", "1 to 65535"),
+        ("REMORA_PORT", "-1", "1 to 65535"),
     ],
 )
 def test_bad_setting_stops_the_container(
@@ -160,10 +160,10 @@ def test_bad_setting_stops_the_container(
 
 
 def test_bad_setting_fails_up(project: Project) -> None:
-    done = project.compose("up", "--wait", "--detach", DEBUGPY_MODE="no", check=False)
+    done = project.compose("up", "--wait", "--detach", REMORA_MODE="no", check=False)
     assert done.returncode != 0
     assert "exited (78)" in done.stdout
-    assert "DEBUGPY_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
+    assert "REMORA_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
 
 
 def test_taken_port_starts_nothing(project: Project) -> None:
@@ -222,7 +222,7 @@ def test_umask_does_not_matter(project: Project) -> None:
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
     image = build(project, "--target", "debug")
     # Neither the entry point nor the hook nor the program may be unreadable.
-    run = ["docker", "run", "--rm", "--env", "EPOCHS=1", "--env", "DEBUGPY_MODE=listen", image]
+    run = ["docker", "run", "--rm", "--env", "EPOCHS=1", "--env", "REMORA_MODE=listen", image]
     log = project.run(*run).stdout
     assert "Listening" in log
     assert log.splitlines()[-1].startswith("loss ")
@@ -235,7 +235,7 @@ def test_every_interpreter_of_the_image_has_the_hook(project: Project) -> None:
     dockerfile.write_text(dependencies + venv + production + rest)
     image = build(project, "--target", "debug")
     script = "printf 'print(1)' >/tmp/x.py; /srv/other/bin/python /tmp/x.py"
-    run = ["docker", "run", "--rm", "--env", "DEBUGPY_MODE=listen", image, "sh", "-c", script]
+    run = ["docker", "run", "--rm", "--env", "REMORA_MODE=listen", image, "sh", "-c", script]
     assert "debugpy: Listening" in project.run(*run).stdout
 
 

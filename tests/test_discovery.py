@@ -238,9 +238,9 @@ def test_port_of_the_container_is_one_that_its_service_does_not_publish(
     render(template, app)
     services = documents(app)[1]["services"]
     for name, port in {"a": 5679, "b": 5680, "c": 5678}.items():
-        assert services[name]["environment"]["DEBUGPY_PORT"] == f"${{DEBUGPY_PORT:-{port}}}"
+        assert services[name]["environment"]["REMORA_PORT"] == f"${{REMORA_PORT:-{port}}}"
         (published,) = services[name]["ports"]
-        assert published.endswith(f":${{DEBUGPY_PORT:-{port}}}")
+        assert published.endswith(f":${{REMORA_PORT:-{port}}}")
 
 
 def test_one_container_is_debugged(template: Path, app: Path) -> None:
@@ -274,11 +274,11 @@ def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: P
     web, job = second["services"]["web"], second["services"]["job"]
     assert "init" not in web and job["init"] is True
     assert "ports" not in web
-    assert web["environment"]["DEBUGPY_PORT"] == "5678"
+    assert web["environment"]["REMORA_PORT"] == "5678"
     assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
     # Whoever waits for its end should not wait for a debugger.
-    assert job["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-demand}"
-    assert web["environment"]["DEBUGPY_MODE"] == "${DEBUGPY_MODE:-listen}"
+    assert job["environment"]["REMORA_MODE"] == "${REMORA_MODE:-demand}"
+    assert web["environment"]["REMORA_MODE"] == "${REMORA_MODE:-listen}"
 
 
 @pytest.mark.parametrize("name", ["web", "Web.App-1", "yes", "1e3", "null", "7"])

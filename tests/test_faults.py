@@ -10,7 +10,7 @@ from pathlib import Path
 import dap
 import pytest
 from conftest import REPOSITORY, copy
-from project import Project, debug_attach, marked, wait_until
+from project import Project, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -35,8 +35,8 @@ def start(project: Project, mode: str = "listen", **settings: object) -> Path:
     """Start the program in a mode, and return its path once it can be debugged."""
     if settings:
         project.override("settings.yml", **settings)
-    path = project.start(COUNT, DEBUGPY_MODE=mode)
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE=mode)
+    path = project.start(COUNT, REMORA_MODE=mode)
+    project.compose("up", "--detach", "--wait", REMORA_MODE=mode)
     return path
 
 
@@ -94,7 +94,7 @@ def test_program_that_is_killed(project: Project, signal: str, code: int) -> Non
     project.compose("exec", "-T", "train", "bash", "-c", f"kill -{signal} {pid}")
     assert editor.stopped_or_ended() is None
     assert project.exit_code() == code
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     stop_at_breakpoint(project, path)
 
 
@@ -105,9 +105,9 @@ def test_adapter_that_is_killed(project: Project) -> None:
     project.compose("exec", "-T", "train", "bash", "-c", kill)
     assert editor.stopped_or_ended() is None
     goes_on(project)
-    assert "no client can attach until a restart" in debug_attach(project, "--status").stdout
+    assert "no client can attach until a restart" in remora(project, "status").stdout
     project.compose("restart", "--timeout", "2")
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     stop_at_breakpoint(project, path)
 
 
@@ -125,7 +125,7 @@ def test_container_that_is_restarted(project: Project) -> None:
     editor, _ = stop_at_breakpoint(project, path)
     project.compose("restart", "--timeout", "2")
     assert editor.stopped_or_ended() is None
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     _, stop = stop_at_breakpoint(project, path)
     assert int(stop.locals["number"]) < 1000
 
@@ -140,7 +140,7 @@ def test_engine_that_is_restarted(project: Project) -> None:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert editor.stopped_or_ended() is None
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     stop_at_breakpoint(project, path)
 
 
@@ -159,7 +159,7 @@ def test_port_that_is_taken_in_the_container(project: Project) -> None:
     assert project.exit_code() == 0
     # Docker may mix up what comes by standard output and by standard error, but neither of them.
     lines = project.log().splitlines()
-    waiting, taken = (line for line in lines if line.startswith("debugpy: "))
+    waiting, taken = (line for line in lines if line.startswith("remora: "))
     assert "waiting for port 5678" in waiting
     assert "port 5678 is taken by another process" in taken
     assert "goes on without a debugger" in taken
@@ -171,15 +171,15 @@ def test_port_that_is_taken_in_the_container(project: Project) -> None:
 def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None:
     """Whether the package is missing, or all that the debug image has more, hidden by a volume."""
     project.override("hidden.yml", tmpfs=[f"/opt/debugpy/python3.13/{gone}"])
-    project.start("print(1)\nraise ValueError", DEBUGPY_MODE=mode)
+    project.start("print(1)\nraise ValueError", REMORA_MODE=mode)
     assert project.exit_code() == 1
     program, messages = [], []
     for line in project.log().splitlines():
-        (messages if line.startswith("debugpy: ") else program).append(line)
+        (messages if line.startswith("remora: ") else program).append(line)
     (message,) = messages
     assert "without a debugger" in message or "cannot show the ValueError" in message
     project.more_files.remove("hidden.yml")
-    project.compose("up", "--detach", DEBUGPY_MODE="off")
+    project.compose("up", "--detach", REMORA_MODE="off")
     assert project.exit_code() == 1
     assert sorted(program) == sorted(project.log().splitlines())
 
@@ -192,11 +192,11 @@ FILL = "cat /dev/zero >/run/debugpy/full 2>/dev/null"
 def test_disk_that_is_full_at_the_start(project: Project) -> None:
     (project.root / "disk.yml").write_text(SMALL_DISK)
     project.more_files.append("disk.yml")
-    path = project.start(COUNT, f"{FILL}; python src/program.py", DEBUGPY_MODE="listen")
+    path = project.start(COUNT, f"{FILL}; python src/program.py", REMORA_MODE="listen")
     wait_until(lambda: "Listening" in project.log())
     goes_on(project)
     assert "No space left on device" in project.log()
-    done = debug_attach(project, check=False)
+    done = remora(project, "attach", check=False)
     assert done.returncode == 1 and "/run/debugpy is full" in done.stdout
     stop_at_breakpoint(project, path)
 
@@ -206,11 +206,11 @@ def test_disk_that_is_full_later(project: Project) -> None:
     project.more_files.append("disk.yml")
     path = start(project, mode="demand")
     project.compose("exec", "-T", "train", "bash", "-c", FILL, check=False)
-    done = debug_attach(project, check=False)
+    done = remora(project, "attach", check=False)
     assert done.returncode == 1 and "/run/debugpy is full" in done.stdout
     goes_on(project)
     project.compose("exec", "-T", "train", "rm", "/run/debugpy/full")
-    debug_attach(project)
+    remora(project, "attach")
     stop_at_breakpoint(project, path)
 
 
@@ -250,8 +250,8 @@ def test_clock_that_jumps(project_with_clock: Project) -> None:
         },
     )
     code = COUNT.replace("    number += 1", "    number += 1\n    year = time.gmtime().tm_year")
-    path = project.start(code, command, DEBUGPY_MODE="listen")
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen")
+    path = project.start(code, command, REMORA_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     editor, stop = stop_at_breakpoint(project, path)
     this_year = int(stop.locals["year"])
     for years in (10, -10):

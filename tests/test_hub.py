@@ -23,8 +23,7 @@ from typing import Any
 
 import dap
 import pytest
-from bare import NAMESPACES, Container, debug_python
-from hooked import DEBUG, free_port, imported
+from bare import DEBUG, NAMESPACES, Container, debug_python, free_port, imported
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -81,7 +80,7 @@ class World:
     """A PID namespace with a hub, and processes that can connect to it."""
 
     def __init__(self, home: Path, mode: str = "listen") -> None:
-        self.port = int(free_port())
+        self.port = free_port()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.settimeout(dap.TIMEOUT)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}

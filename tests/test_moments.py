@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from project import Project, debug_attach, marked, wait_until
+from project import Project, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -18,19 +18,19 @@ def crash(number):
 
 
 def test_demand_makes_the_running_process_listen(project: Project) -> None:
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="100000")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="100000")
     wait_until(lambda: "epoch" in project.log())
     assert "debugpy" not in project.log()
-    before = debug_attach(project, "--status").stdout
+    before = remora(project, "status").stdout
     assert "mode demand" in before and "runs" in before and "no client" in before
     project.task("ask train to listen")
     editor = project.attach(project.line(BATCH), name="Ask train to listen, and attach")
     assert editor.stopped().path == project.source
-    status = debug_attach(project, "--status").stdout
+    status = remora(project, "status").stdout
     assert "listens" in status and "a client is attached" in status
     editor.detach()
     # Once more is no mistake.
-    assert "listens already" in debug_attach(project).stdout
+    assert "listens already" in remora(project, "attach").stdout
     assert project.attach(project.line(BATCH)).stopped().path == project.source
 
 
@@ -38,14 +38,14 @@ def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
     code = "import sys, time\nwhile True:\n    time.sleep(0.05)\n    name = sys.argv[1]\n"
     # bash is PID 1 below the init, and no Python itself.
     command = "python src/program.py one & python src/program.py two & sleep 1000"
-    path = project.start(code, command, DEBUGPY_MODE="demand")
+    path = project.start(code, command, REMORA_MODE="demand")
     wait_until(
-        lambda: "src/program.py two" in debug_attach(project, "--status", check=False).stdout
+        lambda: "src/program.py two" in remora(project, "status", check=False).stdout
     )
     wait_until(
-        lambda: "src/program.py one" in debug_attach(project, "--status", check=False).stdout
+        lambda: "src/program.py one" in remora(project, "status", check=False).stdout
     )
-    done = debug_attach(project, check=False)
+    done = remora(project, "attach", check=False)
     assert done.returncode == 1
     (two,) = (text.split() for text in done.stdout.splitlines() if text.endswith("two"))
     done = debug_attach(project, "1", check=False)
@@ -56,7 +56,7 @@ def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
     assert stop.path == path
     # The other one joins, and both are found through the one port.
     editor.resume(stop)
-    debug_attach(project, "--all")
+    remora(project, "attach")
     seen = set()
     while seen != {"'one'", "'two'"}:
         stop = editor.stopped()
@@ -65,14 +65,14 @@ def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
 
 
 def test_nothing_is_asked_of_a_process_that_is_not_hooked(project: Project) -> None:
-    project.start("", 'sleep 1000 | python -c "input()"', DEBUGPY_MODE="demand")
-    wait_until(lambda: "python -c" in debug_attach(project, check=False).stdout)
-    done = debug_attach(project, "--all", check=False)
+    project.start("", 'sleep 1000 | python -c "input()"', REMORA_MODE="demand")
+    wait_until(lambda: "python -c" in remora(project, "attach", check=False).stdout)
+    done = remora(project, "attach", check=False)
     assert done.returncode == 1
     assert "it runs no script or module" in done.stdout
     (pid,) = (text.split()[1] for text in done.stdout.splitlines() if "python -c" in text)
-    assert "is not a process that can be debugged" in debug_attach(project, pid, check=False).stdout
-    assert debug_attach(project, check=False).stdout == done.stdout
+    assert "is not a process that can be debugged" in remora(project, "attach", pid, check=False).stdout
+    assert remora(project, "attach", check=False).stdout == done.stdout
 
 
 MULTIPROCESSING = """
@@ -119,7 +119,7 @@ sys.exit(subprocess.run([sys.executable, __file__, "x"]).returncode + 4)
 @pytest.mark.parametrize("where", CRASHES)
 def test_crash_is_kept(project: Project, where: str) -> None:
     call, code = CRASHES[where]
-    path = project.start(f"{CRASH}\n{call}\n", DEBUGPY_MODE="crash")
+    path = project.start(f"{CRASH}\n{call}\n", REMORA_MODE="crash")
     wait_until(lambda: "Waiting for client to attach..." in project.log())
     editor = project.attach()
     stop = editor.stopped()
@@ -127,9 +127,9 @@ def test_crash_is_kept(project: Project, where: str) -> None:
     assert (stop.function, stop.locals["secret"]) == ("crash", "42")
     editor.resume(stop)
     assert project.exit_code() == code
-    log = [text for text in project.log().splitlines() if not text.startswith("debugpy: ")]
+    log = [text for text in project.log().splitlines() if not text.startswith("remora: ")]
     # It printed what it prints without a debugger.
-    project.compose("up", "--detach", DEBUGPY_MODE="off")
+    project.compose("up", "--detach", REMORA_MODE="off")
     assert project.exit_code() == code
     assert sorted(log) == sorted(project.log().splitlines())
 
@@ -137,7 +137,7 @@ def test_crash_is_kept(project: Project, where: str) -> None:
 def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> None:
     code = f"{CRASH}\nimport os\ncrash(int(os.environ['RANK']))\n"
     command = "for RANK in 0 1 2; do RANK=$$RANK python src/program.py & done; wait"
-    project.start(code, command, DEBUGPY_MODE="crash")
+    project.start(code, command, REMORA_MODE="crash")
     wait_until(lambda: project.log().count("Waiting for client to attach...") == 3)
     editor = project.attach()
     secrets = set()
@@ -155,24 +155,24 @@ def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> No
     [("raise SystemExit(3)", 3), ("raise KeyboardInterrupt", 130), ("print(1)", 0)],
 )
 def test_other_ends_are_no_crash(project: Project, last: str, code: int) -> None:
-    project.start(last, DEBUGPY_MODE="crash")
+    project.start(last, REMORA_MODE="crash")
     assert project.exit_code() == code
     assert "debugpy" not in project.log()
 
 
 def test_listen_takes_a_debugger_ten_times(project: Project) -> None:
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="listen", EPOCHS="100000")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen", EPOCHS="100000")
     for _ in range(10):
         editor = project.attach(project.line(BATCH))
         assert editor.stopped().path == project.source
         editor.detach()
         # An adapter that has yet to take leave of one client does not answer the next.
-        wait_until(lambda: "no client" in debug_attach(project, "--status").stdout)
+        wait_until(lambda: "no client" in remora(project, "status").stdout)
 
 
 def test_status_tells_why_nothing_listens(project: Project) -> None:
-    project.compose("up", "--detach", DEBUGPY_TARGET="other.py", EPOCHS="100000")
+    project.compose("up", "--detach", REMORA_TARGET="other.py", EPOCHS="100000")
     wait_until(lambda: "epoch" in project.log())
-    done = debug_attach(project, "--status", check=False)
+    done = remora(project, "status", check=False)
     assert done.returncode == 1
-    assert "DEBUGPY_TARGET is other.py" in done.stdout
+    assert "REMORA_TARGET is other.py" in done.stdout

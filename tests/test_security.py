@@ -17,7 +17,7 @@ from pathlib import Path
 import dap
 import pytest
 from conftest import REPOSITORY, copy, remove_images, render
-from project import TIMEOUT, Project, debug_attach, marked, wait_until
+from project import TIMEOUT, Project, marked, remora, wait_until
 from ruamel.yaml import YAML
 from test_adopt import DEBUG_LAYER
 
@@ -345,7 +345,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
         project.edit("losses.append(loss)", "losses.append(loss)  # here")
     else:
         project = request.getfixturevalue("adopted")
-    project.compose("up", "--build", "--detach", "--wait", DEBUGPY_MODE="listen", EPOCHS="1000000")
+    project.compose("up", "--build", "--detach", "--wait", REMORA_MODE="listen", EPOCHS="1000000")
     yield project
     project.down()
 
@@ -454,7 +454,7 @@ def open_ports(project: Project) -> set[int]:
 @pytest.mark.docker
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
 def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, mode: str) -> None:
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE=mode, EPOCHS="1000000")
+    project.compose("up", "--detach", "--wait", REMORA_MODE=mode, EPOCHS="1000000")
     assert open_ports(project) == ({5678} if mode in ("wait", "listen") else set())
     if mode in ("demand", "crash"):
         project.task("ask train to listen")
@@ -470,7 +470,7 @@ class Watched:
     def __init__(self, project: Project) -> None:
         self.project = project
         project.edit("losses.append(loss)", "losses.append(loss)  # here")
-        project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="1000000")
+        project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="1000000")
         self.record = self.run("10001", "ls /run/debugpy/*.json").strip()
         self.pid = Path(self.record).name.split(".")[0]
 
@@ -523,6 +523,6 @@ def test_record_of_root_holds_for_a_program_that_was_root(project: Project) -> N
     project.edit("    history = train(", "    __import__('os').setuid(10001)\n    history = train(")
     project.edit("losses.append(loss)", "losses.append(loss)  # here")
     project.override("root.yml", user="0")
-    project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="1000000")
-    debug_attach(project)
+    project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="1000000")
+    remora(project, "attach")
     assert stops(project)

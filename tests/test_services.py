@@ -108,7 +108,7 @@ def test_breakpoints_in_a_route_hit_after_two_reloads(api: Project) -> None:
 
 def test_its_tests_pass_in_the_container(api: Project) -> None:
     api.compose("build", "tests")  # what pip says of it is not the tests'
-    done = api.compose("run", "--rm", "-T", "tests", DEBUGPY_MODE="off")
+    done = api.compose("run", "--rm", "-T", "tests", REMORA_MODE="off")
     assert " passed" in done.stdout and "warning" not in done.stdout
 
 
@@ -135,7 +135,7 @@ def queue_task(worker: Project, arguments: str) -> None:
     name = f"{module.parent.name}.worker"
     call = ["celery", "--app", name, "call", f"{name}.estimate_pi", "--args", arguments]
     # As a client elsewhere would: in no container that is debugged.
-    worker.compose("run", "--rm", "-T", "--no-deps", "worker", *call, DEBUGPY_MODE="off")
+    worker.compose("run", "--rm", "-T", "--no-deps", "worker", *call, REMORA_MODE="off")
 
 
 def test_all_services_at_once(whole: Project) -> None:

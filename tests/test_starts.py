@@ -150,14 +150,14 @@ def project(image, tmp_path):
 def start(project: Project, command: str, **options: object) -> None:
     """Start a command as the service's, in the way that a user would: in the Compose file."""
     wait = options.pop("wait", True)
-    mode = {"DEBUGPY_MODE": options.pop("mode")} if "mode" in options else {}
+    mode = {"REMORA_MODE": options.pop("mode")} if "mode" in options else {}
     project.more_files.clear()
     project.override("command.yml", command=["sh", "-c", command.replace("$", "$$")], **options)
     project.compose("up", "--detach", *(["--wait"] if wait else []), **mode)
 
 
 def output(project: Project) -> list[str]:
-    return sorted(x for x in project.log().splitlines() if not x.startswith("debugpy: "))
+    return sorted(x for x in project.log().splitlines() if not x.startswith("remora: "))
 
 
 def check(project: Project, command: str, name="report.py", stops=1, **options: object) -> None:
@@ -204,7 +204,7 @@ def test_read_only_root_filesystem(project: Project) -> None:
 
 
 def test_target_picks_one_of_two_programs(project: Project) -> None:
-    environment = {"DEBUGPY_TARGET": "report.py"}
+    environment = {"REMORA_TARGET": "report.py"}
     command = "python src/children.py none; python src/report.py"
     check(project, command, environment=environment)
 
@@ -242,10 +242,10 @@ def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
     start(project, command)
     editor = project.attach(number, source=path)
     fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/').read().decode())"
-    ask = ["exec", "-T", "-e", "DEBUGPY_MODE=off", "train", "python", "-c"]
+    ask = ["exec", "-T", "-e", "REMORA_MODE=off", "train", "python", "-c"]
     probe = "import socket; socket.create_connection(('127.0.0.1', 8000))"
     wait_until(lambda: project.compose(*ask, probe, check=False).returncode == 0)
-    project.compose("exec", "-d", "-e", "DEBUGPY_MODE=off", "train", "python", "-c", fetch)
+    project.compose("exec", "-d", "-e", "REMORA_MODE=off", "train", "python", "-c", fetch)
     stop = editor.stopped()
     assert (stop.path, stop.line, stop.locals["answer"]) == (path, number, "42")
     editor.resume(stop)
@@ -276,7 +276,7 @@ def test_other_versions_of_python(other_version: Project, tmp_path: Path) -> Non
         editor.resume(stop)
         assert project.exit_code() == 1
         project.more_files.clear()
-        project.compose("up", "--detach", "--wait", DEBUGPY_MODE="demand", EPOCHS="100000")
+        project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="100000")
         wait_until(lambda: "epoch" in project.log())
         project.task("ask train to listen")
         number = project.line("losses.append(loss)")

@@ -141,7 +141,7 @@ def test_starts(measures, project_of) -> None:
             for mode in ("off", "demand", "crash", "listen")
         }
         measures[f"start, {service}"] = side_by_side(9, modes)
-    run = ["docker", "run", "--rm", "--env=DEBUGPY_MODE=off", "--env=PYTHON_FROZEN_MODULES=off"]
+    run = ["docker", "run", "--rm", "--env=REMORA_MODE=off", "--env=PYTHON_FROZEN_MODULES=off"]
     run += ["--env=PYDEVD_DISABLE_FILE_VALIDATION=1"]
     run += [f"--volume={PROGRAMS}:/programs:ro", f"{project.root.name}:debug"]
     run += ["python", "/programs/listen.py"]
@@ -151,7 +151,7 @@ def test_starts(measures, project_of) -> None:
 
 def until_it_prints(project: Project, text: str, mode: str) -> float:
     """By Docker's own clock."""
-    project.compose("up", "--detach", "--force-recreate", project.service, DEBUGPY_MODE=mode)
+    project.compose("up", "--detach", "--force-recreate", project.service, REMORA_MODE=mode)
     container = project.container()
     log = ["docker", "logs", "--follow", "--timestamps", container]
     with subprocess.Popen(
@@ -208,7 +208,7 @@ def loop(project: Project, image: str, mode: str, *lines: int) -> float:
     port = project.configuration("Attach to train")["connect"]["port"]
     source = project.root / "src/loop.py"
     run = ["docker", "run", "--rm", "--init", f"--publish=127.0.0.1:{port}:5678"]
-    run += [f"--env=DEBUGPY_MODE={mode}", f"--volume={source}:/app/src/loop.py:ro", image]
+    run += [f"--env=REMORA_MODE={mode}", f"--volume={source}:/app/src/loop.py:ro", image]
     with subprocess.Popen(
         [*run, "python", "src/loop.py"],
         stdout=subprocess.PIPE,
@@ -248,7 +248,7 @@ def process(python: Path, mode: str, *arguments: str | Path) -> float:
     # As in an image, modules are compiled once.
     settings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with stopwatch() as watch:
-        subprocess.run([python, *arguments], env={**settings, "DEBUGPY_MODE": mode}, check=True)
+        subprocess.run([python, *arguments], env={**settings, "REMORA_MODE": mode}, check=True)
     return watch.seconds * 1000
 
 

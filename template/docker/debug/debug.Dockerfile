@@ -10,7 +10,8 @@ RUN --mount=type=bind,target=/tmp/debug \
     if [ -n "$python" ]; then \
       "$python" /tmp/debug/install.py /debug-layer; \
     else \
-      echo "There is no Python in this image, hence nothing to debug." && mkdir /debug-layer; \
+      echo "There is no Python in this image, hence nothing to debug." && \
+      install -D -m 755 /tmp/debug/no-python.sh /debug-layer/usr/local/bin/remora; \
     fi
 
 # User, entry point, command and all else stay those of the service.

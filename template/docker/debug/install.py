@@ -2,11 +2,11 @@
 
 It runs in the image, as root. DESTINATION becomes a tree to be copied onto / of the same image:
 
-    /opt/debugpy/python3.X              debugpy and the modules of the hook
-    /usr/local/bin/debug-attach         debug_attach.py as a command
+    /opt/remora/python3.X               debugpy, the package `remora`, and a link to its interpreter
+    /usr/local/bin/remora               the command; also as `debug-attach`, its name of old
     /usr/local/bin/debug-entrypoint.sh  the entry point, if there is one here
-    /run/debugpy                        where processes that can be debugged have their records
-    <site-packages>/debug_hook.pth      in every interpreter: runs the hook at start-up
+    <site-packages>/remora.pth          in every interpreter: runs the hook at start-up
+    <site-packages>/remora.start        the same for Python 3.15 and later (PEP 829)
 
 Images differ in what they have: no pip in the virtual environment, or none at all; several
 interpreters, of several versions. So pip only fetches debugpy. It is unpacked and compiled here,
@@ -24,7 +24,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HOME = Path("/opt/debugpy")
+HOME = Path("/opt/remora")
 
 # Kept from build to build, so that only the first one needs a network, and later ones take no time.
 CACHE = Path("/var/cache/debugpy")
@@ -43,11 +43,20 @@ PIP_PACKAGES = [
     "microdnf install --assumeyes python3-pip",
 ]
 
-# The start-up file of an interpreter: a folder for sys.path, and a line to run. A volume can hide
+# The start-up files of an interpreter: a folder for sys.path, and a line to run. A volume can hide
 # that folder.
 START_UP = """{home}
-import os, sys; __import__("debug_hook").main() if os.path.exists("{home}/debug_hook.py") else \
-sys.stderr.write("debugpy: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid())
+import os, sys; __import__("remora.hook").hook.main() if os.path.exists("{home}/remora") else \
+sys.stderr.write("remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid())
+"""
+ENTRY_POINT = "remora.hook:main\n"
+
+# The command, isolated from what is the program's.
+COMMAND = """#!/bin/sh
+exec {home}/python -I -S {home}/remora/__main__.py "$@"
+"""
+OLD_COMMAND = """#!/bin/sh
+exec remora debug-attach "$@"
 """
 
 # What an interpreter says of itself. The tag tells apart what one wheel may not fit: version,
@@ -167,12 +176,10 @@ def make_folder(destination, folder):
     return copy
 
 
-def copy_file(name, folder, mode):
-    """Copy a file from here to a folder, whatever its mode is here, and return its path."""
-    path = folder / name
-    shutil.copyfile(str(HERE / name), str(path))
+def write_file(path, text, mode=0o644):
+    """Write a file of the tree."""
+    path.write_text(text)
     path.chmod(mode)
-    return path
 
 
 def install(path, python, pythons, destination):
@@ -181,12 +188,12 @@ def install(path, python, pythons, destination):
     copy = make_folder(destination, home)
     for package in debugpy(path, python, pythons, home).iterdir():
         shutil.copytree(str(package), str(copy / package.name))
-    for name in ("debug_hook.py", "debug_session.py", "debug_adapter.py"):
-        copy_file(name, copy, 0o644)
-    # Without `site`, hence without the hook, and whatever PYTHONPATH is.
-    command = copy_file("debug_attach.py", copy, 0o755)
-    command.write_text(f"#!{path} -ES\n{command.read_text()}")
-    compile_all(path, copy, home, "-l")
+    (copy / "python").symlink_to(path)
+    make_folder(destination, home / "remora")
+    for module in (HERE / "remora").glob("*.py"):
+        # Whatever the modes are here, anybody may read these.
+        write_file(copy / "remora" / module.name, module.read_text())
+    compile_all(path, copy / "remora", home / "remora")
     return home
 
 
@@ -203,16 +210,17 @@ def main(destination):
         version = python["version"]
         if version not in homes:
             homes[version] = install(path, python, pythons, destination)
-        start_up = make_folder(destination, Path(python["site"])) / "debug_hook.pth"
-        start_up.write_text(START_UP.format(home=homes[version]))
+        site_packages = make_folder(destination, Path(python["site"]))
+        write_file(site_packages / "remora.pth", START_UP.format(home=homes[version]))
+        if version >= (3, 15):
+            write_file(site_packages / "remora.start", ENTRY_POINT)
 
-    programs = make_folder(destination, Path("/usr/local/bin"))
-    newest = homes[max(homes)]
-    (programs / "debug-attach").symlink_to(newest / "debug_attach.py")
+    commands = make_folder(destination, Path("/usr/local/bin"))
+    write_file(commands / "remora", COMMAND.format(home=homes[max(homes)]), 0o755)
+    write_file(commands / "debug-attach", OLD_COMMAND, 0o755)
     if (HERE / "debug-entrypoint.sh").exists():
-        copy_file("debug-entrypoint.sh", programs, 0o755)
-    # Any user that the container is run as may write here.
-    make_folder(destination, Path("/run/debugpy")).chmod(0o777)
+        entry_point = (HERE / "debug-entrypoint.sh").read_text()
+        write_file(commands / "debug-entrypoint.sh", entry_point, 0o755)
 
 
 if __name__ == "__main__":

@@ -12,4 +12,4 @@ if sys.argv[1:2] == ["hub"]:
 else:
     from remora import command
 
-    sys.exit(command.main())
+    sys.exit(command.main(sys.argv[1:]))

@@ -9,6 +9,7 @@ See the docstring of each function for its exit code.
 
 import argparse
 import os
+import sys
 
 from remora import container, link
 from remora.hook import setting
@@ -47,7 +48,7 @@ def why_not(pid):
 def pythons():
     """Yield the pid of every Python process of the container but those of the debug layer."""
     for pid in container.pids():
-        is_own = "/remora/__main__.py" in " ".join(container.command_of(pid)[:5])
+        is_own = "/remora/__main__.py" in " ".join(container.command_of(pid)[:4])
         if pid != os.getpid() and not is_own and container.is_python(pid):
             yield pid
 
@@ -88,7 +89,7 @@ def attach(chosen):
     if mode() == "off":
         print("REMORA_MODE is off, so nothing in this container can be debugged")
         return 1
-    link.start_hub(wait=True)
+    start_hub()
     answer = ask("attach", pids=chosen)
     if answer is None or "error" in answer:
         print((answer or {}).get("error", "the debugger's hub does not answer"))
@@ -128,16 +129,29 @@ def ready(health):
         remedy = "" if mode() == "off" else ": `remora attach` opens the port"
         print(f"REMORA_MODE is {mode()}, so no client can attach{remedy}")
         return 1
-    link.start_hub(wait=True)
-    answer = ask("status")
+    answer = ask("status") or start_hub() or ask("status")
     if answer and answer.get("port"):
         return 0
     print("the debugger's hub could not be started: see the log of the container")
     return 1
 
 
-def main():
-    """Run the command, and return its exit code."""
+def start_hub():
+    """Start the hub, if there is none. What it says is for the container's log, not for this one."""
+    link.start_hub(wait=True, output=container.open_log())
+
+
+def renamed(arguments):
+    """Return the arguments of `remora` for those of `debug-attach`, its name of old."""
+    now = "status" if "--status" in arguments else "attach"
+    print(f"debug-attach is called `remora {now}` now", file=sys.stderr)
+    return [now, *(argument for argument in arguments if argument not in ("--all", "--status"))]
+
+
+def main(arguments):
+    """Run the command, and return its exit code. arguments: those after its name, as texts."""
+    if arguments[:1] == ["debug-attach"]:
+        arguments = renamed(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="remora", description="Debug the Python programs of this container."
     )
@@ -147,7 +161,7 @@ def main():
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.command == "status":
         return status()
     if options.command == "attach":

@@ -99,11 +99,18 @@ def ends_with(pid):
     )
 
 
+def open_log():
+    """Return a descriptor of the container's log, or None if this user may not write there."""
+    try:
+        return os.open("/proc/1/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
 def log(text):
     """Print a line to the container's log, if this user may."""
-    try:
-        descriptor = os.open("/proc/1/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
+    descriptor = open_log()
+    if descriptor is None:
         return
     try:
         os.write(descriptor, f"remora: {text}\n".encode(errors="backslashreplace"))
@@ -111,6 +118,26 @@ def log(text):
         pass
     finally:
         os.close(descriptor)
+
+
+def has_network_of_machine():
+    """Tell whether the container shares the network of its machine (`network_mode: host`).
+
+    Then it sees the bridges to other containers, and eth0, if there is one, is not its own end of a
+    pair, as it is where Docker runs in a container.
+    """
+    folder = "/sys/class/net"
+
+    def number(name):
+        with open(f"{folder}/eth0/{name}") as file:
+            return int(file.read())
+
+    try:
+        names = os.listdir(folder)
+        sees_bridge = any(os.path.exists(f"{folder}/{name}/bridge") for name in names)
+        return sees_bridge and ("eth0" not in names or number("iflink") == number("ifindex"))
+    except OSError:
+        return False
 
 
 # ---- Command lines ----

@@ -86,10 +86,11 @@ def exchange(connection, message):
         return None
 
 
-def start_hub(wait):
+def start_hub(wait, output=None):
     """Start the hub, unless there is one: of several at once, the first to take the name stays.
 
     wait: whether to return only when a hub takes in programs, or cannot be started.
+    output: a descriptor for what it says until then, if that is not descriptor 2.
     """
     home = os.path.dirname(os.path.dirname(__file__))
     python = os.path.join(home, "python")
@@ -103,6 +104,8 @@ def start_hub(wait):
             os.setsid()
             if os.fork() == 0:
                 os.set_inheritable(is_ready, True)
+                if output is not None:
+                    os.dup2(output, 2)
                 main = os.path.join(home, "remora", "__main__.py")
                 os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
         finally:

@@ -30,6 +30,8 @@ class Server:
         self.mode = setting("MODE", "off")
         self.port = int(setting("PORT", "5678"))
         self.host = setting("HOST", "127.0.0.1")
+        if container.has_network_of_machine():
+            self.host = "127.0.0.1"  # any other address is one of the machine, for its neighbours
         self.hub = Hub(self.port)
         self.port_server = None
         self._opening = asyncio.Lock()
@@ -195,7 +197,7 @@ class Server:
 def say_new_names():
     """Say what settings are called now that have been given by the names of the first release."""
     for name in ("MODE", "PORT", "TARGET", "ADDRESS"):
-        if f"DEBUGPY_{name}" in os.environ and f"REMORA_{name}" not in os.environ:
+        if os.environ.get(f"DEBUGPY_{name}"):
             say(f"DEBUGPY_{name} is called REMORA_{name} now")
 
 

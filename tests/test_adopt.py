@@ -10,9 +10,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from bare import DEBUG
 from conftest import REPOSITORY, answers, copy_without_questions, remove_images, render
 from judges import assert_tidy, strict_json, tool
-from project import Project, marked, wait_until
+from project import Project, marked, remora, wait_until
 from shape import NAMES, Shape, startable
 
 # What debugging may write into a project, but for the debug file.
@@ -22,11 +23,9 @@ DEBUG_LAYER = {
     ".vscode/launch.json",
     ".vscode/tasks.json",
     "docker/debug/debug.Dockerfile",
-    "docker/debug/debug_adapter.py",
-    "docker/debug/debug_attach.py",
-    "docker/debug/debug_hook.py",
-    "docker/debug/debug_session.py",
     "docker/debug/install.py",
+    "docker/debug/no-python.sh",
+    *(f"docker/debug/remora/{path.name}" for path in (DEBUG / "remora").glob("*.py")),
 }
 
 
@@ -238,14 +237,11 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         assert after.pop("image").endswith(":debug")
         assert after.pop("pull_policy") == "build"
         # The debugger
-        settings = {k for k in after["environment"] if k.startswith("DEBUGPY_")}
+        settings = {k for k in after["environment"] if k.startswith("REMORA_")}
         assert settings >= {"REMORA_MODE", "REMORA_PORT", "REMORA_TARGET", "REMORA_ADDRESS"}
         for key in settings:
             del after["environment"][key]
         before.setdefault("environment", {})
-        assert "/run/debugpy:mode=777" in after["tmpfs"]
-        after["tmpfs"].remove("/run/debugpy:mode=777")
-        before.setdefault("tmpfs", [])
         port = answers(project.root)["debug_port"] + number
         if before.get("network_mode") != "host":
             inside = project.facts[number].get("port", 5678)
@@ -254,7 +250,7 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         before.setdefault("ports", [])
         after.setdefault("ports", [])
         before.setdefault("init", True)
-        assert "/run/debugpy" in " ".join(after.pop("healthcheck")["test"])
+        assert "remora ready --health" in " ".join(after.pop("healthcheck")["test"])
         before.pop("healthcheck", None)
         for venv in project.facts[number].get("venvs", []):
             for volumes in (before["volumes"], after["volumes"]):
@@ -408,7 +404,7 @@ def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
     # Without the cache of wheels that builds share
     script = (
         "! python3 -m pip --version && python3 /tmp/debug/install.py /debug-layer"
-        " && ls /debug-layer/opt/debugpy/python3.13/debugpy/__init__.py"
+        " && ls /debug-layer/opt/remora/python3.13/debugpy/__init__.py"
     )
     run = ["docker", "run", "--rm", "--user", "root", "--volume", layer, "--entrypoint", ""]
     project.run(*run, image, "sh", "-c", script)
@@ -426,8 +422,11 @@ def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> 
     try:
         built = project.compose("build", "--progress", "plain").stdout
         assert "There is no Python in this image, hence nothing to debug." in built
-        project.compose("up", "--detach")
+        project.compose("up", "--detach", "--wait")
         wait_until(lambda: "Ready to accept connections" in project.log())
+        asked = remora(project, "ready", check=False)
+        assert asked.returncode == 1
+        assert "there is no Python in this image" in asked.stdout
     finally:
         project.down()
         remove_images(project, root.name)

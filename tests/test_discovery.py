@@ -238,9 +238,9 @@ def test_port_of_the_container_is_one_that_its_service_does_not_publish(
     render(template, app)
     services = documents(app)[1]["services"]
     for name, port in {"a": 5679, "b": 5680, "c": 5678}.items():
-        assert services[name]["environment"]["REMORA_PORT"] == f"${{REMORA_PORT:-{port}}}"
+        assert services[name]["environment"]["REMORA_PORT"] == f"${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}"
         (published,) = services[name]["ports"]
-        assert published.endswith(f":${{REMORA_PORT:-{port}}}")
+        assert published.endswith(f":${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}")
 
 
 def test_one_container_is_debugged(template: Path, app: Path) -> None:
@@ -277,8 +277,8 @@ def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: P
     assert web["environment"]["REMORA_PORT"] == "5678"
     assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
     # Whoever waits for its end should not wait for a debugger.
-    assert job["environment"]["REMORA_MODE"] == "${REMORA_MODE:-demand}"
-    assert web["environment"]["REMORA_MODE"] == "${REMORA_MODE:-listen}"
+    assert job["environment"]["REMORA_MODE"] == "${REMORA_MODE:-${DEBUGPY_MODE:-demand}}"
+    assert web["environment"]["REMORA_MODE"] == "${REMORA_MODE:-${DEBUGPY_MODE:-listen}}"
 
 
 @pytest.mark.parametrize("name", ["web", "Web.App-1", "yes", "1e3", "null", "7"])
@@ -482,10 +482,10 @@ def test_update_finds_what_the_copy_found(later: Path, adopted: Path, tmp_path: 
 
 def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
     file = adopted / "docker-compose.debug.yml"
-    file.write_text(file.read_text().replace("start_period: 10m", "start_period: 99m"))
+    file.write_text(file.read_text().replace("start_period: 30s", "start_period: 99s"))
     commit(adopted)
     update(adopted, "--vcs-ref=:current:", "--data=refresh=true")
-    assert "start_period: 99m" in file.read_text()
+    assert "start_period: 99s" in file.read_text()
     assert "<<<<" not in file.read_text()
     services = documents(adopted)[1]["services"]
     expected = ["web", "worker", "api"]

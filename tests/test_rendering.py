@@ -100,9 +100,9 @@ def test_debug_file(defaults: Path) -> None:
     model = YAML(typ="safe").load(defaults / "docker-compose.debug.yml")
     train = model["services"]["train"]
     assert train["extends"] == {"file": "docker-compose.yml", "service": "train"}
-    assert train["ports"] == ["127.0.0.1:5678:${REMORA_PORT:-5678}"]
-    assert train["environment"]["REMORA_MODE"] == "${REMORA_MODE:-wait}"
-    assert model["services"]["tests"]["ports"] == ["127.0.0.1:5679:${REMORA_PORT:-5678}"]
+    assert train["ports"] == ["127.0.0.1:5678:${REMORA_PORT:-${DEBUGPY_PORT:-5678}}"]
+    assert train["environment"]["REMORA_MODE"] == "${REMORA_MODE:-${DEBUGPY_MODE:-wait}}"
+    assert model["services"]["tests"]["ports"] == ["127.0.0.1:5679:${REMORA_PORT:-${DEBUGPY_PORT:-5678}}"]
 
 
 @pytest.mark.docker
@@ -120,7 +120,8 @@ def test_both_forms_are_one_model(engine: None, rendered: Path, services: list[s
         service = alone["services"][name]
         assert service["init"] is True
         assert service["build"]["target"] == "debug"
-        assert service["tmpfs"] == ["/run/debugpy:mode=777"]
+        assert service["healthcheck"]["test"] == ["CMD-SHELL", "remora ready --health"]
+        assert service["environment"]["REMORA_HOST"] == "0.0.0.0"
         assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}
         published = [port["target"] for port in production["services"][name].get("ports", [])]
         assert published == ([8000] if name == "api" else [])

@@ -61,9 +61,8 @@ EDITS = [
         "\n  mine:\n    image: redis:8-alpine\n\nvolumes:\n  checkpoints:\n  data:\n",
     ),
     ("docker-compose.debug.yml", "/app/src:ro\n", "/app/src:ro\n      - ./data:/data:ro\n"),
-    ("docker-compose.debug.yml", "- 127.0.0.1:5678:", "- 127.0.0.1:5700:"),
-    # One line from what the release after 0.1.0 changes
-    ("docker-compose.debug.yml", "debugpy:mode=777", "debugpy:mode=777,size=1m"),
+    # A line from what the release after 0.1.0 changes
+    ("docker-compose.debug.yml", "    image: \"my-app:debug\"", "    image: \"mine:debug\""),
     (
         "docker-compose.debug.yml",
         "\n# `extends` copies",
@@ -90,7 +89,7 @@ KINDS = {
             # A service has another name, and there is a new one.
             ("compose.yaml", "  worker:\n", "  beat:\n    <<: *common\n  deliverer:\n"),
             ("Dockerfile", "COPY mailer mailer\n", "COPY mailer mailer\nUSER 10001\n"),
-            ("docker-compose.debug.yml", "debugpy:mode=777", "debugpy:mode=777,size=1m"),
+            ("docker-compose.debug.yml", "    pull_policy: build\n    depends_on:\n      api-", "    pull_policy: build\n    # mine\n    depends_on:\n      api-"),
             (".vscode/launch.json", *OWN_CONFIGURATION),
             (".vscode/tasks.json", *OWN_TASK),
         ],
@@ -101,7 +100,7 @@ KINDS = {
         [
             ("docker-compose.yml", "python -u", "python -X dev -u"),
             (".vscode/launch.json", "// kept short on purpose", "// not that short any more"),
-            ("docker-compose.debugpy.yml", "debugpy:mode=777", "debugpy:mode=777,size=1m"),
+            ("docker-compose.debugpy.yml", "    profiles: !reset null\n", "    # mine\n"),
         ],
         deleted=["docker/debug/start.sh"],
         shape="own-editor-files",

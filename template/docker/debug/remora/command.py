@@ -137,7 +137,7 @@ def ready(health):
 
 
 def start_hub():
-    """Start the hub, if there is none. What it says is for the container's log, not for this one."""
+    """Start the hub, if there is none. What it says goes to the container's log."""
     link.start_hub(wait=True, output=container.open_log())
 
 

@@ -238,7 +238,10 @@ def test_port_of_the_container_is_one_that_its_service_does_not_publish(
     render(template, app)
     services = documents(app)[1]["services"]
     for name, port in {"a": 5679, "b": 5680, "c": 5678}.items():
-        assert services[name]["environment"]["REMORA_PORT"] == f"${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}"
+        assert (
+            services[name]["environment"]["REMORA_PORT"]
+            == f"${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}"
+        )
         (published,) = services[name]["ports"]
         assert published.endswith(f":${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}")
 

@@ -39,12 +39,8 @@ def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
     # bash is PID 1 below the init, and no Python itself.
     command = "python src/program.py one & python src/program.py two & sleep 1000"
     path = project.start(code, command, REMORA_MODE="demand")
-    wait_until(
-        lambda: "src/program.py two" in remora(project, "status", check=False).stdout
-    )
-    wait_until(
-        lambda: "src/program.py one" in remora(project, "status", check=False).stdout
-    )
+    wait_until(lambda: "src/program.py two" in remora(project, "status", check=False).stdout)
+    wait_until(lambda: "src/program.py one" in remora(project, "status", check=False).stdout)
     done = remora(project, "attach", check=False)
     assert done.returncode == 1
     (two,) = (text.split() for text in done.stdout.splitlines() if text.endswith("two"))
@@ -71,7 +67,10 @@ def test_nothing_is_asked_of_a_process_that_is_not_hooked(project: Project) -> N
     assert done.returncode == 1
     assert "it runs no script or module" in done.stdout
     (pid,) = (text.split()[1] for text in done.stdout.splitlines() if "python -c" in text)
-    assert "is not a process that can be debugged" in remora(project, "attach", pid, check=False).stdout
+    assert (
+        "is not a process that can be debugged"
+        in remora(project, "attach", pid, check=False).stdout
+    )
     assert remora(project, "attach", check=False).stdout == done.stdout
 
 

@@ -61,8 +61,7 @@ EDITS = [
         "\n  mine:\n    image: redis:8-alpine\n\nvolumes:\n  checkpoints:\n  data:\n",
     ),
     ("docker-compose.debug.yml", "/app/src:ro\n", "/app/src:ro\n      - ./data:/data:ro\n"),
-    # A line from what the release after 0.1.0 changes
-    ("docker-compose.debug.yml", "    image: \"my-app:debug\"", "    image: \"mine:debug\""),
+    ("docker-compose.debug.yml", "# The code as it is on disk:", "# The code of this folder:"),
     (
         "docker-compose.debug.yml",
         "\n# `extends` copies",
@@ -89,7 +88,11 @@ KINDS = {
             # A service has another name, and there is a new one.
             ("compose.yaml", "  worker:\n", "  beat:\n    <<: *common\n  deliverer:\n"),
             ("Dockerfile", "COPY mailer mailer\n", "COPY mailer mailer\nUSER 10001\n"),
-            ("docker-compose.debug.yml", "    pull_policy: build\n    depends_on:\n      api-", "    pull_policy: build\n    # mine\n    depends_on:\n      api-"),
+            (
+                "docker-compose.debug.yml",
+                "    pull_policy: build\n    depends_on:\n      api-",
+                "    pull_policy: build\n    # mine\n    depends_on:\n      api-",
+            ),
             (".vscode/launch.json", *OWN_CONFIGURATION),
             (".vscode/tasks.json", *OWN_TASK),
         ],
@@ -100,13 +103,20 @@ KINDS = {
         [
             ("docker-compose.yml", "python -u", "python -X dev -u"),
             (".vscode/launch.json", "// kept short on purpose", "// not that short any more"),
-            ("docker-compose.debugpy.yml", "    profiles: !reset null\n", "    # mine\n"),
+            (
+                "docker-compose.debugpy.yml",
+                "    pull_policy: build\n",
+                "    pull_policy: build\n    # mine\n",
+            ),
         ],
         deleted=["docker/debug/start.sh"],
         shape="own-editor-files",
     ),
 }
 NEW = KINDS["defaults"]
+
+# Modules of the debug layer of 0.1.0, in whose place the package `remora` is.
+REPLACED = ["debug_hook.py", "debug_session.py", "debug_attach.py"]
 
 
 def start(template: Path, folder: Path, version: str = NEXT, kind: Kind = NEW) -> Path:
@@ -147,8 +157,11 @@ def test_edited_project_becomes_a_fresh_one_with_the_edits(
     given = {key: answer for key, answer in answers(project).items() if key[0] != "_"}
     fresh = KINDS[kind].render(later, tmp_path / "b" / "my-app", LATER, **given)
     KINDS[kind].edit(fresh)
-    # And no file is gone, not even one that the template has no more.
-    assert contents(project) == {**before, **contents(fresh)}
+    # And no file is gone, not even one that the template has no more. Only the debug layer is
+    # replaced as a whole.
+    replaced = {Path("docker/debug") / name for name in REPLACED}
+    kept = {path: content for path, content in before.items() if path not in replaced}
+    assert contents(project) == {**kept, **contents(fresh)}
     assert not conflicts(project)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import page
 import pytest
+from bare import debug_python
 from conftest import (
     NEXT,
     commit,
@@ -30,7 +31,6 @@ from conftest import (
     replace,
     update,
 )
-from hooked import hooked_python
 from project import Project, marked
 from rounds import Samples, side_by_side, stopwatch
 from shape import Shape
@@ -232,11 +232,11 @@ def test_processes(measures, tmp_path: Path) -> None:
     empty = tmp_path / "empty.py"
     empty.touch()
     venv.create(tmp_path / "plain", symlinks=True)
-    plain, hooked = tmp_path / "plain/bin/python", hooked_python(tmp_path)
+    plain, hooked = tmp_path / "plain/bin/python", debug_python(tmp_path)
     contenders = {
         "without the hook": partial(process, plain, "off", "-c", ""),
         "off": partial(process, hooked, "off", "-c", ""),
-        "passed over": partial(process, hooked, "wait", "-c", ""),
+        "passed over": partial(process, hooked, "wait", "-c", "", REMORA_TARGET="another"),
         "program without the hook": partial(process, plain, "off", empty),
         "demand": partial(process, hooked, "demand", empty),
         "crash": partial(process, hooked, "crash", empty),
@@ -244,11 +244,12 @@ def test_processes(measures, tmp_path: Path) -> None:
     measures["process"] = side_by_side(100, contenders)
 
 
-def process(python: Path, mode: str, *arguments: str | Path) -> float:
+def process(python: Path, mode: str, *arguments: str | Path, **settings: str) -> float:
     # As in an image, modules are compiled once.
-    settings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    settings["REMORA_MODE"] = mode
     with stopwatch() as watch:
-        subprocess.run([python, *arguments], env={**settings, "REMORA_MODE": mode}, check=True)
+        subprocess.run([python, *arguments], env={**inherited, **settings}, check=True)
     return watch.seconds * 1000
 
 

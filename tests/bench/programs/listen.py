@@ -4,7 +4,7 @@ import sys
 import time
 
 # The hook has no debugger in mode off.
-sys.path.append("/opt/debugpy/python{}.{}".format(*sys.version_info))
+sys.path.append("/opt/remora/python{}.{}".format(*sys.version_info))
 
 start = time.perf_counter()
 

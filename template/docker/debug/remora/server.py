@@ -195,9 +195,14 @@ class Server:
 
 
 def say_new_names():
-    """Say what settings are called now that have been given by the names of the first release."""
+    """Say what settings are called now that have been given by the names of the first release.
+
+    Compose hands them on by their new names, and says which in REMORA_OLD_NAMES.
+    """
+    handed_on = os.environ.get("REMORA_OLD_NAMES", "").split()
     for name in ("MODE", "PORT", "TARGET", "ADDRESS"):
-        if os.environ.get(f"DEBUGPY_{name}"):
+        is_given = f"DEBUGPY_{name}" in os.environ and f"REMORA_{name}" not in os.environ
+        if is_given or name in handed_on:
             say(f"DEBUGPY_{name} is called REMORA_{name} now")
 
 

@@ -3,6 +3,8 @@
 import asyncio
 
 from remora import protocol
+from remora.breakpoints import BreakpointIds
+from remora.debuggee import Gone
 
 # What debugpy can do, and so what the hub offers.
 CAPABILITIES = {
@@ -35,11 +37,17 @@ CAPABILITIES = {
 
 
 class Client:
-    """A connection to a client, over which messages go to it."""
+    """A connection to a client, over which messages go to it.
+
+    program         what the client is shown; None if nothing is at this moment
+    ids             the ids of breakpoints that the client knows
+    is_configured   whether the client has said all that it asks for
+    """
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
-        self.is_closed = False
+        self.program, self.ids = None, BreakpointIds()
+        self.is_closed = self.is_configured = False
         self._seq = 0
         self._draining = asyncio.Lock()
 
@@ -78,3 +86,51 @@ class Client:
     def close(self):
         self.is_closed = True
         self.writer.close()
+
+    # ---- Its program ----
+
+    def tell(self, name, body):
+        """Tell the client of an event of its program."""
+        if name == "breakpoint":
+            body = self.ids.of_change(body)
+        elif name == "stopped":
+            body = self.ids.of_stop(body)
+        if body is not None:
+            self.event(name, body)
+
+    def tell_state(self, program):
+        """Tell the client what the program has done before the session had it."""
+        if program.process:
+            self.event("process", program.process)
+        for body in list(program.threads.values()):
+            self.event("thread", body)
+        while program.output:
+            self.event("output", program.output.popleft())
+        for body in list(program.stops.values()):
+            self.tell("stopped", body)
+
+    def lose(self, program):
+        """Show that a program has ended; the session has not."""
+        self.program = None
+        self.ids.forget_engine()
+        for thread in program.threads:
+            self.event("thread", {"reason": "exited", "threadId": thread})
+
+    async def show_breakpoints(self, program, answer):
+        """Tell the client what has become of its breakpoints, once the engine has answered."""
+        try:
+            if answer:
+                await answer
+        except Gone:
+            return
+        if self.program is not program:
+            return
+        for path, (_, answer) in list(program.breakpoints.items()):
+            for breakpoint in self.ids.known(path, answer)["breakpoints"]:
+                self.event("breakpoint", {"reason": "changed", "breakpoint": breakpoint})
+
+    def terminate(self):
+        """End the session, which the client is told."""
+        if not self.is_closed:
+            self.event("terminated")
+            self.close()

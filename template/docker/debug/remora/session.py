@@ -7,7 +7,6 @@ the container lives. Programs that run beside that one have *child* sessions, on
 import asyncio
 
 from remora import protocol
-from remora.breakpoints import BreakpointIds
 from remora.client import CAPABILITIES, Client
 from remora.debuggee import Gone, Memory
 
@@ -32,15 +31,13 @@ class Session(Client):
         super().__init__(reader, writer)
         self.hub = hub
         self.memory = Memory()
-        self.program = None
         # Of a child session: the process that it is for.
         self.pid = None
-        self.is_attached = self.is_configured = False
+        self.is_attached = False
         # The request attach, which is answered when the client has configured its session.
         self._attach = None
         # Whether the hub has not taken in the session yet
         self.is_stranger = True
-        self._ids = BreakpointIds()
 
     # ---- Messages of the client ----
 
@@ -156,7 +153,7 @@ class Session(Client):
             return
         wanted = arguments.setdefault("breakpoints", [])
         self.memory.breakpoints[path] = arguments
-        ids = self._ids.give(path, len(wanted))
+        ids = self.ids.give(path, len(wanted))
         program = self.program
         if program is None:
             pending = "Waiting for a program that has this file."
@@ -169,10 +166,10 @@ class Session(Client):
         known, answer = program.breakpoints.get(path, (None, None))
         if known == arguments:
             # Set again, they would be gone for a moment.
-            self.respond(seq, "setBreakpoints", self._ids.known(path, answer))
+            self.respond(seq, "setBreakpoints", self.ids.known(path, answer))
             return
         future = program.set_breakpoints(path, arguments)
-        self._relay(seq, "setBreakpoints", future, lambda body: self._ids.known(path, body))
+        self._relay(seq, "setBreakpoints", future, lambda body: self.ids.known(path, body))
 
     def _set(self, seq, command, arguments):
         """Remember a request for the programs that come, and have this one answer."""
@@ -205,7 +202,7 @@ class Session(Client):
             program.is_configured = True
             program.send("configurationDone", {})
         if program:
-            self._tell_state(program)
+            self.tell_state(program)
         self.hub.configured(self)
 
     def _on_pause(self, seq, arguments):
@@ -236,61 +233,15 @@ class Session(Client):
 
     # ---- What happens to programs ----
 
-    def tell(self, name, body):
-        """Tell the client of an event of its program."""
-        if name == "breakpoint":
-            body = self._ids.of_change(body)
-        elif name == "stopped":
-            body = self._ids.of_stop(body)
-        if body is not None:
-            self.event(name, body)
-
-    def _tell_state(self, program):
-        """Tell the client what the program has done before the session had it."""
-        if program.process:
-            self.event("process", program.process)
-        for body in list(program.threads.values()):
-            self.event("thread", body)
-        while program.output:
-            self.event("output", program.output.popleft())
-        for body in list(program.stops.values()):
-            self.tell("stopped", body)
-
     def take(self, program):
         """Show a program: the first one, or another as the one before has ended."""
         # At once, so that no other session or program comes between.
         self.program, program.session = program, self
-        self._ids.forget_engine()
+        self.ids.forget_engine()
         answer = None
         if not program.is_configured:
             prepare = program.configure if self.is_configured else program.prepare
             answer = prepare(self.memory)
         elif self.is_configured:
-            self._tell_state(program)
-        self.hub.start(self._show_breakpoints(program, answer))
-
-    async def _show_breakpoints(self, program, answer):
-        """Tell the client what has become of its breakpoints, once the engine has answered."""
-        try:
-            if answer:
-                await answer
-        except Gone:
-            return
-        if self.program is not program:
-            return
-        for path, (_, answer) in list(program.breakpoints.items()):
-            for breakpoint in self._ids.known(path, answer)["breakpoints"]:
-                self.event("breakpoint", {"reason": "changed", "breakpoint": breakpoint})
-
-    def lose(self, program):
-        """Show that a program has ended; the session has not."""
-        self.program = None
-        self._ids.forget_engine()
-        for thread in program.threads:
-            self.event("thread", {"reason": "exited", "threadId": thread})
-
-    def terminate(self):
-        """End the session, which the client is told."""
-        if not self.is_closed:
-            self.event("terminated")
-            self.close()
+            self.tell_state(program)
+        self.hub.start(self.show_breakpoints(program, answer))

@@ -401,6 +401,22 @@ def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> 
     assert container.remora("status").stdout.count("is debugged") == 1
 
 
+@pytest.mark.parametrize("python", ["environment/bin/python", "python"])
+def test_status_tells_of_an_environment_made_when_the_container_ran(
+    container: Container, python: str
+) -> None:
+    container.write("loop.py", LOOP)
+    environment = container.folder / "environment"
+    activate = f"VIRTUAL_ENV={environment} PATH={environment}/bin:$PATH"
+    make = f"python -m venv --without-pip {environment}"
+    container.start(f"{make} && {activate} {python} loop.py", mode="listen")
+    wait_until(lambda: "loop.py" in container.remora("status").stdout)
+    text = container.remora("status").stdout
+    assert f"the virtual environment {environment} was made when the container ran" in text
+    assert "make it in the image" in text
+    assert container.remora("attach").returncode == 1
+
+
 def test_attach_takes_the_processes_that_are_named(container: Container) -> None:
     path = container.write("loop.py", LOOP)
     container.start("python loop.py one & python loop.py two & sleep 1000", mode="demand")
@@ -460,3 +476,41 @@ def test_names_of_the_first_release_work(container: Container) -> None:
     for name in ("MODE", "PORT"):
         line = f"remora: DEBUGPY_{name} is called REMORA_{name} now"
         assert container.lines.count(line) == 1
+
+
+def test_names_that_compose_hands_on_are_said(container: Container) -> None:
+    container.write("loop.py", LOOP)
+    container.start("python loop.py", mode="listen", REMORA_OLD_NAMES=" PORT TARGET")
+    container.says("Listening")
+    for name in ("PORT", "TARGET"):
+        container.says(f"remora: DEBUGPY_{name} is called REMORA_{name} now")
+    assert "DEBUGPY_MODE" not in container.log()
+
+
+def test_debug_attach_is_another_name(container: Container) -> None:
+    container.write("loop.py", LOOP)
+    container.start("python loop.py", mode="demand")
+    wait_until(lambda: "runs" in container.remora("status").stdout)
+    old, now = container.remora("debug-attach", "--status"), container.remora("status")
+    assert (old.returncode, old.stdout) == (now.returncode, now.stdout)
+    assert old.stderr == "debug-attach is called `remora status` now\n"
+    done = container.remora("debug-attach", "--all")
+    assert done.returncode == 0 and "is ready: " in done.stdout
+    assert done.stderr == "debug-attach is called `remora attach` now\n"
+
+
+def test_health_check_starts_the_hub_of_a_container_without_python_yet(
+    container: Container,
+) -> None:
+    path = container.write("p.py", PROGRAM)
+    container.start("until [ -e go ]; do sleep 0.1; done; python p.py a", mode="listen")
+    assert container.remora("ready", "--health").returncode == 0
+    # What the hub says is for the container's log, whoever has started it.
+    container.says("Listening, a client can attach at any time")
+    editor = container.attach({path: [marked(path)]})
+    container.write("go", "")
+    assert editor.stopped().locals["name"] == "'a'"
+    # Another check finds the hub, and starts none.
+    (hub,) = container.hubs()
+    assert container.remora("ready", "--health").returncode == 0
+    assert container.hubs() == [hub]

@@ -39,10 +39,28 @@ def why_not(pid):
         return "REMORA_MODE is off"
     if not container.is_target(command, target):
         return f"REMORA_TARGET is {target}"
+    if container.is_without_site(command):
+        return "it was started with an option that keeps the hook out (-S)"
+    environment = environment_of(pid)
+    if environment:
+        return (
+            f"the virtual environment {environment} was made when the container ran, so the debug"
+            " layer is not in it: make it in the image"
+        )
     return (
-        "its interpreter has no hook: it was installed when the container ran, or started with"
-        " an option that keeps the hook out (-S), or before the debug layer was there"
+        "its interpreter has no hook: it came into the container after the debug layer;"
+        " have it in the image, and build that anew"
     )
+
+
+def environment_of(pid):
+    """Return the folder of the virtual environment that a process runs in; None without one."""
+    folder = container.environment_of(pid).get("VIRTUAL_ENV")
+    python = container.command_of(pid)[0]
+    if "/" in python:
+        here = os.path.realpath(f"/proc/{pid}/cwd")
+        folder = os.path.normpath(os.path.join(here, python, "../.."))
+    return folder if folder and os.path.exists(f"{folder}/pyvenv.cfg") else None
 
 
 def pythons():

@@ -178,6 +178,21 @@ def program_of(command):
     return None
 
 
+def is_without_site(command):
+    """Tell whether a Python command line keeps the module `site`, and with it the hook, out."""
+    for argument in command[1:]:
+        if not argument.startswith("-") or argument.startswith("--"):
+            return False
+        # Options can be joined (-IS); what follows these is no option.
+        letters = argument[1:]
+        end = next((n for n, letter in enumerate(letters) if letter in "cmWX"), len(letters))
+        if "S" in letters[:end]:
+            return True
+        if end < len(letters) and letters[end] in "cm":
+            return False
+    return False
+
+
 def is_installer(command):
     """Tell whether a Python command line is that of a tool of INSTALLERS, or a part of one."""
     name = program_of(command) or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import threading
@@ -247,6 +248,15 @@ def test_helper_of_a_library_is_not_held(container: Container) -> None:
     container.says("helped")
     editor = container.attach({path: [marked(path)]})
     assert editor.stopped().locals["name"] == "'a'"
+
+
+def test_program_with_python_built_in_runs_on(container: Container) -> None:
+    """As in uWSGI, whose workers do not survive an engine."""
+    container.write("p.py", PROGRAM)
+    shutil.copy(container.python.resolve(), container.python.with_name("built-in"))
+    container.start("built-in p.py a")
+    assert container.exit_code() == 0
+    assert container.lines == ["done a"]
 
 
 def test_target_is_a_pattern_over_the_command_line(container: Container) -> None:

@@ -39,6 +39,8 @@ def why_not(pid):
         return "REMORA_MODE is off"
     if not container.is_target(command, target):
         return f"REMORA_TARGET is {target}"
+    if not container.is_interpreter(pid):
+        return "it is no Python interpreter: Python is built into it, as into uWSGI"
     if container.is_without_site(command):
         return "it was started with an option that keeps the hook out (-S)"
     environment = environment_of(pid)

@@ -71,19 +71,24 @@ def pids():
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def is_python(pid):
-    """Tell whether a process is, or holds, a Python interpreter."""
+def is_interpreter(pid):
+    """Tell whether a process is a Python interpreter, and no program that has one built in."""
     try:
         name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except OSError:  # another user's
         name = os.path.basename((command_of(pid) or [""])[0])
-    return name.startswith(("python", "pypy")) or "/libpython" in read(pid, "maps", 2**24)
+    return name.startswith(("python", "pypy"))
+
+
+def is_python(pid):
+    """Tell whether a process is, or holds, a Python interpreter."""
+    return is_interpreter(pid) or "/libpython" in read(pid, "maps", 2**24)
 
 
 def can_be_asked(pid):
     """Tell whether a process has the hook's handler for SIGNAL."""
     caught = int(status_of(pid).get("SigCgt", "0"), 16)
-    return bool(caught >> (SIGNAL - 1) & 1) and is_python(pid)
+    return bool(caught >> (SIGNAL - 1) & 1) and is_interpreter(pid)
 
 
 def ends_with(pid):

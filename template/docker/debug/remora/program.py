@@ -26,6 +26,8 @@ def begin(chosen):
     have cleared.
     """
     global mode, is_beginning
+    if not container.is_interpreter("self"):
+        return  # Python is built in, as in uWSGI, whose workers an engine ends with SIGSEGV
     command = container.own_command()
     target = setting("TARGET")
     if not chosen:

@@ -25,8 +25,8 @@ def ask(what, **more):
 
 
 def mode():
-    """Return the mode of the container: of this environment, or of PID 1's."""
-    return setting("MODE") or setting("MODE", "off", container.environment_of(1))
+    """Return the mode of the container: of this environment, or of its command's."""
+    return setting("MODE") or setting("MODE", "off", container.environment())
 
 
 def why_not(pid):
@@ -157,7 +157,7 @@ def ready(health):
 
 
 def start_hub():
-    """Start the hub, if there is none. What it says goes to the container's log."""
+    """Start the hub, if there is none. What it says goes to the log of the container."""
     link.start_hub(wait=True, output=container.open_log())
 
 

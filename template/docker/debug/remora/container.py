@@ -91,17 +91,27 @@ def can_be_asked(pid):
     return bool(caught >> (SIGNAL - 1) & 1) and is_interpreter(pid)
 
 
+def has_init():
+    """Tell whether PID 1 is an init, which starts the container's command and waits for it."""
+    init = os.path.basename((command_of(1) or [""])[0])
+    return init in ("docker-init", "tini", "dumb-init", "catatonit")
+
+
 def ends_with(pid):
     """Tell whether the container ends with a process: PID 1, or the one that an init waits for."""
-    if pid == 1:
-        return True
-    init = os.path.basename((command_of(1) or [""])[0])
-    return parent_of(pid) == 1 and init in (
-        "docker-init",
-        "tini",
-        "dumb-init",
-        "catatonit",
-    )
+    return pid == 1 or (parent_of(pid) == 1 and has_init())
+
+
+def environment():
+    """Return the environment of the container's command, as far as it is known.
+
+    An init in front of it has been started before the entry point set anything.
+    """
+    found = environment_of(1)
+    if has_init():
+        command = min((pid for pid in pids() if parent_of(pid) == 1), default=1)
+        found.update(environment_of(command))
+    return found
 
 
 def open_log():

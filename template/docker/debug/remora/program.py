@@ -31,8 +31,8 @@ def begin(chosen):
     command = container.own_command()
     target = setting("TARGET")
     if not chosen:
-        # PID 1 has the settings, unless it is another user's: then the hub knows more.
-        settings = container.environment_of(1)
+        # The command has the settings, unless it is another user's: then the hub knows more.
+        settings = container.environment()
         chosen = setting("MODE", "off" if settings else "unknown", settings)
         target = setting("TARGET", environment=settings)
         if chosen == "off":

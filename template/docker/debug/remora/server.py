@@ -217,7 +217,7 @@ def leave_terminal():
 def main(is_ready):
     """Be the hub of this container. is_ready: see Server.run()."""
     # The settings are those of the container, whatever has become of them on the way here.
-    for name, value in container.environment_of(1).items():
+    for name, value in container.environment().items():
         if name.startswith(("REMORA_", "DEBUGPY_")):
             os.environ.setdefault(name, value)
     for name in os.listdir("/proc/self/fd"):

@@ -26,7 +26,7 @@ RUN pip install --root-user-action=ignore \
 """
 
 # What a program knows of itself and hands on to a child, but for the settings of the debugger.
-REPORT = """
+REPORT = """#!/usr/bin/env python
 import json
 import os
 import subprocess
@@ -40,10 +40,14 @@ def work(number):
 
 def main():
     work(int(os.environ.get("RANK", "1")))
+    if "again" in sys.argv:
+        os.environ["RANK"] = "2"
+        arguments = [argument for argument in sys.argv if argument != "again"]
+        os.execv(sys.executable, [sys.executable, *arguments])
     if "import" in sys.argv:
         import own_module
         print(own_module.NAME)
-    settings = ("DEBUGPY_", "PYDEVD_", "PYTHON_FROZEN_MODULES", "HOSTNAME")
+    settings = ("REMORA_", "DEBUGPY_", "PYDEVD_", "PYTHON_FROZEN_MODULES", "HOSTNAME")
     child = subprocess.check_output(["env"], text=True).splitlines()
     environment = sorted(line for line in child if not line.startswith(settings))
     print(json.dumps([sys.argv, __name__, os.getcwd(), sys.path[0], environment]))
@@ -81,6 +85,8 @@ if __name__ == "__main__":
             print(pool.submit(work, 1).result())
     elif how == "subprocess":
         print(subprocess.run([sys.executable, __file__, "child"]).returncode)
+    elif how == "shell":
+        print(subprocess.run(f"python {__file__} child; exit 3", shell=True).returncode)
     elif how == "asyncio":
         async def main():
             child = await asyncio.create_subprocess_exec(sys.executable, __file__, "child")
@@ -118,9 +124,30 @@ STARTS = {
     "a virtual environment elsewhere": "/srv/elsewhere/bin/python src/report.py",
     "own PYTHONPATH and sitecustomize": "PYTHONPATH=/srv/own python src/report.py import",
     "options of Python": "python -u -W ignore -X utf8 src/report.py",
+    "a script with #!": "src/report.py a",
+    "a cleared environment": 'env -i "$(command -v python)" src/report.py',
+    # It is held itself, and the client is there when the next program starts.
+    "sh -c, a one-liner first": "python -c 'print(1)'; python src/report.py",
 }
 
-PARENTS = ["fork", "spawn", "forkserver", "futures", "subprocess", "asyncio"]
+# Programs that take each other's place, with what `answer` is in each.
+IN_TURN = {
+    "one after another": (
+        "python src/children.py child && RANK=2 python src/children.py child",
+        ["42", "43"],
+    ),
+    "an exec of itself": ("python src/report.py again a", ["42", "43"]),
+}
+
+# Programs that run at the same time.
+AT_ONCE = {
+    "ranks of a launcher": "python -u src/children.py ranks",
+    "three beside each other": (
+        "for RANK in 0 1 2; do RANK=$RANK python src/children.py child & done; wait"
+    ),
+}
+
+PARENTS = ["fork", "spawn", "forkserver", "futures", "subprocess", "asyncio", "shell"]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +160,7 @@ def image(build) -> Project:
         dockerfile.write_text(dependencies + EXTRAS + "\n" + heading + rest)
         for name, text in [("report.py", REPORT), ("children.py", CHILDREN)]:
             (root / "src" / name).write_text(text)
+        (root / "src/report.py").chmod(0o755)
         (root / "src/start.sh").write_text(
             "set -e\npython -c 'print(1)'\nexec python src/report.py x\n"
         )
@@ -160,21 +188,35 @@ def output(project: Project) -> list[str]:
     return sorted(x for x in project.log().splitlines() if not x.startswith("remora: "))
 
 
-def check(project: Project, command: str, name="report.py", stops=1, **options: object) -> None:
-    """A command stops at the breakpoint in a file, and does the same without a debugger."""
-    path = project.root / "src" / name
-    start(project, command, **options)
-    editor = project.attach(marked(path), source=path)
-    answers = []
-    for _ in range(stops):
-        stop = editor.stopped()
-        assert (stop.path, stop.line, stop.function) == (path, marked(path), "work")
-        answers.append(stop.locals["answer"])
-        editor.resume(stop)
-    assert sorted(answers) == (["42"] if stops == 1 else [str(41 + n) for n in range(stops)])
+def runs_as_without_debugger(project: Project, command: str, **options: object) -> None:
+    """What a command has done under the debugger, it does with REMORA_MODE=off too."""
     code, printed = project.exit_code(), output(project)
     start(project, command, wait=False, mode="off", **options)
     assert (code, printed) == (project.exit_code(), output(project))
+
+
+def check(
+    project: Project, command: str, name="report.py", answers=("42",), **options: object
+) -> None:
+    """A command stops at the breakpoint in a file, and does the same without a debugger.
+
+    answers: what `answer` is at each stop. All are in one session.
+    """
+    path = project.root / "src" / name
+    start(project, command, **options)
+    editor = project.attach(marked(path), source=path)
+    stops = []
+    for _ in answers:
+        stops.append(editor.stopped())
+        editor.resume(stops[-1])
+    expected = [(path, marked(path), "work", answer) for answer in answers]
+    assert [(x.path, x.line, x.function, x.locals["answer"]) for x in stops] == expected
+    if len(answers) > 1:
+        assert {x.client for x in stops} == {editor.clients[0]}
+    assert editor.stopped_or_ended() is None
+    # It waits once: a client that has attached is there for all that comes.
+    assert project.log().count("Waiting for client to attach...") <= 1
+    runs_as_without_debugger(project, command, **options)
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -182,13 +224,44 @@ def test_start(project: Project, name: str) -> None:
     check(project, STARTS[name])
 
 
+@pytest.mark.parametrize("name", IN_TURN)
+def test_programs_in_turn(project: Project, name: str) -> None:
+    command, answers = IN_TURN[name]
+    check(project, command, "report.py" if "report" in command else "children.py", answers)
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_programs_at_once(project: Project, name: str) -> None:
+    path = project.root / "src/children.py"
+    start(project, AT_ONCE[name])
+    editor = project.attach(marked(path), source=path)
+    # None of them goes on before all have stopped.
+    stops = [editor.stopped() for _ in range(3)]
+    assert {(stop.path, stop.line) for stop in stops} == {(path, marked(path))}
+    assert sorted(stop.locals["answer"] for stop in stops) == ["41", "42", "43"]
+    assert len({stop.client for stop in stops}) == 3
+    for stop in stops:
+        editor.resume(stop)
+    assert editor.stopped_or_ended() is None
+    runs_as_without_debugger(project, AT_ONCE[name])
+
+
 @pytest.mark.parametrize("how", PARENTS)
 def test_child(project: Project, how: str) -> None:
     check(project, f"python -u src/children.py {how}", "children.py")
 
 
-def test_ranks(project: Project) -> None:
-    check(project, "python -u src/children.py ranks", "children.py", stops=3)
+def test_installer_is_not_held(project: Project) -> None:
+    path = project.root / "src/report.py"
+    start(project, "pip --version && python src/report.py")
+    wait_until(lambda: "Waiting for client to attach..." in project.log())
+    # No client has been there yet.
+    assert any(line.startswith("pip ") for line in output(project))
+    editor = project.attach(marked(path), source=path)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (path, marked(path))
+    editor.resume(stop)
+    assert project.exit_code() == 3
 
 
 def test_another_user(project: Project) -> None:
@@ -203,10 +276,18 @@ def test_read_only_root_filesystem(project: Project) -> None:
     check(project, "python src/report.py", read_only=True)
 
 
-def test_target_picks_one_of_two_programs(project: Project) -> None:
-    environment = {"REMORA_TARGET": "report.py"}
-    command = "python src/children.py none; python src/report.py"
-    check(project, command, environment=environment)
+@pytest.mark.parametrize("target", ["report.py", "*report.py a", "src/r*.py"])
+def test_target_picks_one_of_two_programs(project: Project, target: str) -> None:
+    path = project.root / "src/children.py"
+    environment = {"REMORA_TARGET": target}
+    start(project, "python src/children.py child; python src/report.py a", environment=environment)
+    # The first one runs by itself, through a line at which it would stop.
+    wait_until(lambda: "Waiting for client to attach..." in project.log())
+    assert output(project) == ["42"]
+    report = path.with_name("report.py")
+    editor = project.attach(marked(report), source=report)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (report, marked(report))
 
 
 SERVER = """

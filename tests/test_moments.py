@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from project import Project, marked, remora, wait_until
 
@@ -17,61 +19,128 @@ def crash(number):
 """
 
 
-def test_demand_makes_the_running_process_listen(project: Project) -> None:
+def test_demand_makes_the_running_process_ready(project: Project) -> None:
     project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="100000")
     wait_until(lambda: "epoch" in project.log())
-    assert "debugpy" not in project.log()
+    assert "remora" not in project.log()
     before = remora(project, "status").stdout
-    assert "mode demand" in before and "runs" in before and "no client" in before
+    assert before.startswith("mode demand, the port is closed\n")
+    assert pids(before, "runs", "--epochs 100000")
     project.task("ask train to listen")
+    assert pids(remora(project, "status").stdout, "ready", "--epochs 100000")
     editor = project.attach(project.line(BATCH), name="Ask train to listen, and attach")
     assert editor.stopped().path == project.source
     status = remora(project, "status").stdout
-    assert "listens" in status and "a client is attached" in status
+    assert status.startswith("mode demand, port 5678 (train at 127.0.0.1:")
+    assert "a client is attached" in status and pids(status, "is debugged", "--epochs 100000")
     editor.detach()
     # Once more is no mistake.
-    assert "listens already" in remora(project, "attach").stdout
+    assert "is ready: train at 127.0.0.1:" in remora(project, "attach").stdout
     assert project.attach(project.line(BATCH)).stopped().path == project.source
 
 
-def test_demand_lists_several_and_takes_a_pid(project: Project) -> None:
-    code = "import sys, time\nwhile True:\n    time.sleep(0.05)\n    name = sys.argv[1]\n"
-    # bash is PID 1 below the init, and no Python itself.
-    command = "python src/program.py one & python src/program.py two & sleep 1000"
-    path = project.start(code, command, REMORA_MODE="demand")
-    wait_until(lambda: "src/program.py two" in remora(project, "status", check=False).stdout)
-    wait_until(lambda: "src/program.py one" in remora(project, "status", check=False).stdout)
-    done = remora(project, "attach", check=False)
-    assert done.returncode == 1
-    (two,) = (text.split() for text in done.stdout.splitlines() if text.endswith("two"))
-    done = debug_attach(project, "1", check=False)
-    assert done.returncode == 1 and "pid 1 is not a process that can be debugged" in done.stdout
-    assert "listens: train at 127.0.0.1" in debug_attach(project, two[1]).stdout
-    editor = project.attach(3, source=path)
-    stop = editor.stopped()
-    assert stop.path == path
-    # The other one joins, and both are found through the one port.
-    editor.resume(stop)
+def pids(status: str, state: str, command: str) -> list[str]:
+    """The pids of the processes that `remora status` shows in a state, by a part of the command."""
+    lines = [line.split() for line in status.splitlines() if f" {state} " in line]
+    return [words[1] for words in lines if command in " ".join(words)]
+
+
+# Two programs; bash is PID 1 below the init, and no Python itself.
+TWO = "python src/program.py one & python src/program.py two & sleep 1000"
+
+NAMED = """
+import sys, time
+name = sys.argv[1]
+while True:
+    time.sleep(0.05)  # here
+"""
+
+
+def start_two(project: Project) -> Path:
+    path = project.start(NAMED, TWO, REMORA_MODE="demand")
+    wait_until(lambda: remora(project, "status", check=False).stdout.count(" runs ") == 2)
+    return path
+
+
+def test_demand_makes_all_programs_ready(project: Project) -> None:
+    path = start_two(project)
+    done = remora(project, "attach")
+    assert done.stdout.count("is ready: train at 127.0.0.1:") == 2
+    editor = project.attach(marked(path), source=path)
+    # Both are found through the one port; each has a session.
+    stops = [editor.stopped(), editor.stopped()]
+    assert {stop.path for stop in stops} == {path}
+    assert {stop.locals["name"] for stop in stops} == {"'one'", "'two'"}
+    assert len({stop.client for stop in stops}) == 2
+
+
+def test_demand_takes_a_pid(project: Project) -> None:
+    path = start_two(project)
+    (two,) = pids(remora(project, "status").stdout, "runs", "program.py two")
+    done = remora(project, "attach", "1", check=False)
+    assert done.returncode == 1 and "pid 1 is no Python process of this container" in done.stdout
+    done = remora(project, "attach", two)
+    assert done.stdout.startswith(f"pid {two} is ready: train at 127.0.0.1:")
+    editor = project.attach(marked(path), source=path)
+    first = editor.stopped()
+    assert first.locals["name"] == "'two'"
+    status = remora(project, "status").stdout
+    assert pids(status, "is debugged", "program.py two") == [two]
+    assert pids(status, "runs", "program.py one")
+    # The other one joins the session that is there.
     remora(project, "attach")
-    seen = set()
-    while seen != {"'one'", "'two'"}:
-        stop = editor.stopped()
-        seen.add(stop.locals.get("name", stop.locals.get("(no name yet)")))
-        editor.resume(stop)
+    second = editor.stopped()
+    assert second.locals["name"] == "'one'"
+    assert second.client is not first.client
 
 
-def test_nothing_is_asked_of_a_process_that_is_not_hooked(project: Project) -> None:
-    project.start("", 'sleep 1000 | python -c "input()"', REMORA_MODE="demand")
-    wait_until(lambda: "python -c" in remora(project, "attach", check=False).stdout)
+def test_debug_attach_is_the_name_of_old(project: Project) -> None:
+    path = start_two(project)
+    (two,) = pids(remora(project, "status").stdout, "runs", "program.py two")
+
+    def debug_attach(*arguments: str) -> str:
+        return project.compose("exec", "-T", "train", "debug-attach", *arguments).stdout
+
+    attach = "debug-attach is called `remora attach` now"
+    lines = debug_attach("--status").splitlines()
+    assert "debug-attach is called `remora status` now" in lines
+    assert "mode demand, the port is closed" in lines
+    lines = debug_attach(two).splitlines()
+    assert attach in lines
+    assert [line.split(":")[0] for line in lines if line != attach] == [f"pid {two} is ready"]
+    for options in ([], ["--all"]):
+        text = debug_attach(*options)
+        assert attach in text.splitlines() and text.count(" is ready: ") == 2
+    editor = project.attach(marked(path), source=path)
+    assert {editor.stopped().locals["name"] for _ in range(2)} == {"'one'", "'two'"}
+
+
+def test_process_without_hook_is_left_alone(project: Project) -> None:
+    project.start("", 'sleep 1000 | python -S -c "input()"', REMORA_MODE="demand")
+    reason = "its interpreter has no hook"
+    wait_until(lambda: reason in remora(project, "attach", check=False).stdout)
     done = remora(project, "attach", check=False)
     assert done.returncode == 1
-    assert "it runs no script or module" in done.stdout
-    (pid,) = (text.split()[1] for text in done.stdout.splitlines() if "python -c" in text)
-    assert (
-        "is not a process that can be debugged"
-        in remora(project, "attach", pid, check=False).stdout
-    )
+    assert "nothing can be debugged:" in done.stdout and "(-S)" in done.stdout
+    (pid,) = pids(done.stdout, "no debugger", "input()")
+    named = remora(project, "attach", pid, check=False)
+    assert named.returncode == 1
+    assert f"pid {pid} cannot be debugged: {reason}" in named.stdout
+    # It still runs.
     assert remora(project, "attach", check=False).stdout == done.stdout
+
+
+def test_one_liner_is_debugged_on_demand(project: Project) -> None:
+    code = "import program; program.loop()"
+    path = project.start(
+        "import time\ndef loop():\n    while True:\n        time.sleep(0.05)  # here\n",
+        f"cd src && python -c '{code}'",
+        REMORA_MODE="demand",
+    )
+    wait_until(lambda: " runs " in remora(project, "status", check=False).stdout)
+    project.task("ask train to listen")
+    stop = project.attach(marked(path), source=path).stopped()
+    assert (stop.path, stop.function) == (path, "loop")
 
 
 MULTIPROCESSING = """
@@ -156,7 +225,7 @@ def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> No
 def test_other_ends_are_no_crash(project: Project, last: str, code: int) -> None:
     project.start(last, REMORA_MODE="crash")
     assert project.exit_code() == code
-    assert "debugpy" not in project.log()
+    assert "remora" not in project.log()
 
 
 def test_listen_takes_a_debugger_ten_times(project: Project) -> None:
@@ -165,13 +234,13 @@ def test_listen_takes_a_debugger_ten_times(project: Project) -> None:
         editor = project.attach(project.line(BATCH))
         assert editor.stopped().path == project.source
         editor.detach()
-        # An adapter that has yet to take leave of one client does not answer the next.
-        wait_until(lambda: "no client" in remora(project, "status").stdout)
+    assert "no client is attached" in remora(project, "status").stdout
 
 
-def test_status_tells_why_nothing_listens(project: Project) -> None:
+def test_status_tells_why_nothing_is_debugged(project: Project) -> None:
     project.compose("up", "--detach", REMORA_TARGET="other.py", EPOCHS="100000")
     wait_until(lambda: "epoch" in project.log())
     done = remora(project, "status", check=False)
     assert done.returncode == 1
+    assert pids(done.stdout, "no debugger", "--epochs 100000")
     assert "REMORA_TARGET is other.py" in done.stdout

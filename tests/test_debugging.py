@@ -6,11 +6,12 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import dap
 import pytest
-from project import Project, wait_until
+from project import Project, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -90,11 +91,15 @@ def test_off_runs_as_production_does(project: Project) -> None:
     project.compose("up", "--detach", REMORA_MODE="off", EPOCHS="2")
     assert project.exit_code() == 0
     log = project.log()
-    assert "debugpy" not in log
-    last_line = log.splitlines()[-1]
+    assert "remora" not in log
     production = project.run("docker", "compose", "run", "--rm", "train", EPOCHS="2").stdout
-    assert last_line.startswith("loss ")
-    assert last_line == production.splitlines()[-1]
+    assert result(log) == result(production)
+
+
+def result(log: str) -> str:
+    """The one line that the training prints at its end. Its progress, on stderr, may come later."""
+    (last,) = (line for line in log.splitlines() if line.startswith("loss "))
+    return last
 
 
 def test_off_is_healthy_at_once(project: Project) -> None:
@@ -179,15 +184,18 @@ def test_taken_port_starts_nothing(project: Project) -> None:
 
 def test_debug_image_works_without_compose(project: Project) -> None:
     port = project.configuration("Attach to train")["connect"]["port"]
-    publish = ("--publish", f"127.0.0.1:{port}:5678")
+    # Docker leads what it publishes to the container's own address, which is not loopback.
+    publish = ("--publish", f"127.0.0.1:{port}:5678", "--env", "REMORA_HOST=0.0.0.0")
     with waiting_container(project, "--init", "--env", "EPOCHS=1", *publish) as container:
         log = project.run("docker", "logs", container).stdout
         assert f"container {container[:12]}, port 5678" in log
         stop = project.attach(project.line(BATCH)).stopped()
         assert (stop.path, stop.line) == (project.source, project.line(BATCH))
-        status = project.run("docker", "exec", container, "debug-attach", "--status").stdout
+        status = project.run("docker", "exec", container, "remora", "status").stdout
         assert "mode wait, port 5678" in status
-        assert "a client is attached" in status
+        assert "a client is attached" in status and "is debugged" in status
+        done = project.run("docker", "exec", container, "remora", "attach")
+        assert f"is ready: container {container[:12]}, port 5678" in done.stdout
 
 
 def test_interrupt_ends_a_waiting_pid_1(project: Project) -> None:
@@ -198,10 +206,13 @@ def test_interrupt_ends_a_waiting_pid_1(project: Project) -> None:
 
 
 @contextmanager
-def waiting_container(project: Project, *options: str) -> Iterator[str]:
+def waiting_container(
+    project: Project, *options: str, command: tuple[str, ...] = ()
+) -> Iterator[str]:
     """Start the debug image as a user does who has no Compose; give the container once it waits."""
     image = build(project, "--target", "debug")
-    container = project.run("docker", "run", "--detach", *options, image).stdout.strip()
+    run = ("docker", "run", "--detach", *options, image, *command)
+    container = project.run(*run).stdout.strip()
     try:
         log = ["docker", "logs", container]
         wait_until(lambda: "Waiting for client to attach..." in project.run(*log).stdout)
@@ -225,7 +236,7 @@ def test_umask_does_not_matter(project: Project) -> None:
     run = ["docker", "run", "--rm", "--env", "EPOCHS=1", "--env", "REMORA_MODE=listen", image]
     log = project.run(*run).stdout
     assert "Listening" in log
-    assert log.splitlines()[-1].startswith("loss ")
+    assert result(log)
 
 
 def test_every_interpreter_of_the_image_has_the_hook(project: Project) -> None:
@@ -233,10 +244,11 @@ def test_every_interpreter_of_the_image_has_the_hook(project: Project) -> None:
     dependencies, production, rest = dockerfile.read_text().partition("# ---- Production")
     venv = "RUN python3 -m venv --without-pip /srv/other\n"
     dockerfile.write_text(dependencies + venv + production + rest)
-    image = build(project, "--target", "debug")
-    script = "printf 'print(1)' >/tmp/x.py; /srv/other/bin/python /tmp/x.py"
-    run = ["docker", "run", "--rm", "--env", "REMORA_MODE=listen", image, "sh", "-c", script]
-    assert "debugpy: Listening" in project.run(*run).stdout
+    # Nobody but this interpreter could say that it waits.
+    command = ("/srv/other/bin/python", "-c", "print(1)")
+    with waiting_container(project, command=command) as container:
+        lines = project.run("docker", "logs", container).stdout.splitlines()
+        assert "1" not in lines
 
 
 def test_plain_build_gives_production(project: Project, built: Project) -> None:
@@ -267,23 +279,58 @@ def test_programs_one_after_the_other(project: Project) -> None:
     module = project.source.parent.name
     with start.open("a") as script:
         script.write(f"python -m {module}.train --epochs 1 --learning-rate 0.5\n")
-    client = project.debug(project.line(BATCH), EPOCHS="1")
-    stop = client.stopped()
-    assert stop.locals["learning_rate"] == "0.02"
-    client.set_breakpoints(project.source)
-    client.resume(stop)
-    client.ended()
-    wait_until(lambda: project.log().count("Waiting for client to attach...") == 2)
-    second = project.attach(project.line(BATCH)).stopped()
+    # A line that each of them runs once.
+    editor = project.debug(project.line("history = []"), EPOCHS="1")
+    first = editor.stopped()
+    assert first.locals["learning_rate"] == "0.02"
+    editor.resume(first)
+    second = editor.stopped()
     assert second.locals["learning_rate"] == "0.5"
+    assert second.client is first.client
+    editor.resume(second)
+    editor.ended()
+    assert project.exit_code() == 0
+    assert project.log().count("Waiting for client to attach...") == 1
 
 
-def test_another_program_in_the_container_runs_on_undisturbed(project: Project) -> None:
+def test_another_program_in_the_container_is_debugged_with_it(project: Project) -> None:
     project.compose("up", "--detach", "--wait")
-    script = "import sys; sys.exit(3 if 'debugpy' in sys.modules else 4)"
-    (project.root / "src/other.py").write_text(script)
-    done = project.compose("exec", "-T", "train", "python", "src/other.py", check=False)
-    assert done.returncode == 4
-    (line,) = done.stdout.splitlines()
-    assert "port 5678 is taken by pid" in line and "goes on without a debugger" in line
-    assert project.attach(project.line(BATCH)).stopped().line == project.line(BATCH)
+    path = project.root / "src/other.py"
+    path.write_text("import sys\nsys.exit(3 if 'pydevd' in sys.modules else 4)  # here\n")
+    beside = ("exec", "-T", "train", "python", "src/other.py")
+    # While the container's own program waits for a client, this one is not held.
+    done = project.compose(*beside, check=False)
+    assert (done.returncode, done.stdout) == (4, "")
+    editor = project.attach(project.line(BATCH))
+    first = editor.stopped()
+    assert first.line == project.line(BATCH)
+    editor.set_breakpoints(path, marked(path))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(project.compose, *beside, check=False)
+        second = editor.stopped()
+        assert (second.path, second.line) == (path, marked(path))
+        assert second.client is not first.client
+        editor.resume(second)
+        done = running.result()
+    assert (done.returncode, done.stdout) == (3, "")
+    # Nor does its end touch the session of the other.
+    stop = editor.step(first)
+    assert (stop.client, stop.path) == (first.client, project.source)
+
+
+@pytest.mark.parametrize("place", ["shell", ".env"])
+def test_names_of_the_first_release_choose_the_mode(project: Project, place: str) -> None:
+    environment = {"DEBUGPY_MODE": "listen"} if place == "shell" else {}
+    if place == ".env":
+        with (project.root / ".env").open("a") as file:
+            file.write("DEBUGPY_MODE=listen\n")
+    project.compose("up", "--detach", "--wait", EPOCHS="100000", **environment)
+    wait_until(lambda: "epoch" in project.log())
+    assert remora(project, "status").stdout.startswith("mode listen, port 5678 ")
+    lines = [text for text in project.log().splitlines() if text.startswith("remora: ")]
+    assert lines.count("remora: DEBUGPY_MODE is called REMORA_MODE now") == 1
+    assert project.attach(project.line(BATCH)).stopped().path == project.source
+    # The new name goes first.
+    project.compose("up", "--detach", "--wait", REMORA_MODE="off", EPOCHS="1", **environment)
+    assert project.exit_code() == 0
+    assert "remora: Listening" not in project.log()

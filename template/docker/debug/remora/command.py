@@ -149,10 +149,10 @@ def ready(health):
         remedy = "" if mode() == "off" else ": `remora attach` opens the port"
         print(f"REMORA_MODE is {mode()}, so no client can attach{remedy}")
         return 1
-    answer = ask("status") or start_hub() or ask("status")
-    if answer and answer.get("port"):
+    answer = ask("ready") or start_hub() or ask("ready") or {}
+    if answer.get("port"):
         return 0
-    print("the debugger's hub could not be started: see the log of the container")
+    print(answer.get("error", "the debugger's hub does not answer"))
     return 1
 
 

@@ -135,6 +135,8 @@ class Server:
         answer = {}
         if said["ask"] == "attach":
             answer = await self._prepare(said.get("pids") or None)
+        elif said["ask"] == "ready" and self.mode in ("wait", "listen"):
+            answer = await self._try_port()
         answer.update(
             mode=self.mode,
             port=self.port if self.port_server else None,
@@ -150,10 +152,9 @@ class Server:
 
     async def _prepare(self, chosen):
         """Have the running programs, or those of these pids, ready for a client."""
-        try:
-            await self.open_port()
-        except OSError as error:
-            return {"error": self._taken(error)}
+        answer = await self._try_port()
+        if answer:
+            return answer
         self.hub.calls.chosen = set(chosen) if chosen else None
         asked = self.hub.calls.ask(also=self.hub.calls.untaken)
         loop = asyncio.get_event_loop()
@@ -162,8 +163,18 @@ class Server:
             await self.hub.calls.change()
         return {}
 
+    async def _try_port(self):
+        """Open the port. Returns what to answer if that fails, else nothing."""
+        try:
+            await self.open_port()
+        except OSError as error:
+            return {"error": self._taken(error)}
+        return {}
+
     def _taken(self, error):
-        reason = getattr(error, "strerror", None) or str(error)
+        # What asyncio says is long, and only a number above 0 is one of the kernel's.
+        is_of_kernel = (error.errno or 0) > 0
+        reason = os.strerror(error.errno) if is_of_kernel else error.strerror or str(error)
         return (
             f"port {self.port} cannot be opened ({reason}): another process may have it;"
             " REMORA_PORT names another port"
@@ -180,12 +191,11 @@ class Server:
         except OSError:
             return  # there is a hub already
         if self.mode in ("wait", "listen"):
-            try:
-                await self.open_port()
-            except OSError as error:
-                say(f"{self._taken(error)}. Programs run without a debugger")
-                return
-            if self.mode == "listen":
+            # A hub that ended now would be started, and would say so, again and again.
+            problem = (await self._try_port()).get("error")
+            if problem and self.mode == "listen":  # in mode `wait`, each program says so
+                say(f"{problem}. Programs run without a debugger")
+            elif self.mode == "listen":
                 say(f"Listening, a client can attach at any time: {self.address()}")
         say_new_names()
         os.close(is_ready)

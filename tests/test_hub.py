@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -1090,9 +1091,10 @@ def test_program_is_asked_while_it_comes(home: Path, tmp_path: Path) -> None:
         init = container.pid_1()
         children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
         (pid,) = (p for p in children if "p.py" in Path(f"/proc/{p}/cmdline").read_text())
-        threads = len(os.listdir(f"/proc/{pid}/task"))
         os.kill(int(pid), signal.SIGURG)
-        wait_until(lambda: len(os.listdir(f"/proc/{pid}/task")) > threads)
+        # It has got the signal when the kernel keeps it no more.
+        pending = re.compile(r"^(?:Sig|Shd)Pnd:\s*0+$", re.MULTILINE)
+        wait_until(lambda: len(pending.findall(Path(f"/proc/{pid}/status").read_text())) == 2)
         editor = container.attach({path: [2]})
         stop = editor.stopped()
         assert (stop.path, stop.line) == (path, 2)

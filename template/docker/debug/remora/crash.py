@@ -100,6 +100,9 @@ def keep(error):
         with lock:
             # What has reported it may have its output in a buffer.
             sys.stderr.flush()
+            from remora import engine
+
+            engine.load()  # which may fail, so before anything is promised
             say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
             link.start_hub(wait=True)
             if program.join(crashed=True):

@@ -24,16 +24,17 @@ debugpy = None
 def load():
     """Import debugpy, and make of pydevd what is needed here. Returns pydevd."""
     global debugpy
-    if "pydevd" in sys.modules and "debugpy.server.api" in sys.modules:
-        # The program's own, or ours from an earlier time
-        debugpy = debugpy or sys.modules["debugpy"]
-    else:
-        with apart.only(HOME):
-            # Without this, pydevd warns that it cannot trace the frozen copies of standard modules.
-            os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-            # Its API makes pydevd what it is for debugpy.
-            __import__("debugpy.server.api")
-            debugpy = sys.modules["debugpy"]
+    # Kept here, since the program may have a module of its own under that name again.
+    if debugpy is None:
+        if "pydevd" not in sys.modules or "debugpy.server.api" not in sys.modules:
+            with apart.only(HOME):
+                # Without it, pydevd warns that it cannot trace frozen copies of standard modules.
+                os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+                # Its API makes pydevd what it is for debugpy.
+                __import__("debugpy.server.api")
+                debugpy = sys.modules["debugpy"]
+        else:
+            debugpy = sys.modules["debugpy"]  # the program's own
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     return pydevd

@@ -96,13 +96,20 @@ def _join(facts):
     if connection is None:
         return False
     answer = link.exchange(connection, dict(facts, command=container.own_command()))
+    is_wanted = bool(answer and answer["engine"])
+    if is_wanted:
+        from remora import engine
+
+        try:
+            engine.load()  # which may fail, so before the user is told to attach
+        except BaseException:
+            connection.close()
+            raise
     for line in (answer or {}).get("say", []):
         say(line)
-    if not answer or not answer["engine"]:
+    if not is_wanted:
         connection.close()
         return False
-    from remora import engine
-
     connection.settimeout(None)
     return engine.attach(connection)
 

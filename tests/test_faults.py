@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -65,14 +66,17 @@ def test_client_that_drops_the_connection(project: Project, at_breakpoint: bool)
         goes_on(project)
 
 
-def test_client_before_the_program(project: Project) -> None:
-    path = project.start(COUNT, "until [ -e src/go ]; do sleep 0.1; done; python src/program.py")
-    # Docker has the port open by now, and nobody behind it.
-    with pytest.raises((OSError, dap.DapError)):
-        project.attach()
+@pytest.mark.parametrize("mode", ["wait", "listen"])
+def test_client_before_the_program(project: Project, mode: str) -> None:
+    command = "until [ -e src/go ]; do sleep 0.1; done; python src/program.py"
+    path = project.start(COUNT, command, REMORA_MODE=mode)
+    # It returns though no Python runs yet.
+    project.compose("up", "--detach", "--wait", REMORA_MODE=mode)
+    editor = project.attach(marked(path), source=path)
+    assert editor.clients[0].request("threads") == {"threads": []}
     (project.root / "src/go").touch()
-    project.compose("up", "--detach", "--wait")
-    stop_at_breakpoint(project, path)
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["number"]) == (path, marked(path), "1")
 
 
 def test_probes_of_the_published_port(project: Project) -> None:
@@ -98,16 +102,26 @@ def test_program_that_is_killed(project: Project, signal: str, code: int) -> Non
     stop_at_breakpoint(project, path)
 
 
-def test_adapter_that_is_killed(project: Project) -> None:
-    path = start(project)
+@pytest.mark.parametrize("starter", ["remora attach", "the next program", "the health check"])
+def test_hub_that_is_killed(project: Project, starter: str) -> None:
+    """The program runs on. Another hub takes its place, and a client can attach again."""
+    # The health check would start one at any time; this one does not.
+    check = {"test": ["CMD-SHELL", "remora status | grep 'port 5678 ('"]}
+    settings = {} if starter == "the health check" else {"healthcheck": check}
+    path = start(project, **settings)
     editor, _ = stop_at_breakpoint(project, path)
-    kill = "kill -KILL $(grep -l debugpy/[a]dapter /proc/[0-9]*/cmdline | grep -o '[0-9]*')"
-    project.compose("exec", "-T", "train", "bash", "-c", kill)
+    is_hub = "tr '\\0' ' ' <$p/cmdline | grep -q 'remora/[_]_main__.py hub'"
+    kill = f"for p in /proc/[0-9]*; do {is_hub} && kill -KILL ${{p#/proc/}} && echo killed; done"
+    done = project.compose("exec", "-T", "train", "bash", "-c", kill, check=False)
+    assert done.stdout == "killed\n"
     assert editor.stopped_or_ended() is None
     goes_on(project)
-    assert "no client can attach until a restart" in remora(project, "status").stdout
-    project.compose("restart", "--timeout", "2")
-    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
+    if starter == "remora attach":
+        assert "mode listen, the port is closed" in remora(project, "status").stdout
+        assert "is ready: train at 127.0.0.1:" in remora(project, "attach").stdout
+    elif starter == "the next program":
+        project.compose("exec", "-T", "train", "python", "-c", "pass")
+    wait_until(lambda: "mode listen, port 5678 (" in remora(project, "status").stdout)
     stop_at_breakpoint(project, path)
 
 
@@ -147,71 +161,79 @@ def test_engine_that_is_restarted(project: Project) -> None:
 # ---- What is in the container ----
 
 
-def test_port_that_is_taken_in_the_container(project: Project) -> None:
-    take = (
-        'import socket; taken = socket.create_server(("", 5678)); open("/tmp/taken", "w"); input()'
-    )
-    command = (
-        f"sleep infinity | python -c '{take}' & until [ -e /tmp/taken ]; do sleep 0.1; done;"
-        " python src/program.py"
-    )
-    project.start('print("done")', command)
-    assert project.exit_code() == 0
-    # Docker may mix up what comes by standard output and by standard error, but neither of them.
-    lines = project.log().splitlines()
-    waiting, taken = (line for line in lines if line.startswith("remora: "))
-    assert "waiting for port 5678" in waiting
-    assert "port 5678 is taken by another process" in taken
-    assert "goes on without a debugger" in taken
-    assert [line for line in lines if line not in (waiting, taken)] == ["done"]
+# Takes the debugger's port, and leaves its pid when it has.
+TAKE = """
+import os, signal, socket
+taken = socket.create_server(("", 5678))
+with open("/tmp/draft", "w") as file:
+    file.write(str(os.getpid()))
+os.rename("/tmp/draft", "/tmp/taken")
+signal.pause()
+"""
+
+
+def start_with_taken_port(project: Project, code: str, mode: str) -> Path:
+    """Start a program in a container where another process has the port before all else."""
+    (project.root / "src/take.py").write_text(TAKE)
+    wait = "until [ -e /tmp/taken ]; do sleep 0.1; done"
+    # The health check would start the hub, which would take the port itself.
+    check = "CMD-SHELL [ -e /tmp/taken ] && remora ready --health".split(" ", 1)
+    project.override("check.yml", healthcheck={"test": check})
+    command = f"REMORA_MODE=off python src/take.py & {wait}; python src/program.py"
+    return project.start(code, command, REMORA_MODE=mode)
+
+
+def messages(project: Project) -> list[str]:
+    """What is said of the debugger in the container's log."""
+    return [line for line in project.log().splitlines() if line.startswith("remora: ")]
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen"])
+def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> None:
+    """One line says so, however often the container's health is checked; the program runs on."""
+    start_with_taken_port(project, COUNT, mode)
+    wait_until(lambda: "number 1\n" in project.log())
+
+    def checks() -> list[dict]:
+        facts = project.run("docker", "inspect", project.container()).stdout
+        return json.loads(facts)[0]["State"]["Health"]["Log"]
+
+    wait_until(lambda: len(checks()) >= 3)
+    (message,) = messages(project)
+    assert message.startswith("remora: port 5678 cannot be opened (")
+    assert "REMORA_PORT names another port" in message
+    assert "without a debugger" in message
+    # Docker keeps what a check prints.
+    assert checks()[-1]["ExitCode"] == 1
+    assert checks()[-1]["Output"].startswith("port 5678 cannot be opened (")
+    done = remora(project, "attach", check=False)
+    assert done.returncode == 1 and done.stdout.startswith("port 5678 cannot be opened (")
+    goes_on(project)
+
+
+def test_port_that_is_taken_for_a_while(project: Project) -> None:
+    """A client can attach once the port is free."""
+    path = start_with_taken_port(project, COUNT, "listen")
+    wait_until(lambda: messages(project) != [])
+    project.compose("exec", "-T", "train", "bash", "-c", "kill $(cat /tmp/taken)")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
+    stop_at_breakpoint(project, path)
 
 
 @pytest.mark.parametrize("gone", ["debugpy", "."])
 @pytest.mark.parametrize("mode", ["wait", "crash"])
 def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None:
     """Whether the package is missing, or all that the debug image has more, hidden by a volume."""
-    project.override("hidden.yml", tmpfs=[f"/opt/debugpy/python3.13/{gone}"])
+    project.override("hidden.yml", tmpfs=[f"/opt/remora/python3.13/{gone}"])
     project.start("print(1)\nraise ValueError", REMORA_MODE=mode)
     assert project.exit_code() == 1
-    program, messages = [], []
-    for line in project.log().splitlines():
-        (messages if line.startswith("remora: ") else program).append(line)
-    (message,) = messages
+    (message,) = messages(project)
     assert "without a debugger" in message or "cannot show the ValueError" in message
+    program = [line for line in project.log().splitlines() if line != message]
     project.more_files.remove("hidden.yml")
     project.compose("up", "--detach", REMORA_MODE="off")
     assert project.exit_code() == 1
     assert sorted(program) == sorted(project.log().splitlines())
-
-
-# Where processes have their records: a few pages of memory.
-SMALL_DISK = "services: {train: {tmpfs: !override ['/run/debugpy:mode=777,size=32k']}}"
-FILL = "cat /dev/zero >/run/debugpy/full 2>/dev/null"
-
-
-def test_disk_that_is_full_at_the_start(project: Project) -> None:
-    (project.root / "disk.yml").write_text(SMALL_DISK)
-    project.more_files.append("disk.yml")
-    path = project.start(COUNT, f"{FILL}; python src/program.py", REMORA_MODE="listen")
-    wait_until(lambda: "Listening" in project.log())
-    goes_on(project)
-    assert "No space left on device" in project.log()
-    done = remora(project, "attach", check=False)
-    assert done.returncode == 1 and "/run/debugpy is full" in done.stdout
-    stop_at_breakpoint(project, path)
-
-
-def test_disk_that_is_full_later(project: Project) -> None:
-    (project.root / "disk.yml").write_text(SMALL_DISK)
-    project.more_files.append("disk.yml")
-    path = start(project, mode="demand")
-    project.compose("exec", "-T", "train", "bash", "-c", FILL, check=False)
-    done = remora(project, "attach", check=False)
-    assert done.returncode == 1 and "/run/debugpy is full" in done.stdout
-    goes_on(project)
-    project.compose("exec", "-T", "train", "rm", "/run/debugpy/full")
-    remora(project, "attach")
-    stop_at_breakpoint(project, path)
 
 
 @pytest.fixture(scope="module")

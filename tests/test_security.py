@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import signal
@@ -11,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dap
@@ -25,7 +26,10 @@ from test_adopt import DEBUG_LAYER
 SECRET = f"secret-{uuid.uuid4().hex}"
 
 # By these, debugging is known in the name or the configuration of anything.
-TRACES = ("debugpy", "debug_", "debug-", "docker/debug")
+TRACES = (
+    *("debugpy", "debug_", "debug-", "docker/debug"),
+    *("REMORA_", "opt/remora", "bin/remora", "remora.pth", "remora.start"),
+)
 
 BASE_IMAGE = "python:3.13-slim"
 
@@ -190,9 +194,7 @@ def test_only_root_can_change_what_debugging_adds(production: Saved, debug: Save
     assert debug.layers[:-1] == production.layers
     for entry, _ in debug.entries(len(production.layers)):
         assert entry.uid == 0
-        # Records of processes, of any user
-        everybody = entry.issym() or entry.name.rstrip("/") == "run/debugpy"
-        assert everybody or not entry.mode & 0o022, entry.name
+        assert entry.issym() or not entry.mode & 0o022, entry.name
 
 
 @pytest.mark.docker
@@ -207,7 +209,7 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     built.run("docker", "compose", "build")
     built.compose("build")
     production, debug = built.root.name, f"{built.root.name}:debug"
-    search = "import importlib.util as u; print(u.find_spec('debugpy'), u.find_spec('debug_hook'))"
+    search = "import importlib.util as u; print(u.find_spec('debugpy'), u.find_spec('remora'))"
     assert run(production, "python", "-c", search) == "None None\n"
     assert run(production, "id", "-u") != "0\n"
 
@@ -239,11 +241,15 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     packages |= {
         path for path in added if path.endswith(("bin/pytest", "bin/py.test", "pygmentize"))
     }
-    assert {path for path in added - packages if not path.startswith("/opt/debugpy")} == {
-        "/run/debugpy",
+    home = "/opt/remora/python3.13"
+    assert {f"{home}/remora/hook.py", f"{home}/debugpy/__init__.py", f"{home}/python"} <= added
+    assert {path for path in added - packages if not path.startswith(f"{home}/")} == {
+        "/opt/remora",
+        home,
+        "/usr/local/bin/remora",
         "/usr/local/bin/debug-attach",
         "/usr/local/bin/debug-entrypoint.sh",
-        f"{site_packages}/debug_hook.pth",
+        f"{site_packages}/remora.pth",
     }
 
 
@@ -442,87 +448,259 @@ def test_container_on_the_same_network_can_run_any_code(running: Project) -> Non
     assert uid == inspect(running)["Config"]["User"]
 
 
-def open_ports(project: Project) -> set[int]:
-    """The ports that listen in the container, other than on loopback."""
+# Where Docker answers questions for names, in every container on a network of a project.
+DNS_OF_DOCKER = "127.0.0.11"
+
+
+def listening(table: str) -> set[tuple[str, int]]:
+    """The addresses and ports that listen, given /proc/net/tcp and tcp6."""
+    sockets = [line.split() for line in table.splitlines()]
+    found = set()
+    for _, local, _, state, *_ in sockets:
+        if state != "0A":
+            continue
+        host, port = local.split(":")
+        # Words of four bytes, each in the order of the machine
+        words = [bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8)]
+        found.add((str(ipaddress.ip_address(b"".join(words))), int(port, 16)))
+    return found
+
+
+def open_ports(project: Project) -> set[tuple[str, int]]:
+    """What listens in the container, by address and port."""
     tables = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
-    lines = project.run("docker", "exec", project.container(), *tables).stdout.splitlines()
-    sockets = [line.split() for line in lines if line.split()[3] == "0A"]
-    # The bytes of an address are in the order of the machine.
-    return {int(a.rpartition(":")[2], 16) for _, a, *_ in sockets if a.split(":")[0][-2:] != "7F"}
+    found = listening(project.run("docker", "exec", project.container(), *tables).stdout)
+    return {(host, port) for host, port in found if host != DNS_OF_DOCKER}
 
 
 @pytest.mark.docker
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
 def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, mode: str) -> None:
     project.compose("up", "--detach", "--wait", REMORA_MODE=mode, EPOCHS="1000000")
-    assert open_ports(project) == ({5678} if mode in ("wait", "listen") else set())
+    port = {("0.0.0.0", 5678)}
+    assert open_ports(project) == (port if mode in ("wait", "listen") else set())
     if mode in ("demand", "crash"):
         project.task("ask train to listen")
-        assert open_ports(project) == {5678}
+        assert open_ports(project) == port
+        # With a client and a program, there is no other either.
+        project.attach()
+        assert open_ports(project) == port
 
 
-# ---- Other users of the container ----
+@pytest.mark.docker
+def test_port_on_the_network_of_the_machine_is_on_loopback_whatever_is_set(
+    project: Project, free_port: int
+) -> None:
+    project.edit("losses.append(loss)", "losses.append(loss)  # here")
+    # Not with JSON, which has no tag.
+    (project.root / "host.yml").write_text(
+        "services: {train: {network_mode: host, ports: !reset [],"
+        f" environment: {{REMORA_HOST: 0.0.0.0, REMORA_PORT: {free_port}}}}}}}"
+    )
+    project.more_files.append("host.yml")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen", EPOCHS="1000000")
+    tables = [Path("/proc/net", name).read_text() for name in ("tcp", "tcp6")]
+    found = listening("".join(tables))
+    assert [host for host, port in found if port == free_port] == ["127.0.0.1"]
+    assert stops(project)
 
 
-class Watched:
-    """A program that debug-attach can ask to listen, and what users of its container do."""
+# ---- Other users of the container, and other containers on its network ----
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        project.edit("losses.append(loss)", "losses.append(loss)  # here")
-        project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="1000000")
-        self.record = self.run("10001", "ls /run/debugpy/*.json").strip()
-        self.pid = Path(self.record).name.split(".")[0]
+HUB = r"""
+import json, os, socket, sys
+namespace = int(sys.argv[1]) or os.stat("/proc/self/ns/pid").st_ino
+connection, name = socket.socket(socket.AF_UNIX), f"\0remora-{namespace}-hub"
+"""
 
-    def run(self, user: str, script: str, *options: str, check: bool = True) -> str:
-        """Run a shell script in the container, and return what it prints."""
-        command = ["docker", "exec", "--user", user, *options, self.project.container()]
-        return self.project.run(*command, "sh", "-c", script, check=check).stdout
+# Sends the hub a message, and prints what it answers.
+ASK = f"""
+{HUB}
+connection.connect(name)
+try:
+    connection.sendall(sys.argv[2].encode() + b"\\n")
+    print(connection.makefile().readline())
+except OSError:
+    pass  # it does not listen
+"""
+
+# Is a hub, and one with a client, that lets everybody in.
+FORGE = f"""
+{HUB}
+attached = socket.socket(socket.AF_UNIX)
+attached.bind(name[:-3] + "attached")
+connection.bind(name)
+connection.listen(9)
+print("ready", flush=True)
+taken = []
+while True:
+    taken.append(connection.accept()[0])
+    taken[-1].sendall(json.dumps({{"engine": True, "say": ["forged"]}}).encode() + b"\\n")
+"""
+
+# A Python that the debugger is no part of
+PLAIN_PYTHON = ["python", "-u", "-I", "-S", "-c"]
+
+# Other than the program's user
+OTHERS = ["another user", "another container"]
+
+
+def as_user(project: Project, user: str, *command: str) -> str:
+    """Run a command in the container, and return what it prints."""
+    return project.run("docker", "exec", "--user", user, project.container(), *command).stdout
 
 
 @pytest.fixture
-def watched(project: Project) -> Watched:
-    return Watched(project)
+def run_elsewhere(project: Project) -> Iterator[Callable[..., str]]:
+    """Run Python as another user, or as root in another container that shares the network."""
+    started = []
+
+    def run_elsewhere(who: str, code: str, *arguments: str, wait: bool = True) -> str:
+        """Returns what it prints; if it is not to be waited for, until that is `ready`."""
+        if who == "another user":
+            command = ["docker", "exec", "--user", INTRUDER, project.container(), *PLAIN_PYTHON]
+        else:
+            image = inspect(project)["Config"]["Image"]
+            network = f"container:{project.container()}"
+            command = ["docker", "run", "--rm", "--init", "--network", network, "--user", "root"]
+            command += ["--entrypoint", PLAIN_PYTHON[0], image, *PLAIN_PYTHON[1:]]
+        # Containers that share a network do not share the namespace of pids.
+        namespace = as_user(project, "root", "readlink", "/proc/self/ns/pid")
+        command += [code, re.search(r"\d+", namespace)[0], *arguments]
+        if wait:
+            return project.run(*command).stdout
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process.stdout.readline()
+
+    yield run_elsewhere
+    for process in started:
+        process.terminate()
+        process.wait(timeout=TIMEOUT)
+        process.stdout.close()
 
 
 @pytest.mark.docker
-def test_link_of_another_user_is_not_followed(watched: Watched) -> None:
-    watched.run("10001", "echo precious >/app/checkpoints/file")
-    for name in (f"{watched.record}.draft", "/run/debugpy/adapter", "/run/debugpy/adapter.draft"):
-        watched.run(INTRUDER, f"ln -s /app/checkpoints/file {name}")
-    watched.project.task("ask train to listen")
-    assert watched.run("10001", "cat /app/checkpoints/file") == "precious\n"
-    assert stops(watched.project)
+@pytest.mark.parametrize("user", ["0", "10001"])
+@pytest.mark.parametrize("who", OTHERS)
+@pytest.mark.parametrize("mode", ["wait", "demand", "crash"])
+def test_hub_of_another_user_is_not_joined(
+    project: Project, run_elsewhere: Callable[..., str], mode: str, who: str, user: str
+) -> None:
+    """A program says so in one line, and does all that it does without a debugger."""
+    # The health check would start the hub of the program's user first.
+    project.override("user.yml", user=user, healthcheck={"test": ["NONE"]})
+    # What is attached can be asked for its own code by the other side.
+    code = "import threading\nprint(threading.active_count(), flush=True)\nraise ValueError\n"
+    command = "until [ -e src/go ]; do sleep 0.1; done; exec python src/program.py"
+    project.start(code, command, REMORA_MODE=mode)
+    assert run_elsewhere(who, FORGE, wait=False) == "ready\n"
+    (project.root / "src/go").touch()
+    assert project.exit_code() == 1
+    log = project.log().splitlines()
+    author = INTRUDER if who == "another user" else "0"
+    said = [line for line in log if line.startswith("remora: ")]
+    pattern = rf"remora: the debugger's hub is pid \d+ of user {author}, so pid \d+ of user {user}"
+    assert re.fullmatch(f"{pattern} goes on without it", said[-1])
+    assert len(said) == (2 if mode == "crash" else 1)  # that it is kept comes first
+    assert log.count("1") == 1 and log.count("ValueError") == 1
+    assert "forged" not in project.log()
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("author", [INTRUDER, "10001"])
-def test_adapter_of_another_user_is_not_joined(watched: Watched, author: str) -> None:
-    listen = "import signal, socket; s = socket.create_server(('127.0.0.1', 4444)); signal.pause()"
-    watched.run(INTRUDER, f'python -c "{listen}"', "--detach")
-    wait_until(lambda: f":{4444:04X}" in watched.run(INTRUDER, "cat /proc/net/tcp"))
-    # The program's own user may have left such a note, of an adapter that has ended.
-    note = json.dumps({"pid": 1, "host": "127.0.0.1", "port": 4444, "token": "x"})
-    watched.run(author, f"echo '{note}' >/run/debugpy/adapter")
-    watched.project.task("ask train to listen")
-    assert stops(watched.project)
+@pytest.mark.parametrize("who", OTHERS)
+def test_message_of_another_user_is_refused(
+    project: Project, run_elsewhere: Callable[..., str], who: str
+) -> None:
+    project.edit("losses.append(loss)", "losses.append(loss)  # here")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen", EPOCHS="1000000")
+    messages = [{"ask": "status"}, {"ask": "attach", "pids": [1]}, {"command": ["x"], "held": True}]
+    for text in map(json.dumps, messages):
+        assert run_elsewhere(who, ASK, text) == ""
+        for user in ("10001", "root"):
+            answer = json.loads(as_user(project, user, *PLAIN_PYTHON, ASK, "0", text))
+            assert answer.get("port") == 5678 or "engine" in answer
+    assert stops(project)
+
+
+# Lets no signal come to it, so that it can be seen in /proc which have been sent. A signal that is
+# let through, and ignored by default, is not to be seen.
+DEAF = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
 
 
 @pytest.mark.docker
-def test_record_of_another_user_has_no_signal_sent(watched: Watched) -> None:
-    record = json.loads(watched.run("10001", f"cat {watched.record}"))
-    forged = json.dumps({**record, "signal": signal.SIGINT})
-    watched.run(INTRUDER, f"rm -f {watched.record}; echo '{forged}' >{watched.record}")
-    said = watched.run("root", "debug-attach", check=False)
-    assert "no Python process can be debugged" in said
-    watched.run("root", f"kill -0 {watched.pid}")
+def test_signal_goes_only_to_who_expects_it(
+    project: Project, run_elsewhere: Callable[..., str]
+) -> None:
+    """Whatever another user asks the hub of root to do, which may send signals to all."""
+    project.edit("losses.append(loss)", "losses.append(loss)  # here")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="1000000")
+    assert run_elsewhere("another user", DEAF, wait=False) == "ready\n"
+    deaf = as_user(project, INTRUDER, "sh", "-c", "cd /proc; grep -l SIG_[B]LOCK [0-9]*/cmdline")
+    deaf = deaf.split("/")[0]
+
+    def sent() -> int:
+        status = as_user(project, "root", "cat", f"/proc/{deaf}/status")
+        return int(re.search(r"ShdPnd:\s*(\w+)", status)[1], 16)
+
+    assert "is ready: train at 127.0.0.1:" in as_user(project, "root", "remora", "attach")
+    everybody = as_user(project, "root", "sh", "-c", "cd /proc; echo [0-9]*").split()
+    for pids in ([], [int(pid) for pid in everybody], [int(deaf)]):
+        text = json.dumps({"ask": "attach", "pids": pids})
+        assert json.loads(run_elsewhere("another user", ASK, text))["port"] == 5678
+    assert sent() == 0
+    as_user(project, "root", "sh", "-c", f"kill -URG {deaf}")
+    assert sent() == 1 << (signal.SIGURG - 1)
+    as_user(project, "root", "remora", "attach")
+    assert stops(project)
 
 
 @pytest.mark.docker
-def test_record_of_root_holds_for_a_program_that_was_root(project: Project) -> None:
+@pytest.mark.parametrize("mode", ["listen", "demand"])
+def test_program_that_was_root_is_debugged(project: Project, mode: str) -> None:
     project.edit("    history = train(", "    __import__('os').setuid(10001)\n    history = train(")
     project.edit("losses.append(loss)", "losses.append(loss)  # here")
     project.override("root.yml", user="0")
-    project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="1000000")
-    remora(project, "attach")
+    project.compose("up", "--detach", "--wait", REMORA_MODE=mode, EPOCHS="1000000")
+    wait_until(lambda: "epoch" in project.log())
+    if mode == "demand":
+        remora(project, "attach")
     assert stops(project)
+
+
+# ---- What a program tells the editor ----
+
+# Speaks in the place of its engine. An editor may do what it is told so, on its own machine.
+FORGED = """
+import json, sys
+
+def say(**message):
+    body = json.dumps({"seq": 1, **message}).encode()
+    debugger = sys.modules["pydevd"].get_global_debugger()
+    debugger._client_socket.sendall(b"Content-Length: %d\\r\\n\\r\\n%b" % (len(body), body))
+
+evil = {"type": "debugpy", "request": "launch", "program": "/bin/evil", "args": ["evil"]}
+say(type="event", event="debugpyAttach", body=evil)
+say(type="event", event="ptvsd_attach", body=evil)
+say(type="request", command="runInTerminal", arguments=evil)
+say(type="request", command="startDebugging", arguments={"configuration": evil})
+say(type="event", event="output", body={"category": "stdout", "output": "harmless"})
+print()  # here
+"""
+
+
+@pytest.mark.docker
+def test_program_cannot_have_the_editor_start_anything(project: Project) -> None:
+    path = project.start(FORGED)
+    project.compose("up", "--detach", "--wait")
+    editor = project.attach(marked(path), source=path)
+    editor.stopped()
+    received = [line for line in editor.traffic if line.startswith("<- ")]
+    assert any("harmless" in line for line in received)
+    assert not [line for line in received if "evil" in line]

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from remora import container, link
+from remora import commandline, container, link
 from remora.hook import setting
 
 
@@ -37,11 +37,11 @@ def why_not(pid):
         return "it belongs to another user: run this with `docker compose exec --user root`"
     if (setting("MODE", environment=settings) or mode()) == "off":
         return "REMORA_MODE is off"
-    if not container.is_target(command, target):
+    if not commandline.is_target(command, target):
         return f"REMORA_TARGET is {target}"
     if not container.is_interpreter(pid):
         return "it is no Python interpreter: Python is built into it, as into uWSGI"
-    if container.is_without_site(command):
+    if commandline.is_without_site(command):
         return "it was started with an option that keeps the hook out (-S)"
     environment = environment_of(pid)
     if environment:

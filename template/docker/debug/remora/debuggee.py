@@ -6,6 +6,12 @@ from collections import deque
 from remora import protocol
 
 
+# What an engine tells a client. Nothing else gets through: an editor may start what it is told to.
+EVENTS = frozenset(
+    "breakpoint continued invalidated memory module output process stopped terminated thread".split()
+)
+
+
 class Gone(Exception):
     """The program has ended, or its engine has."""
 
@@ -120,6 +126,8 @@ class Debuggee:
                 await self.session.drain()
 
     def _on_event(self, name, body):
+        if name not in EVENTS:
+            return
         if name == "breakpoint" and not isinstance(body.get("breakpoint"), dict):
             return
         thread = body.get("threadId")
@@ -138,8 +146,6 @@ class Debuggee:
             self._note_breakpoint(body["breakpoint"])
         elif name == "terminated":
             self.is_ending = True
-            return
-        elif name in ("exited", "initialized"):
             return
         if self.session and self.session.is_configured:
             self.session.tell(name, body)

@@ -5,7 +5,7 @@ import _thread
 import os
 import sys
 
-from remora import container, link
+from remora import commandline, container, link
 from remora.hook import say, setting
 
 # The mode of this process.
@@ -37,7 +37,7 @@ def begin(chosen):
         target = setting("TARGET", environment=settings)
         if chosen == "off":
             return
-    if not container.is_target(command, target):
+    if not commandline.is_target(command, target):
         return
     mode, is_beginning = chosen, True
     try:
@@ -67,7 +67,8 @@ def begin(chosen):
 def is_beside(command):
     """Tell whether a process runs beside the programs only, such as a health check."""
     is_of_exec = container.parent_of(os.getpid()) == 0 and os.getpid() != 1
-    return container.is_installer(command) or (is_of_exec and container.program_of(command) is None)
+    is_one_liner = commandline.program_of(command) is None
+    return commandline.is_installer(command) or (is_of_exec and is_one_liner)
 
 
 def begin_child():

@@ -5,8 +5,7 @@ from collections import deque
 
 from remora import protocol
 
-
-# What an engine tells a client. Nothing else gets through: an editor may start what it is told to.
+# What an engine may tell a client. An editor does what other events say: it may start programs.
 EVENTS = frozenset(
     "breakpoint continued invalidated memory module output process stopped terminated thread".split()
 )

@@ -524,7 +524,7 @@ except OSError:
     pass  # it does not listen
 """
 
-# Takes names that the hub has, and lets everybody in. The further name tells that a client is there.
+# Takes the names that a hub has, and lets everybody in. One name tells that a client is there.
 FORGE = f"""
 {HUB}
 attached = socket.socket(socket.AF_UNIX)

@@ -29,7 +29,8 @@ def standard_library():
 
 def script_folder():
     """Return the folder that Python puts in front of sys.path for the program: see sys.path[0]."""
-    from remora.container import own_command, program_of
+    from remora.commandline import program_of
+    from remora.container import own_command
 
     command = own_command()
     name = program_of(command)

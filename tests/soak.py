@@ -1,35 +1,72 @@
-"""A debugger for days: many clients one after the other, many children, and nothing grows.
+"""A debugger for days: many of all that comes and goes in a container, and nothing grows.
 
     nox -s soak
+    SOAK_PERCENT=2 nox -s soak     # of everything: to see that it works
 
-It prints what the program and debugpy's adapter have after each tenth.
+It prints what the hub and the program have after each tenth.
 """
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import dap
 import pytest
 from project import Project, marked, wait_until
 
 pytestmark = pytest.mark.docker
 
-CLIENTS, CHILDREN = 200, 1000
 
-# How much more memory there may be at the end than after the first tenth, in parts of it.
-TOLERANCE = 0.1
+def share(number: int) -> int:
+    """What is done of a number that stands here: all, or less; ten at least."""
+    return max(10, number * int(os.environ.get("SOAK_PERCENT", "100")) // 100)
 
-# What debugpy's adapter keeps of each child until the client leaves, in KiB: at most.
-KEPT_OF_A_CHILD = 10
 
-# A thread for each client waits in the adapter for as long as a program may take to connect, 60 s.
-COMMAND = "DEBUGPY_PROCESS_SPAWN_TIMEOUT=1 python src/program.py"
+CLIENTS, PROGRAMS, CHILDREN, STRANGERS = map(share, (200, 1000, 1000, 10_000))
+
+# How much more memory there may be at the end than after the first tenth: parts of it, and KiB that
+# the allocator may take at any time.
+TOLERANCE, SLACK = 0.1, 1024
+
+# Prints all processes that the container's command has led to, without what `exec` has started.
+PROCESSES = r"""
+import json, os
+found = {}
+for pid in filter(str.isdecimal, os.listdir("/proc")):
+    try:
+        text = open(f"/proc/{pid}/status").read()
+        fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        process = {
+            "parent": fields["PPid"].strip(),
+            "command": open(f"/proc/{pid}/cmdline").read().replace("\0", " "),
+            "memory": int(fields.get("VmRSS", "0").split()[0]),
+            "files": len(os.listdir(f"/proc/{pid}/fd")),
+            "threads": int(fields["Threads"]),
+        }
+        found[pid] = process
+    except FileNotFoundError:
+        pass  # it has ended
+def is_of_container(pid):
+    return pid == "1" or (pid in found and is_of_container(found[pid]["parent"]))
+print(json.dumps({pid: found[pid] for pid in found if is_of_container(pid)}))
+"""
 
 WAIT = """
 import time
 while True:
     time.sleep(0.01)  # here
+"""
+
+ONE_OF_MANY = """
+import sys
+number = int(sys.argv[1])
+number += 41  # here
 """
 
 FORK = f"""
@@ -45,6 +82,10 @@ input()
 """
 
 
+# How the watched processes are started.
+COMMANDS = {"hub": "remora/__main__.py hub", "program": "python src/program.py"}
+
+
 @dataclass
 class Usage:
     """What a process has at a moment: KiB of memory, open files, threads."""
@@ -55,77 +96,182 @@ class Usage:
 
 
 class Watched:
-    """A process of the container, by its pid, and what it has after each tenth."""
+    """What processes of the container have after each tenth: the hub, and its program."""
 
-    def __init__(self, project: Project, name: str, pid: str) -> None:
-        self.project, self.name, self.pid = project, name, pid
-        self.noted: list[Usage] = []
-        self.idle = self.usage()
+    def __init__(self, project: Project, *names: str) -> None:
+        self.project, self.names = project, names
+        self.noted: list[dict[str, Usage]] = []
+        self.counts: list[int] = []
 
-    def usage(self) -> Usage:
-        script = f"cat /proc/{self.pid}/status; echo Files: $(ls /proc/{self.pid}/fd | wc -l)"
-        text = run(self.project, script)
-        memory, files, threads = (
-            int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1])
-            for name in ("VmRSS", "Files", "Threads")
-        )
-        return Usage(memory, files, threads)
+    def look(self) -> tuple[int, dict[str, Usage]]:
+        """Return how many processes there are, and what the watched ones have."""
+        python = ["exec", "-T", self.project.service, "python", "-I", "-S", "-c", PROCESSES]
+        processes = json.loads(self.project.compose(*python).stdout)
+        usages = {}
+        for name in self.names:
+            # A child that was forked has the command line of its parent.
+            (process,) = (
+                process
+                for process in processes.values()
+                if COMMANDS[name] in process["command"]
+                and COMMANDS[name] not in processes[process["parent"]]["command"]
+            )
+            usages[name] = Usage(*(process[key] for key in ("memory", "files", "threads")))
+        return len(processes), usages
 
     def note(self, when: str) -> None:
-        """Note what it has, once the threads that only wait for a time to pass have ended."""
-        wait_until(lambda: self.usage().threads <= self.idle.threads)
-        self.noted.append(self.usage())
-        print(f"{when:<14} {self.name:<8} {self.noted[-1]}", flush=True)
+        """Note what there is, once all has ended that was not there after the first tenth."""
 
-    def has_not_grown(self, but_for: int = 0) -> None:
-        first, last = self.noted[0], self.noted[-1]
-        assert last.files <= first.files
-        assert last.memory <= first.memory * (1 + TOLERANCE) + but_for
+        def is_settled() -> bool:
+            count, usages = self.look()
+            last.append((count, usages))
+            return not self.noted or (
+                count <= self.counts[0]
+                and all(
+                    usage.files <= self.noted[0][name].files
+                    and usage.threads <= self.noted[0][name].threads
+                    for name, usage in usages.items()
+                )
+            )
+
+        last: list[tuple[int, dict[str, Usage]]] = []
+        try:
+            wait_until(is_settled)
+        finally:
+            count, usages = last[-1]
+            for name, usage in usages.items():
+                print(f"{when:<16} {count} processes  {name:<8} {usage}", flush=True)
+        self.noted.append(usages)
+        self.counts.append(count)
+
+    def nothing_has_grown(self) -> None:
+        """The memory has not. Files, threads and processes have not, or note() had failed."""
+        assert len(self.noted) == 10
+        for name in self.names:
+            first, last = self.noted[0][name].memory, self.noted[-1][name].memory
+            assert last <= first * (1 + TOLERANCE) + SLACK, name
 
 
-def run(project: Project, script: str) -> str:
-    return project.compose("exec", "-T", "train", "bash", "-c", script).stdout
-
-
-def watched(project: Project) -> list[Watched]:
-    """The program and its adapter."""
-    program = run(project, "cd /run/debugpy && ls *.json").split(".")[0]
-    adapter = run(project, "grep -l debugpy/[a]dapter /proc/[0-9]*/cmdline").split("/")[2]
-    return [Watched(project, "program", program), Watched(project, "adapter", adapter)]
+def in_tenths(number: int, watched: Watched, what: str, do: Callable[[int], None]) -> None:
+    """Do something so many times, and see after each tenth that nothing has grown."""
+    for n in range(1, number + 1):
+        do(n)
+        if n * 10 // number > (n - 1) * 10 // number:
+            watched.note(f"{what} {n}")
+    watched.nothing_has_grown()
 
 
 def test_clients_one_after_the_other(project: Project) -> None:
-    path = project.start(WAIT, COMMAND, REMORA_MODE="listen")
+    path = project.start(WAIT, REMORA_MODE="listen")
     project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
-    processes = []
-    for number in range(1, CLIENTS + 1):
+
+    def do(n: int) -> None:
         editor = project.attach(marked(path), source=path)
         assert editor.stopped().path == path
         editor.detach()
         project.editors.clear()  # each with all that it was told
-        processes = processes or watched(project)
-        if number % (CLIENTS // 10) == 0:
-            for process in processes:
-                process.note(f"client {number}")
-    for process in processes:
-        process.has_not_grown()
+
+    in_tenths(CLIENTS, Watched(project, "hub", "program"), "client", do)
 
 
-def test_children_through_one_port(project: Project) -> None:
-    path = project.start(FORK, f"sleep infinity | {COMMAND}", REMORA_MODE="wait")
+def test_programs_one_after_the_other(project: Project) -> None:
+    """In one session of one client."""
+    command = f"for n in $(seq {PROGRAMS}); do python src/program.py $$n; done; sleep infinity"
+    path = project.start(ONE_OF_MANY, command.replace("$(", "$$("), REMORA_MODE="wait")
     project.compose("up", "--detach", "--wait", REMORA_MODE="wait")
     editor = project.attach(marked(path), source=path)
-    processes, seen = [], set()
-    for number in range(1, CHILDREN + 1):
-        stop = editor.stopped()
-        assert stop.line == marked(path)
-        seen.add(int(stop.locals["number"]))
-        processes = processes or watched(project)
-        if number % (CHILDREN // 10) == 0:
-            for process in processes:
-                process.note(f"child {number}")
-        editor.resume(stop)
+    watched = Watched(project, "hub")
+    stops: list[dap.Stop] = []
+
+    def do(n: int) -> None:
+        if stops:
+            editor.resume(stops.pop())
+        stops.append(editor.stopped())
+        assert (stops[0].line, stops[0].locals["number"]) == (marked(path), str(n))
+        assert len(editor.clients) == 1
+
+    in_tenths(PROGRAMS, watched, "program", do)
+    editor.resume(stops.pop())
+
+
+def test_children(project: Project) -> None:
+    """Each is forked from a program that is debugged, and stops once in a session of its own."""
+    path = project.start(FORK, "sleep infinity | python src/program.py", REMORA_MODE="wait")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="wait")
+    editor = project.attach(marked(path), source=path)
+    seen: set[int] = set()
+    stops: list[dap.Stop] = []
+
+    def do(n: int) -> None:
+        if stops:
+            editor.resume(stops.pop())
+        stops.append(editor.stopped())
+        assert stops[0].line == marked(path)
+        seen.add(int(stops[0].locals["number"]))
+
+    in_tenths(CHILDREN, Watched(project, "hub", "program"), "child", do)
+    editor.resume(stops.pop())
     assert seen == set(range(CHILDREN))
-    program, adapter = processes
-    program.has_not_grown()
-    adapter.has_not_grown(but_for=KEPT_OF_A_CHILD * CHILDREN)
+
+
+# ---- Connections that are no client's ----
+
+
+def client_hello() -> bytes:
+    """What a client of TLS says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="example.org").do_handshake()
+    return outgoing.read()
+
+
+def framed(body: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+# What a stranger sends, and whether the hub is to end the connection then. One that is ended by the
+# stranger is reset if it sends None.
+SENT = {
+    "a probe": (b"", False),
+    "a probe with a reset": (None, False),
+    "HTTP": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", True),
+    "TLS": (client_hello(), True),
+    "a length that is none": (b"Content-Length: x\r\n\r\n", True),
+    "a length that is too long": (b"Content-Length: 99999999999\r\n\r\n", True),
+    "no JSON": (framed(b"junk"), True),
+    "half a message": (b"Content-Length: 100\r\n\r\n{", False),
+    "a request before attach": (framed(b'{"seq": 1, "type": "request", "command": "x"}'), False),
+    "an initialize alone": (
+        framed(b'{"seq": 1, "type": "request", "command": "initialize", "arguments": {}}'),
+        False,
+    ),
+}
+
+
+def test_strangers(project: Project) -> None:
+    path = project.start(WAIT, REMORA_MODE="listen")
+    project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
+    # A program with an engine is there for all of it, though no client is.
+    editor = project.attach(marked(path), source=path)
+    editor.stopped()
+    editor.detach()
+    port = project.configuration("Attach to train")["connect"]["port"]
+    kinds = list(SENT.values())
+
+    def do(n: int) -> None:
+        sent, is_ended_by_hub = kinds[n % len(kinds)]
+        with socket.create_connection(("127.0.0.1", port), timeout=dap.TIMEOUT) as connection:
+            if sent is None:
+                reset = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            else:
+                connection.sendall(sent)
+            try:
+                while is_ended_by_hub and connection.recv(65536):
+                    pass
+            except ConnectionResetError:
+                pass  # it has not read all
+
+    in_tenths(STRANGERS, Watched(project, "hub", "program"), "stranger", do)
+    assert project.attach(marked(path), source=path).stopped().path == path

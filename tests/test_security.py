@@ -704,6 +704,7 @@ def test_program_cannot_have_the_editor_start_anything(project: Project) -> None
     project.compose("up", "--detach", "--wait")
     editor = project.attach(marked(path), source=path)
     editor.stopped()
-    received = [line for line in editor.traffic if line.startswith("<- ")]
-    assert any("harmless" in line for line in received)
-    assert not [line for line in received if "evil" in line]
+    received = [json.loads(line[3:]) for line in editor.traffic if line.startswith("<- {")]
+    told = [message for message in received if message["type"] != "response"]
+    assert any(message["body"].get("output") == "harmless" for message in told)
+    assert not [message for message in told if "evil" in json.dumps(message)]

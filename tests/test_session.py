@@ -269,6 +269,37 @@ def test_target_is_a_pattern_over_the_command_line(container: Container) -> None
     assert editor.stopped().locals["name"] == "'runserver'"
 
 
+# Sends Ctrl+C while the engine is imported, to code that swallows the exception.
+SWALLOWED = """
+import os, signal, sys
+
+def on_import(event, arguments):
+    if event == "import" and arguments[0] == "debugpy.server.api":
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.stat("/")  # Python handles a signal between two steps
+        except KeyboardInterrupt:
+            pass
+
+sys.addaudithook(on_import)
+"""
+
+
+def test_interrupt_of_a_program_that_is_held_is_not_lost(container: Container) -> None:
+    container.write("p.py", PROGRAM)
+    path = container.write("swallowed.py", SWALLOWED)
+    (site_packages,) = container.python.parents[1].glob("lib/python3*/site-packages")
+    # Before remora.pth, in the order of the alphabet.
+    start_up = site_packages / "a.pth"
+    start_up.write_text(f"import sys; exec(open({str(path)!r}).read(), {{}})\n")
+    try:
+        container.start("exec python p.py a")
+        assert container.exit_code() == 130
+    finally:
+        start_up.unlink()
+    assert "done a" not in container.lines
+
+
 # ---- listen and demand ----
 
 LOOP = """

@@ -44,6 +44,15 @@ def check_settings():
     return mode
 
 
+def end_by_interrupt(*_):
+    """End this process as Ctrl+C ends one that has no handler for it."""
+    import _signal
+
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    _signal.raise_signal(_signal.SIGINT)
+    os._exit(128 + _signal.SIGINT)  # PID 1 is not ended by a signal
+
+
 def main():
     """Make this process one that can be debugged, as the settings say. Never raises."""
     global has_run
@@ -61,11 +70,6 @@ def main():
 
         program.begin(mode)
     except KeyboardInterrupt:
-        # Ctrl+C ends a program that is still waiting as it ends one that has no handler for it.
-        import signal
-
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
-        os._exit(128 + signal.SIGINT)  # PID 1 is not ended by a signal
+        end_by_interrupt()
     except Exception as error:
         say(f"pid {os.getpid()} goes on without a debugger: {error!r}")

@@ -6,7 +6,7 @@ import os
 import sys
 
 from remora import commandline, container, link
-from remora.hook import say, setting
+from remora.hook import end_by_interrupt, say, setting
 
 # The mode of this process.
 mode = ""
@@ -51,10 +51,9 @@ def begin(chosen):
 
         crash.catch()
     if mode == "wait" and container.is_held(command):
-        link.start_hub(wait=True)
-        join(held=True)
+        wait_for_client(held=True)
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
-        join(held_if="wait")
+        wait_for_client(held_if="wait")
     elif link.exists(link.ATTACHED) and not is_beside(command):
         join()
     elif mode in ("wait", "listen") and not link.exists(link.HUB):
@@ -62,6 +61,23 @@ def begin(chosen):
     is_beginning = False
     if was_asked and "remora.engine" not in sys.modules:
         join(asked=True)
+
+
+def wait_for_client(**facts):
+    """Join and wait where the mode says so. Ctrl+C ends this process meanwhile.
+
+    Not by an exception, which an import or a callback may swallow.
+    """
+    handler = _signal.getsignal(_signal.SIGINT)
+    if handler is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, end_by_interrupt)
+    try:
+        if mode == "wait":
+            link.start_hub(wait=True)
+        join(**facts)
+    finally:
+        if handler is _signal.default_int_handler:
+            _signal.signal(_signal.SIGINT, handler)
 
 
 def is_beside(command):

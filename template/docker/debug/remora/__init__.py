@@ -1,8 +1,26 @@
 """Debugging for all Python of a container: the debug layer of this project.
 
-hook        runs in every Python interpreter of the debug image, when it starts
-program     what the hook sees to in a process that can be debugged
-engine      debugpy's pydevd, loaded into a program only when a debugger wants it
-hub         the one process of the container that owns the debug port
-command     the command `remora`
+In a program:
+
+hook         runs in every Python interpreter of the debug image, when it starts
+program      a process that can be debugged: when it starts, when it is asked, when it forks
+container    what /proc tells of the container's processes
+commandline  what the command line of a Python process tells
+link         the way from a process to the hub
+engine       debugpy's pydevd, loaded into a program only when a debugger wants it
+changes      what pydevd does otherwise here
+apart        keeps the engine's modules apart from the program's
+crash        keeps what an uncaught exception leaves, in mode `crash`
+
+In the hub, the one process of the container that owns the debug port:
+
+server       its sockets, for clients, programs and the command
+hub          all clients and programs, and which of these each client is shown
+calls        who is asked for an engine, and who has not come yet
+session      what a client asks; client, what it is told
+breakpoints  the ids of breakpoints that a client knows
+debuggee     a program, as its engine's connection
+protocol     frames of the Debug Adapter Protocol, and what a client may ask
+
+command      the command `remora`; __main__ runs that or the hub
 """

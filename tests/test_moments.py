@@ -117,11 +117,11 @@ def test_debug_attach_is_the_name_of_old(project: Project) -> None:
 
 def test_process_without_hook_is_left_alone(project: Project) -> None:
     project.start("", 'sleep 1000 | python -S -c "input()"', REMORA_MODE="demand")
-    reason = "its interpreter has no hook"
+    reason = "it was started with an option that keeps the hook out (-S)"
     wait_until(lambda: reason in remora(project, "attach", check=False).stdout)
     done = remora(project, "attach", check=False)
     assert done.returncode == 1
-    assert "nothing can be debugged:" in done.stdout and "(-S)" in done.stdout
+    assert "nothing can be debugged:" in done.stdout
     (pid,) = pids(done.stdout, "no debugger", "input()")
     named = remora(project, "attach", pid, check=False)
     assert named.returncode == 1

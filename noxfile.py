@@ -57,7 +57,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Debug for long: 200 clients one after the other, 1,000 children. A quarter of an hour."""
+    """Debug for long: clients, programs, children and strangers. Half an hour."""
     session.install("-r", "tests/requirements.txt")
     session.run("tests/engine.sh", "start", external=True)
     command = ["timeout", "1h", "pytest", "--capture=no", "tests/soak.py", *session.posargs]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import struct
@@ -82,8 +83,8 @@ input()
 """
 
 
-# How the watched processes are started.
-COMMANDS = {"hub": "remora/__main__.py hub", "program": "python src/program.py"}
+# The command lines of the watched processes
+COMMANDS = {"hub": r"\S+/python -I -S \S+/__main__\.py hub ", "program": r"python src/program\.py "}
 
 
 @dataclass
@@ -101,48 +102,49 @@ class Watched:
     def __init__(self, project: Project, *names: str) -> None:
         self.project, self.names = project, names
         self.noted: list[dict[str, Usage]] = []
-        self.counts: list[int] = []
+        # How many processes there are, and what those have, when all has ended that is to end
+        self.rest: tuple[int, dict[str, Usage]] | None = None
 
     def look(self) -> tuple[int, dict[str, Usage]]:
         """Return how many processes there are, and what the watched ones have."""
         python = ["exec", "-T", self.project.service, "python", "-I", "-S", "-c", PROCESSES]
         processes = json.loads(self.project.compose(*python).stdout)
+
+        def is_called(pid: str, name: str) -> bool:
+            return pid in processes and bool(re.match(COMMANDS[name], processes[pid]["command"]))
+
         usages = {}
         for name in self.names:
             # A child that was forked has the command line of its parent.
             (process,) = (
                 process
-                for process in processes.values()
-                if COMMANDS[name] in process["command"]
-                and COMMANDS[name] not in processes[process["parent"]]["command"]
+                for pid, process in processes.items()
+                if is_called(pid, name) and not is_called(process["parent"], name)
             )
             usages[name] = Usage(*(process[key] for key in ("memory", "files", "threads")))
         return len(processes), usages
 
     def note(self, when: str) -> None:
-        """Note what there is, once all has ended that was not there after the first tenth."""
+        """Note what there is, once no more files, threads and processes are there than at rest."""
 
-        def is_settled() -> bool:
+        def is_at_rest() -> bool:
             count, usages = self.look()
             last.append((count, usages))
-            return not self.noted or (
-                count <= self.counts[0]
-                and all(
-                    usage.files <= self.noted[0][name].files
-                    and usage.threads <= self.noted[0][name].threads
-                    for name, usage in usages.items()
-                )
+            self.rest = self.rest or last[0]
+            return count <= self.rest[0] and all(
+                usage.files <= self.rest[1][name].files
+                and usage.threads <= self.rest[1][name].threads
+                for name, usage in usages.items()
             )
 
         last: list[tuple[int, dict[str, Usage]]] = []
         try:
-            wait_until(is_settled)
+            wait_until(is_at_rest)
         finally:
-            count, usages = last[-1]
-            for name, usage in usages.items():
-                print(f"{when:<16} {count} processes  {name:<8} {usage}", flush=True)
+            for count, usages in last[-1:]:
+                for name, usage in usages.items():
+                    print(f"{when:<16} {count} processes  {name:<8} {usage}", flush=True)
         self.noted.append(usages)
-        self.counts.append(count)
 
     def nothing_has_grown(self) -> None:
         """The memory has not. Files, threads and processes have not, or note() had failed."""
@@ -164,6 +166,8 @@ def in_tenths(number: int, watched: Watched, what: str, do: Callable[[int], None
 def test_clients_one_after_the_other(project: Project) -> None:
     path = project.start(WAIT, REMORA_MODE="listen")
     project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
+    watched = Watched(project, "hub", "program")
+    watched.rest = watched.look()
 
     def do(n: int) -> None:
         editor = project.attach(marked(path), source=path)
@@ -171,7 +175,7 @@ def test_clients_one_after_the_other(project: Project) -> None:
         editor.detach()
         project.editors.clear()  # each with all that it was told
 
-    in_tenths(CLIENTS, Watched(project, "hub", "program"), "client", do)
+    in_tenths(CLIENTS, watched, "client", do)
 
 
 def test_programs_one_after_the_other(project: Project) -> None:
@@ -252,7 +256,9 @@ SENT = {
 def test_strangers(project: Project) -> None:
     path = project.start(WAIT, REMORA_MODE="listen")
     project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
-    # A program with an engine is there for all of it, though no client is.
+    watched = Watched(project, "hub", "program")
+    watched.rest = watched.look()
+    # From now on the program has an engine, though no client is there.
     editor = project.attach(marked(path), source=path)
     editor.stopped()
     editor.detach()
@@ -273,5 +279,5 @@ def test_strangers(project: Project) -> None:
             except ConnectionResetError:
                 pass  # it has not read all
 
-    in_tenths(STRANGERS, Watched(project, "hub", "program"), "stranger", do)
+    in_tenths(STRANGERS, watched, "stranger", do)
     assert project.attach(marked(path), source=path).stopped().path == path

@@ -165,6 +165,25 @@ print("main:", threading.main_thread() is threading.current_thread(), flush=True
 """
 
 
+# What a program sees of processes that are started in it.
+CHILDREN_STARTED = """
+import sys, time
+STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event in STARTS else None)
+while True:
+    time.sleep(0.01)  # here
+"""
+
+
+def test_engine_starts_no_process_in_the_program(container: Container) -> None:
+    path = container.write("p.py", CHILDREN_STARTED)
+    container.start("python p.py", mode="listen")
+    stop = container.attach({path: [marked(path)]}).stopped()
+    assert is_here(stop, path)
+    assert stop.locals["started"] == "[]"
+
+
 def test_main_thread_is_that_of_the_program(container: Container) -> None:
     container.write("p.py", MAIN_THREAD)
     container.start("exec python p.py", mode="listen")

@@ -7,6 +7,7 @@ hub closes it, or has ended, the program runs on at full speed.
 import os
 import sys
 import threading
+from contextlib import contextmanager
 
 from remora import apart, changes, link
 from remora.hook import say
@@ -27,7 +28,7 @@ def load():
     # Kept here, since the program may have a module of its own under that name again.
     if debugpy is None:
         if "pydevd" not in sys.modules or "debugpy.server.api" not in sys.modules:
-            with apart.only(HOME):
+            with apart.only(HOME), no_process_started():
                 # Without it, pydevd warns that it cannot trace frozen copies of standard modules.
                 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
                 # Its API makes pydevd what it is for debugpy.
@@ -38,6 +39,29 @@ def load():
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     return pydevd
+
+
+@contextmanager
+def no_process_started():
+    """Have the imports of this thread run no `uname -p`, as debugpy does to note it in its log.
+
+    A program that waits for whatever child of it ends, as a fork server does, would find it.
+    Python 3.8 runs it later all the same, when pydevd asks for the processor.
+    """
+    import platform
+
+    thread, describe = threading.get_ident(), platform.platform
+
+    def platform_of_this_thread(*arguments, **options):
+        if threading.get_ident() == thread and platform.platform is not describe:
+            return sys.platform
+        return describe(*arguments, **options)
+
+    platform.platform = platform_of_this_thread
+    try:
+        yield
+    finally:
+        platform.platform = describe
 
 
 def attach(connected):

@@ -6,31 +6,38 @@ import os
 INSTALLERS = frozenset("compileall ensurepip pip py_compile uv venv virtualenv".split())
 
 
-def program_of(command):
-    """Return what a Python command line runs: the path of a script or the name of a module.
+def parsed(command):
+    """Return what a Python command line consists of: the letters of its options, and what it runs.
 
-    None where it is neither: `-c`, standard input, a prompt.
+    The latter is the path of a script or the name of a module; None where it is neither: `-c`,
+    standard input, a prompt.
     """
-    arguments = iter(command[1:])
+    letters, arguments = "", iter(command[1:])
     for argument in arguments:
         if argument == "--":
-            return next(arguments, None)
+            return letters, next(arguments, None)
         if not argument.startswith("-"):
-            return argument
+            return letters, argument
         if argument == "--check-hash-based-pycs":
             next(arguments, None)
         if argument.startswith("--"):
             continue
         # Options can be joined (-um) and their values too (-Wignore, -mpackage).
         for position, letter in enumerate(argument[1:], start=2):
+            letters += letter
             if letter == "c":
-                return None
+                return letters, None
             if letter in "mWX":
                 value = argument[position:] or next(arguments, None)
                 if letter == "m":
-                    return value
+                    return letters, value
                 break
-    return None
+    return letters, None
+
+
+def program_of(command):
+    """Return what a Python command line runs, as parsed() has it."""
+    return parsed(command)[1]
 
 
 def is_installer(command):
@@ -49,17 +56,7 @@ def is_of_a_library(command):
 
 def is_without_site(command):
     """Tell whether a Python command line keeps the module `site`, and with it the hook, out."""
-    for argument in command[1:]:
-        if not argument.startswith("-") or argument.startswith("--"):
-            return False
-        # Options can be joined (-IS); what follows these is no option.
-        letters = argument[1:]
-        end = next((n for n, letter in enumerate(letters) if letter in "cmWX"), len(letters))
-        if "S" in letters[:end]:
-            return True
-        if end < len(letters) and letters[end] in "cm":
-            return False
-    return False
+    return "S" in parsed(command)[0]
 
 
 def is_target(command, target):

@@ -43,7 +43,7 @@ def why_not(pid):
         return "it is no Python interpreter: Python is built into it, as into uWSGI"
     if commandline.is_without_site(command):
         return "it was started with an option that keeps the hook out (-S)"
-    environment = environment_of(pid)
+    environment = virtual_environment(pid, command, settings)
     if environment:
         return (
             f"the virtual environment {environment} was made when the container ran, so the debug"
@@ -55,13 +55,15 @@ def why_not(pid):
     )
 
 
-def environment_of(pid):
-    """Return the folder of the virtual environment that a process runs in; None without one."""
-    folder = container.environment_of(pid).get("VIRTUAL_ENV")
-    python = container.command_of(pid)[0]
-    if "/" in python:
+def virtual_environment(pid, command, settings):
+    """Return the folder of the virtual environment that a process runs in; None without one.
+
+    command, settings: the command line and the environment of the process.
+    """
+    folder = settings.get("VIRTUAL_ENV")
+    if "/" in command[0]:
         here = os.path.realpath(f"/proc/{pid}/cwd")
-        folder = os.path.normpath(os.path.join(here, python, "../.."))
+        folder = os.path.normpath(os.path.join(here, command[0], "../.."))
     return folder if folder and os.path.exists(f"{folder}/pyvenv.cfg") else None
 
 

@@ -208,7 +208,8 @@ def loop(project: Project, image: str, mode: str, *lines: int) -> float:
     port = project.configuration("Attach to train")["connect"]["port"]
     source = project.root / "src/loop.py"
     run = ["docker", "run", "--rm", "--init", f"--publish=127.0.0.1:{port}:5678"]
-    run += [f"--env=REMORA_MODE={mode}", f"--volume={source}:/app/src/loop.py:ro", image]
+    run += [f"--env=REMORA_MODE={mode}", "--env=REMORA_HOST=0.0.0.0"]
+    run += [f"--volume={source}:/app/src/loop.py:ro", image]
     with subprocess.Popen(
         [*run, "python", "src/loop.py"],
         stdout=subprocess.PIPE,

@@ -121,14 +121,14 @@ def pip(pythons):
     )
 
 
-def compile_all(path, folder, home, *options):
+def compile_all(path, folder, home):
     """Compile the modules in a folder for the Python at `path`. In the image they are in `home`.
 
     Now, since the user of the container may not write there; and without the times of the sources,
     so that the same files make the same layer.
     """
     command = [path, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += [*options, "-d", str(home), str(folder)]
+    command += ["-d", str(home), str(folder)]
     subprocess.run(command, stdout=subprocess.DEVNULL)
 
 

@@ -6,8 +6,18 @@ from collections import deque
 from remora import protocol
 
 # What an engine may tell a client. An editor does what other events say: it may start programs.
-EVENTS = {"breakpoint", "continued", "invalidated", "memory", "module"}
-EVENTS |= {"output", "process", "stopped", "terminated", "thread"}
+EVENTS = {
+    "breakpoint",
+    "continued",
+    "invalidated",
+    "memory",
+    "module",
+    "output",
+    "process",
+    "stopped",
+    "terminated",
+    "thread",
+}
 
 
 class Gone(Exception):

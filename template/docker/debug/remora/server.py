@@ -193,10 +193,9 @@ class Server:
         if self.mode in ("wait", "listen"):
             # A hub that ended now would be started, and would say so, again and again.
             problem = (await self._try_port()).get("error")
-            if problem and self.mode == "listen":  # in mode `wait`, each program says so
-                say(f"{problem}. Programs run without a debugger")
-            elif self.mode == "listen":
-                say(f"Listening, a client can attach at any time: {self.address()}")
+            if self.mode == "listen":  # in mode `wait`, each program says so
+                listening = f"Listening, a client can attach at any time: {self.address()}"
+                say(f"{problem}. Programs run without a debugger" if problem else listening)
         say_new_names()
         os.close(is_ready)
         leave_terminal()

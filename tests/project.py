@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -34,6 +35,24 @@ def line(path: Path, text: str) -> int:
 def marked(path: Path) -> int:
     """The number of the one line of a file that is marked `# here`."""
     return line(path, "# here")
+
+
+def listening(tables: str) -> set[tuple[str, int]]:
+    """The addresses and ports that listen, given /proc/net/tcp and tcp6 (proc(5))."""
+    found = set()
+    for _, local, _, state, *_ in map(str.split, tables.splitlines()):
+        if state != "0A":
+            continue
+        host, port = local.split(":")
+        # Words of four bytes, each in the order of the machine
+        words = [bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8)]
+        found.add((str(ipaddress.ip_address(b"".join(words))), int(port, 16)))
+    return found
+
+
+def listening_here() -> set[tuple[str, int]]:
+    """The addresses and ports of this machine that listen."""
+    return listening("".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6")))
 
 
 def remora(
@@ -172,8 +191,21 @@ class Project:
         """Wait for the program to end, and return its exit code."""
         return int(self.run("docker", "wait", self.container()).stdout)
 
+    def health_checks(self) -> list[dict[str, Any]]:
+        """What Docker keeps of the health checks of the service's container."""
+        (facts,) = json.loads(self.run("docker", "inspect", self.container()).stdout)
+        return facts["State"]["Health"]["Log"]
+
     def log(self) -> str:
         return self.compose("--profile", "*", "logs", "--no-log-prefix", check=False).stdout
+
+    def messages(self) -> list[str]:
+        """The lines of the log that are the debugger's."""
+        return [line for line in self.log().splitlines() if line.startswith("remora: ")]
+
+    def output(self) -> list[str]:
+        """All other lines, sorted: Docker may mix up standard output and standard error."""
+        return sorted(x for x in self.log().splitlines() if not x.startswith("remora: "))
 
     def traffic(self) -> str:
         return "\n\n".join("\n".join(editor.traffic) for editor in self.editors)

@@ -13,7 +13,7 @@ import pytest
 from bare import DEBUG
 from conftest import REPOSITORY, answers, copy_without_questions, remove_images, render
 from judges import assert_tidy, strict_json, tool
-from project import Project, marked, remora, wait_until
+from project import Project, listening_here, marked, remora, wait_until
 from shape import NAMES, Shape, startable
 
 # What debugging may write into a project, but for the debug file.
@@ -363,21 +363,14 @@ def test_own_health_check_holds_when_off(started) -> None:
     (facts,) = project.facts
     assert facts["health_command"]
     project.compose("up", "--build", "--detach", "--wait", REMORA_MODE="off")
-    health = ["docker", "inspect", "--format", "{{json .State.Health}}", project.container()]
-    log = json.loads(project.run(*health).stdout)["Log"]
-    assert log[-1]["ExitCode"] == 0
+    assert project.health_checks()[-1]["ExitCode"] == 0
     # It does fail where the service is not what the check asks for.
     failing = {"services": {project.service: {"command": ["sleep", "1000"]}}}
     (project.root / "failing.yml").write_text(json.dumps(failing))
     project.more_files[:] = ["failing.yml"]
     project.compose("up", "--detach", REMORA_MODE="off")
-    health[-1] = project.container()
-
-    def checks() -> list[dict]:
-        return json.loads(project.run(*health).stdout)["Log"]
-
-    wait_until(lambda: len(checks()) > 0)
-    assert all(check["ExitCode"] != 0 for check in checks())
+    wait_until(lambda: len(project.health_checks()) > 0)
+    assert all(check["ExitCode"] != 0 for check in project.health_checks())
     project.more_files.clear()
 
 
@@ -386,13 +379,7 @@ def test_port_on_the_network_of_the_machine_is_on_loopback_only(started) -> None
     project = started("host-network")
     project.compose("up", "--build", "--detach", "--wait")
     port = project.configuration("Attach to exporter")["connect"]["port"]
-    listening = [
-        line.split()[1]
-        for table in ("tcp", "tcp6")
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]
-        if line.split()[3] == "0A" and int(line.split()[1].rpartition(":")[2], 16) == port
-    ]
-    assert listening == [f"0100007F:{port:04X}"]
+    assert [host for host, open_port in listening_here() if open_port == port] == ["127.0.0.1"]
 
 
 @pytest.mark.docker

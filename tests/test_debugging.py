@@ -327,8 +327,7 @@ def test_names_of_the_first_release_choose_the_mode(project: Project, place: str
     project.compose("up", "--detach", "--wait", EPOCHS="100000", **environment)
     wait_until(lambda: "epoch" in project.log())
     assert remora(project, "status").stdout.startswith("mode listen, port 5678 ")
-    lines = [text for text in project.log().splitlines() if text.startswith("remora: ")]
-    assert lines.count("remora: DEBUGPY_MODE is called REMORA_MODE now") == 1
+    assert project.messages().count("remora: DEBUGPY_MODE is called REMORA_MODE now") == 1
     assert project.attach(project.line(BATCH)).stopped().path == project.source
     # The new name goes first.
     project.compose("up", "--detach", "--wait", REMORA_MODE="off", EPOCHS="1", **environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -183,29 +182,20 @@ def start_with_taken_port(project: Project, code: str, mode: str) -> Path:
     return project.start(code, command, REMORA_MODE=mode)
 
 
-def messages(project: Project) -> list[str]:
-    """What is said of the debugger in the container's log."""
-    return [line for line in project.log().splitlines() if line.startswith("remora: ")]
-
-
 @pytest.mark.parametrize("mode", ["wait", "listen"])
 def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> None:
     """One line says so, however often the container's health is checked; the program runs on."""
     start_with_taken_port(project, COUNT, mode)
     wait_until(lambda: "number 1\n" in project.log())
 
-    def checks() -> list[dict]:
-        facts = project.run("docker", "inspect", project.container()).stdout
-        return json.loads(facts)[0]["State"]["Health"]["Log"]
-
-    wait_until(lambda: len(checks()) >= 3)
-    (message,) = messages(project)
+    wait_until(lambda: len(project.health_checks()) >= 3)
+    (message,) = project.messages()
     assert message.startswith("remora: port 5678 cannot be opened (")
     assert "REMORA_PORT names another port" in message
     assert "without a debugger" in message
     # Docker keeps what a check prints.
-    assert checks()[-1]["ExitCode"] == 1
-    assert checks()[-1]["Output"].startswith("port 5678 cannot be opened (")
+    assert project.health_checks()[-1]["ExitCode"] == 1
+    assert project.health_checks()[-1]["Output"].startswith("port 5678 cannot be opened (")
     done = remora(project, "attach", check=False)
     assert done.returncode == 1 and done.stdout.startswith("port 5678 cannot be opened (")
     goes_on(project)
@@ -214,7 +204,7 @@ def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> Non
 def test_port_that_is_taken_for_a_while(project: Project) -> None:
     """A client can attach once the port is free."""
     path = start_with_taken_port(project, COUNT, "listen")
-    wait_until(lambda: messages(project) != [])
+    wait_until(lambda: project.messages() != [])
     project.compose("exec", "-T", "train", "bash", "-c", "kill $(cat /tmp/taken)")
     project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     stop_at_breakpoint(project, path)
@@ -227,13 +217,13 @@ def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None
     project.override("hidden.yml", tmpfs=[f"/opt/remora/python3.13/{gone}"])
     project.start("print(1)\nraise ValueError", REMORA_MODE=mode)
     assert project.exit_code() == 1
-    (message,) = messages(project)
+    (message,) = project.messages()
     assert "without a debugger" in message or "cannot show the ValueError" in message
-    program = [line for line in project.log().splitlines() if line != message]
+    printed = project.output()
     project.more_files.remove("hidden.yml")
     project.compose("up", "--detach", REMORA_MODE="off")
     assert project.exit_code() == 1
-    assert sorted(program) == sorted(project.log().splitlines())
+    assert printed == sorted(project.log().splitlines())
 
 
 @pytest.fixture(scope="module")

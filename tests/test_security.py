@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 import dap
 import pytest
 from conftest import REPOSITORY, copy, remove_images, render
-from project import TIMEOUT, Project, marked, remora, wait_until
+from project import TIMEOUT, Project, listening, listening_here, marked, remora, wait_until
 from ruamel.yaml import YAML
 from test_adopt import DEBUG_LAYER
 
@@ -452,20 +451,6 @@ def test_container_on_the_same_network_can_run_any_code(running: Project) -> Non
 DNS_OF_DOCKER = "127.0.0.11"
 
 
-def listening(table: str) -> set[tuple[str, int]]:
-    """The addresses and ports that listen, given /proc/net/tcp and tcp6."""
-    sockets = [line.split() for line in table.splitlines()]
-    found = set()
-    for _, local, _, state, *_ in sockets:
-        if state != "0A":
-            continue
-        host, port = local.split(":")
-        # Words of four bytes, each in the order of the machine
-        words = [bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8)]
-        found.add((str(ipaddress.ip_address(b"".join(words))), int(port, 16)))
-    return found
-
-
 def open_ports(project: Project) -> set[tuple[str, int]]:
     """What listens in the container, by address and port."""
     tables = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
@@ -499,9 +484,7 @@ def test_port_on_the_network_of_the_machine_is_on_loopback_whatever_is_set(
     )
     project.more_files.append("host.yml")
     project.compose("up", "--detach", "--wait", REMORA_MODE="listen", EPOCHS="1000000")
-    tables = [Path("/proc/net", name).read_text() for name in ("tcp", "tcp6")]
-    found = listening("".join(tables))
-    assert [host for host, port in found if port == free_port] == ["127.0.0.1"]
+    assert [host for host, port in listening_here() if port == free_port] == ["127.0.0.1"]
     assert stops(project)
 
 
@@ -600,13 +583,12 @@ def test_hub_of_another_user_is_not_joined(
     assert run_elsewhere(who, FORGE, *names, wait=False) == "ready\n"
     (project.root / "src/go").touch()
     assert project.exit_code() == 1
-    log = project.log().splitlines()
     author = INTRUDER if who == "another user" else "0"
-    said = [line for line in log if line.startswith("remora: ")]
+    said, printed = project.messages(), project.output()
     pattern = rf"remora: the debugger's hub is pid \d+ of user {author}, so pid \d+ of user {user}"
     assert re.fullmatch(f"{pattern} goes on without it", said[-1])
     assert len(said) == (2 if mode == "crash" else 1)  # that it is kept comes first
-    assert log.count("1") == 1 and log.count("ValueError") == 1
+    assert printed.count("1") == 1 and printed.count("ValueError") == 1
     assert "forged" not in project.log()
 
 

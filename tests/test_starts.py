@@ -184,15 +184,11 @@ def start(project: Project, command: str, **options: object) -> None:
     project.compose("up", "--detach", *(["--wait"] if wait else []), **mode)
 
 
-def output(project: Project) -> list[str]:
-    return sorted(x for x in project.log().splitlines() if not x.startswith("remora: "))
-
-
 def runs_as_without_debugger(project: Project, command: str, **options: object) -> None:
     """What a command has done under the debugger, it does with REMORA_MODE=off too."""
-    code, printed = project.exit_code(), output(project)
+    code, printed = project.exit_code(), project.output()
     start(project, command, wait=False, mode="off", **options)
-    assert (code, printed) == (project.exit_code(), output(project))
+    assert (code, printed) == (project.exit_code(), project.output())
 
 
 def check(
@@ -256,7 +252,7 @@ def test_installer_is_not_held(project: Project) -> None:
     start(project, "pip --version && python src/report.py")
     wait_until(lambda: "Waiting for client to attach..." in project.log())
     # No client has been there yet.
-    assert any(line.startswith("pip ") for line in output(project))
+    assert any(line.startswith("pip ") for line in project.output())
     editor = project.attach(marked(path), source=path)
     stop = editor.stopped()
     assert (stop.path, stop.line) == (path, marked(path))
@@ -283,7 +279,7 @@ def test_target_picks_one_of_two_programs(project: Project, target: str) -> None
     start(project, "python src/children.py child; python src/report.py a", environment=environment)
     # The first one runs by itself, through a line at which it would stop.
     wait_until(lambda: "Waiting for client to attach..." in project.log())
-    assert output(project) == ["42"]
+    assert project.output() == ["42"]
     report = path.with_name("report.py")
     editor = project.attach(marked(report), source=report)
     stop = editor.stopped()

@@ -55,6 +55,8 @@ class Client:
         self._socket.settimeout(None)
         self._seq = 0
         self._received: list[dict[str, Any]] = []
+        # What the editor shows of each breakpoint, by its id.
+        self.breakpoints: dict[int, dict[str, Any]] = {}
         self.closed = False
         self._arrival = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
@@ -71,6 +73,7 @@ class Client:
                 with self._arrival:
                     self.traffic.append(f"<- {json.dumps(message)}")
                     self._received.append(message)
+                    self._note_breakpoints(message)
                     self._arrival.notify_all()
                 if message["type"] == "event":
                     self._on_event(self, message)
@@ -81,6 +84,11 @@ class Client:
             self.traffic.append("<- (closed)")
             self.closed = True
             self._arrival.notify_all()
+
+    def _note_breakpoints(self, message: dict[str, Any]) -> None:
+        body = message.get("body") or {}
+        for shown in [*body.get("breakpoints", []), *filter(None, [body.get("breakpoint")])]:
+            self.breakpoints[shown["id"]] = {**self.breakpoints.get(shown["id"], {}), **shown}
 
     def _take(self, what: str, matches: Callable[[dict], bool]) -> dict[str, Any]:
         """Remove and return the first message that matches, which may have yet to come."""

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from remora import paths
+
 applied = False
 
 # Held while a session ends, until all is undone that pydevd has changed in the process.
@@ -31,7 +33,7 @@ def apply(pydevd):
             leave_processes,
             stop_when_closed,
             pause_in_program,
-            resolve_from_container,
+            paths.apply,
         ):
             change(pydevd)
 
@@ -164,24 +166,3 @@ def forget_stops():
     from _pydevd_bundle import pydevd_thread_lifecycle
 
     pydevd_thread_lifecycle.resume_threads("*")
-
-
-def resolve_from_container(pydevd):
-    """Have `"remoteRoot": "."` in a client's path mappings mean the container's working directory.
-
-    pydevd takes that of the process at the moment when a client attaches, and a script may have
-    gone elsewhere by then.
-    """
-    from _pydevd_bundle import pydevd_process_net_command_json as commands
-
-    processor = commands.PyDevJsonCommandProcessor
-    resolve = processor._resolve_remote_root
-    try:
-        folder = os.readlink("/proc/1/cwd")
-    except OSError:
-        folder = os.getcwd()  # the first process is another user's
-
-    def _resolve_remote_root(self, local_root, remote_root):
-        return resolve(self, local_root, folder if remote_root == "." else remote_root)
-
-    processor._resolve_remote_root = _resolve_remote_root

@@ -1,0 +1,274 @@
+"""Which file of the project a file of the container is, and the other way round.
+
+An editor speaks of the project's files, a program of the container's. Where a Dockerfile has put
+the first is told by their content: the debug image holds a copy of the project's Python files, as
+they were when it was built. Where the content tells nothing (the file was edited since, and is
+mounted; or there is no such copy), the container's mounts, the client's path mappings and the ends
+of paths decide. What stays ambiguous is no file of the project.
+
+Nothing here knows of pydevd: see paths.py.
+"""
+
+import os
+import sys
+
+from remora.apart import script_folder, standard_library
+from remora.container import read
+from remora.project import is_copy, size_of
+
+
+def parts_of(path):
+    """Return the parts of a path of any system."""
+    return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+
+
+def common_tail(one, other):
+    """Return how many parts two paths share at their ends."""
+    pairs = zip(reversed(parts_of(one)), reversed(parts_of(other)))  # noqa: B905 - Python 3.8
+    count = 0
+    for left, right in pairs:
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def below(path, folder):
+    """Return the path of a file below a folder, with "/" between its parts; None if it is not there.
+
+    Windows does not tell large letters from small ones, and takes either slash.
+    """
+    path, folder = path.replace("\\", "/"), folder.replace("\\", "/").rstrip("/") + "/"
+    is_of_windows = folder[1:2] == ":"
+    start = path[: len(folder)]
+    is_same = start.lower() == folder.lower() if is_of_windows else start == folder
+    return path[len(folder) :] if is_same else None
+
+
+def import_path(path):
+    """Return the path of a file below the folder of installed packages that it is in, or None."""
+    for folder in ("/site-packages/", "/dist-packages/"):
+        if folder in path:
+            return path.rpartition(folder)[2]
+    return None
+
+
+def mounts():
+    """Return the folders of the machine that are mounted here, as (place there, place here)."""
+    found = []
+    for line in read("self", "mountinfo").splitlines():  # proc(5)
+        there, here = (field.replace("\\040", " ") for field in line.split()[3:5])
+        if there != "/" and here != "/" and os.path.isdir(here):
+            found.append((there, here))
+    return found
+
+
+class Files:
+    """Tells which of a client's files those of the container are.
+
+    A file of the project is called by its path below the project's folder; one that the copy does
+    not have, by the client's own path.
+
+    mappings: the client's path mappings, as (folder there, folder here)
+    """
+
+    def __init__(self, project, mappings=()):
+        self.project, self.mappings, self.mounts = project, list(mappings), mounts()
+        # Where the client has the project's folder: the widest that it has mapped, until its paths
+        # tell otherwise.
+        self.root = min((there for there, _ in mappings), key=len, default=None)
+        # The client's paths that the copy does not have
+        self.others = []
+        self._known = {}
+
+    # ---- The client's paths ----
+
+    def local(self, path):
+        """Return what a file is called that the client calls by a path."""
+        parts = parts_of(path)
+        ends = len(parts)
+        for root in filter(None, [self.root, *(there for there, _ in self.mappings)]):
+            local = below(path, root)
+            if local in self.project:
+                self.root = root
+                return local
+            if local is not None:
+                ends = min(ends, len(parts) - len(parts_of(local)))
+        # An end that is shorter than the path below the client's folder is another file's.
+        found = ["/".join(parts[first:]) for first in range(ends)]
+        found = [local for local in found if local in self.project]
+        if len(found) > 1:  # such as shop/a.py in a project in a folder shop that has an a.py, too
+            found = [local for local in found if self.places(local)]
+        if len(found) == 1:
+            self.root = path[: -len(found[0]) - 1]
+            return found[0]
+        if path not in self.others:
+            self.others.append(path)
+            self._known.clear()
+        return path
+
+    def client_path(self, local):
+        """Return the client's path of a file by what it is called; None if that is not known."""
+        if local not in self.project:
+            return local
+        return joined(self.root, local) if self.root else None
+
+    # ---- The container's files ----
+
+    def identify(self, file):
+        """Return what a file of the container is called; None if it is not the project's."""
+        if file not in self._known:
+            self._known[file] = self._identify(file)
+        return self._known[file]
+
+    def _identify(self, file):
+        local = self._likest(file)
+        if local is None:
+            return None
+        places = self.places(local)
+        is_one = file in places or any(is_copy(file, place) for place in places)
+        return local if is_one or not places else None
+
+    def _likest(self, file):
+        """Return what a file is called by its content or else by its paths; None if by neither."""
+        same = self.project.same(file)
+        if same:
+            return self._closest(same, file)
+        name = os.path.basename(file)
+        named = [path for path in self.others if parts_of(path)[-1:] == [name]]
+        candidates = [*self.project.by_name.get(name, ()), *named]
+        return only_best({local: self._likeness(file, local) for local in candidates})
+
+    def _closest(self, same, file):
+        """Return which of some files with its content a file is; None if that is ambiguous."""
+        tails = {local: common_tail(local, file) for local in same}
+        longest = max(tails.values())
+        same = [local for local in same if tails[local] == longest]
+        if len(same) == 1:
+            return same[0]
+        return only_best({local: self._equal_beside(local, file) for local in same})
+
+    def _equal_beside(self, local, file):
+        """Return how many files in the folder of a file are those beside one of the project."""
+        here, there = os.path.dirname(file), os.path.dirname(f"{self.project.folder}/{local}")
+        return sum(is_copy(f"{here}/{name}", f"{there}/{name}") for name in os.listdir(there))
+
+    def _likeness(self, file, local):
+        """Return how many parts two paths share at their ends; 0 if they are too few.
+
+        One is that of a file of the project, at the client. The other is that of a file of the
+        container, or where that is on the machine or at the client, as far as that is known.
+        """
+        path = self.client_path(local) or local
+        imported = import_path(file)
+        if imported is not None or file.startswith(tuple(standard_library())):
+            # So many files have names alike that only the copy tells, or the whole path of a module.
+            shared = common_tail(path, imported or "")
+            is_module = local not in self.project and shared == len(parts_of(imported or ""))
+            return shared if shared > 1 and is_module else 0
+        shared = common_tail(path, file)
+        for there, here in self.mounts + self.mappings:
+            end = below(file, here)
+            if end:
+                shared = max(shared, common_tail(path, f"{there}/{end}"))
+        needed = len(parts_of(local)) if local in self.project else 1
+        is_enough = shared > 1 or os.path.dirname(file) in self.roots()
+        return shared if shared >= needed and is_enough else 0
+
+    def path_of(self, file):
+        """Return the client's path of a file of the container; None if the client has none."""
+        local = self.identify(file)
+        if local is not None:
+            return self.client_path(local)
+        for there, here in self.mounts:
+            end = below(file, here)
+            if end and self.root:
+                # Where containers run in a virtual machine, the path there has more in front.
+                root = "/" + self.root.replace("\\", "/").replace(":", "").strip("/") + "/"
+                before, found, rest = f"{there}/{end}".partition(root)
+                if found:
+                    return joined(self.root, rest)
+        if not self.project.by_name:
+            for there, here in self.mappings:
+                end = below(file, here)
+                if end:
+                    return joined(there, end)
+        return None
+
+    # ---- Where files of the project are ----
+
+    def places(self, local):
+        """Return the files of the container that a file of the project is, as far as they are there.
+
+        Those with its content; without any, those whose paths are likest, unless they differ.
+        """
+        found = [file for file, known in list(self._known.items()) if known == local]
+        if found:
+            return found
+        found = self._candidates(local)
+        if local in self.project:
+            equal = [file for file in found if is_copy(file, f"{self.project.folder}/{local}")]
+            if equal:
+                return equal
+        likeness = {file: self._likeness(file, local) for file in found}
+        best = max(likeness.values(), default=0)
+        found = [file for file in found if likeness[file] == best and self._likest(file) == local]
+        if not all(is_copy(file, found[0]) for file in found):
+            found = [file for file in found if file in loaded()]
+        return found if all(is_copy(file, found[0]) for file in found) else []
+
+    def _candidates(self, local):
+        """Return the files of the container that a file of the project may be."""
+        path = self.client_path(local) or local
+        parts = parts_of(path)
+        ends = ["/".join(parts[first:]) for first in range(len(parts))]
+        found = [f"{root}/{end}" for root in self.roots() for end in ends]
+        found += [
+            f"{here}/{below(path, there)}" for there, here in self.mappings if below(path, there)
+        ]
+        found = [os.path.normpath(file) for file in found]
+        found += [file for file in [path, *loaded()] if os.path.basename(file) == parts[-1]]
+        return [file for file in dict.fromkeys(found) if size_of(file) is not None]
+
+    def why_missing(self, local):
+        """Return why no file of the container is one of the project, in words."""
+        for file in self._candidates(local):
+            is_another = self.identify(file)
+            if is_another:
+                return f"{file} is {is_another}"
+            return f"{file} differs from it, or one of several may be it"
+        return f"nothing like it is below {', '.join(self.roots())}"
+
+    def roots(self):
+        """Return the folders of the container where a program's files may be."""
+        found = [working_directory(), os.getcwd(), script_folder(), *sys.path]
+        found += [here for _, here in self.mappings + self.mounts]
+        library = standard_library()
+        return [root for root in dict.fromkeys(map(os.path.abspath, found)) if root not in library]
+
+
+def joined(folder, path):
+    """Return the path of a file below a folder of the client, as its system writes it."""
+    separator = "\\" if "\\" in folder else "/"
+    return folder.rstrip("/\\") + separator + path.replace("/", separator)
+
+
+def loaded():
+    """Return the files of the modules that the program has imported."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return [file for file in files if isinstance(file, str)]
+
+
+def only_best(scores):
+    """Return the key with the highest number above 0; None if there is none, or several."""
+    best = max(scores.values(), default=0)
+    found = [key for key, score in scores.items() if score == best]
+    return found[0] if best and len(found) == 1 else None
+
+
+def working_directory():
+    """Return the working directory of the container's command."""
+    try:
+        return os.readlink("/proc/1/cwd")
+    except OSError:
+        return os.getcwd()  # it is another user's

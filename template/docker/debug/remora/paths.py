@@ -1,0 +1,130 @@
+"""Breakpoints find their file: pydevd speaks of files to a client as files.py tells of them.
+
+All files of the container that are the same file of the project have one name for pydevd. pydevd
+asks for the name of a file (the "canonical" path) whenever it meets one, and looks for breakpoints
+by that. So a breakpoint is hit wherever its file turns up, and however late.
+"""
+
+import os
+
+from remora.files import Files, working_directory
+from remora.project import FOLDER, Project
+
+# The project's files, and what they are for the present client.
+project = files = None
+
+# What to do when the file is met that breakpoints wait for, by what it is called.
+pending = {}
+
+
+def apply(pydevd):
+    """Have pydevd take the client's paths, and give paths to it, by what files.py tells."""
+    import pydevd_file_utils as utils
+    from _pydevd_bundle.pydevd_api import _get_code_lines
+    from _pydevd_bundle.pydevd_filtering import FilesFiltering
+    from _pydevd_bundle.pydevd_process_net_command_json import (
+        PyDevJsonCommandProcessor as Processor,
+    )
+
+    canonical = utils._abs_and_canonical_path
+    exists = utils.exists
+    is_of_user = FilesFiltering.in_project_roots
+    set_options = Processor._set_debug_options
+    describe = Processor._create_breakpoint_from_add_breakpoint_result
+
+    def abs_and_canonical_path(filename, *cache):
+        absolute, name = canonical(filename, *cache)
+        if files is None or is_name(absolute) or not absolute.startswith("/"):
+            return absolute, name
+        local = files.identify(absolute)
+        if local is None:
+            return absolute, name
+        for tell in pending.pop(local, ()):
+            tell(absolute)
+        return absolute, name_of(local)
+
+    def map_file_to_server(path):
+        count = len(files.others)
+        local = files.local(path)
+        if len(files.others) > count:
+            forget(utils)  # files that pydevd has met may be this one
+        return (files.places(local) or [name_of(local)])[0]
+
+    def map_file_to_client(file):
+        absolute = utils.absolute_path(file)
+        path = files.path_of(absolute) if absolute.startswith("/") else None
+        if path is None and files.mappings:
+            # The client asks for its text by a number.
+            numbers = utils._client_filename_in_utf8_to_source_reference
+            if absolute not in numbers:
+                number = numbers[absolute] = utils._next_source_reference()
+                utils._source_reference_to_server_filename[number] = absolute
+        return path or absolute, path is not None
+
+    def set_debug_options(self, py_db, args, start_reason):
+        start(utils, args.get("pathMappings") or [])
+        return set_options(self, py_db, dict(args, pathMappings=[]), start_reason)
+
+    def describe_breakpoint(self, py_db, source, number, result):
+        """Return a breakpoint for the client, which is set only if a file of the program has it."""
+        found = describe(self, py_db, source, number, result)
+        local = files.local(source.path)
+        places = files.places(local)
+        if not places:
+            found["verified"] = False
+            found["message"] = (
+                f"{local} is not in this container, as far as is known: {files.why_missing(local)}."
+                " The breakpoint is set when a program loads the file."
+            )
+
+            def tell(file):
+                result.error_code = 0
+                self._on_changed_breakpoint_state(py_db, source, number, result)
+
+            pending.setdefault(local, []).append(tell)
+        return found
+
+    utils._abs_and_canonical_path = abs_and_canonical_path
+    utils.map_file_to_server = map_file_to_server
+    utils.map_file_to_client = map_file_to_client
+    utils.exists = lambda path: is_name(path) or exists(path)
+    FilesFiltering.in_project_roots = lambda self, path: is_project(path) or is_of_user(self, path)
+    Processor._set_debug_options = set_debug_options
+    Processor._create_breakpoint_from_add_breakpoint_result = describe_breakpoint
+    forget(utils)
+
+
+def start(utils, mappings):
+    """Begin to tell a client of files. mappings: its path mappings, as the protocol has them."""
+    global project, files
+    project = project or Project()
+    known = []
+    for mapping in mappings:
+        there, here = mapping.get("localRoot", ""), mapping.get("remoteRoot", "")
+        if there and here:
+            known.append((there, os.path.normpath(os.path.join(working_directory(), here))))
+    files = Files(project, known)
+    pending.clear()
+    forget(utils)
+
+
+def forget(utils):
+    """Have pydevd ask anew for the name of each file."""
+    utils.NORM_PATHS_CONTAINER.clear()
+    utils.NORM_PATHS_AND_BASE_CONTAINER.clear()
+
+
+def name_of(local):
+    """Return the name that pydevd has for a file of the project: see Files."""
+    return f"{FOLDER}/{local.lstrip('/')}"
+
+
+def is_name(path):
+    return path.startswith(f"{FOLDER}/")
+
+
+def is_project(path):
+    """Tell whether a file is the project's, by its path in the container or its name."""
+    if files is None or not path.startswith("/"):
+        return False
+    return is_name(path) or files.identify(path) is not None

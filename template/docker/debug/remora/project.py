@@ -1,0 +1,69 @@
+"""The project's Python files, as they were when the debug image was built: see debug.Dockerfile."""
+
+import os
+
+# Their copy in the image
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")
+
+
+class Project:
+    """The copy of the project's Python files, which are called by their paths below its folder."""
+
+    def __init__(self, folder=FOLDER):
+        self.folder = folder
+        self.by_size, self.by_name = {}, {}
+        for here, _, names in os.walk(folder):
+            for name in names:
+                path = os.path.join(here, name)
+                local = path[len(folder) + 1 :]
+                self.by_name.setdefault(name, []).append(local)
+                self.by_size.setdefault(os.path.getsize(path), []).append(local)
+
+    def __contains__(self, local):
+        return local in self.by_name.get(os.path.basename(local), ())
+
+    def same(self, path):
+        """Return the files with the content of a file; none for an empty one, of which many are."""
+        copies = self.by_size.get(size_of(path) or None, ())
+        return [local for local in copies if is_copy(path, f"{self.folder}/{local}")]
+
+
+def is_copy(one, other):
+    """Tell whether two files have the same content."""
+    size = size_of(one)
+    return size is not None and size == size_of(other) and content_of(one) == content_of(other)
+
+
+def size_of(path):
+    """Return the size of a file in bytes, also of one in a zip file; None if it is not there."""
+    try:
+        return os.path.getsize(path)
+    except NotADirectoryError:
+        content = content_of(path)
+        return None if content is None else len(content)
+    except (OSError, ValueError):
+        return None
+
+
+def content_of(path):
+    """Return what a file holds, also one in a zip file; None if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except NotADirectoryError:
+        return _content_in_zip(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _content_in_zip(path):
+    import zipfile
+
+    archive = path
+    while not os.path.exists(archive):
+        archive = os.path.dirname(archive)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(path[len(archive) + 1 :])
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return None

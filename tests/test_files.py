@@ -1,0 +1,253 @@
+"""Breakpoints find their file, wherever a Dockerfile has put it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from bare import Container, debug_python, imported
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+with imported("remora.files") as FILES, imported("remora.project") as PROJECT:
+    pass
+
+# Where the developer has the project, on another machine.
+HOME = "/home/dev/shop"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with a project and an image, both empty."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "image/app").mkdir(parents=True)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+class Image(FILES.Files):
+    """What a program finds that runs in `/app` of an image, and has an environment in `/venv`."""
+
+    def __init__(self, tree: Path, mappings: tuple[tuple[str, str], ...] = ()) -> None:
+        self.tree = tree
+        here = [(there, str(tree / "image" / path)) for there, path in mappings]
+        super().__init__(PROJECT.Project(str(tree / "project")), here)
+        self.mounts = []
+
+    def roots(self) -> list[str]:
+        return [str(self.tree / "image" / name) for name in ("app", "venv/site-packages")]
+
+    def found(self, path: str) -> list[str]:
+        """The files of the image that a client's path is."""
+        image = self.tree / "image"
+        return sorted(str(Path(p).relative_to(image)) for p in self.places(self.local(path)))
+
+    def named(self, path: str) -> str | None:
+        """The client's path of a file of the image."""
+        return self.path_of(str(self.tree / "image" / path))
+
+
+# ---- Any tree ----
+
+NAMES = st.sampled_from(["api", "worker", "lib", "shop"])
+FILES_OF_TREE = st.dictionaries(
+    st.tuples(
+        st.lists(NAMES, max_size=3).map(tuple),
+        st.sampled_from(["__init__.py", "main.py", "utils.py", "config.py"]),
+    ).map(lambda found: str(PurePosixPath(*found[0], found[1]))),
+    # Some files are empty, and some are alike.
+    st.sampled_from(["", "import os\n", "x = 1\n", *[None] * 5]),
+    min_size=1,
+    max_size=12,
+)
+COPIES = st.lists(
+    st.tuples(
+        st.sampled_from(["whole", "below", "renamed", "single", "wheel"]),
+        st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def copy(project: Path, image: Path, kind: str, pick: int) -> Iterator[tuple[Path, str]]:
+    """Copy a part of a project into an image, and yield each copy with what it is one of."""
+    files = sorted(path.relative_to(project) for path in project.rglob("*.py"))
+    chosen = files[pick % len(files)]
+    folder = [*chosen.parents][pick % len(chosen.parents)]
+    target = {
+        "whole": image / "app",
+        "below": image / "app",
+        "renamed": image / "app/renamed",
+        "single": image / "app",
+        "wheel": image / "venv/site-packages" / folder.name,
+    }[kind]
+    for file in files:
+        if kind == "whole":
+            copied = target / file
+        elif kind == "single" and file == chosen:
+            copied = target / file.name
+        elif kind != "single" and folder in file.parents:
+            copied = target / file.relative_to(folder)
+        else:
+            continue
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(project / file, copied)
+        yield copied, str(file)
+
+
+@settings(max_examples=60, deadline=None)
+@given(files=FILES_OF_TREE, copies=COPIES, is_mapped=st.booleans())
+def test_any_copy_is_found_or_refused(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: dict[str, str | None],
+    copies: list[tuple[str, int]],
+    is_mapped: bool,
+) -> None:
+    tree = tmp_path_factory.mktemp("tree")
+    project, image = tree / "project", tree / "image"
+    (image / "app").mkdir(parents=True)
+    for number, (name, text) in enumerate(files.items()):
+        write(project / name, f"value = {number}\n" if text is None else text)
+    truth: dict[Path, str] = {}
+    for kind, pick in copies:
+        truth.update(copy(project, image, kind, pick))
+
+    known = Image(tree, ((HOME, "app"),) if is_mapped else ())
+    texts = [(project / name).read_text() for name in files]
+    for name in files:
+        text = (project / name).read_text()
+        # Whatever is shown as set is in a file that is no other than this.
+        for place in known.places(known.local(f"{HOME}/{name}")):
+            assert text == "" or Path(place).read_text() == text
+    for file, name in truth.items():
+        text = file.read_text()
+        if text and texts.count(text) == 1 and known.root == HOME:
+            # It runs, and is then known.
+            assert known.path_of(str(file)) == f"{HOME}/{name}"
+            assert str(file) in known.places(known.local(f"{HOME}/{name}"))
+    # A file that is not there is not found in another one.
+    for name in set(files) - set(truth.values()):
+        text = (project / name).read_text()
+        if text and texts.count(text) == 1:
+            assert known.places(known.local(f"{HOME}/{name}")) == []
+
+
+# ---- Any place ----
+
+PROGRAM = """
+def work(name):
+    answer = name + "!"
+    return answer  # here
+
+print(work("a"), flush=True)
+"""
+LINE = PROGRAM.splitlines().index("    return answer  # here") + 1
+
+# The project has a program of this name, which is the one to stop; where in the container copies of
+# it are, below the folders `app`, where its command starts, and `site`, with installed packages;
+# and that command.
+PLACES = {
+    "the content of a folder": ("api/main.py", ["app/main.py"], "python main.py"),
+    "a folder further down": ("main.py", ["app/bot/main.py"], "python bot/main.py"),
+    "another working directory": (
+        "src/main.py",
+        ["app/src/main.py"],
+        "app=$PWD && cd / && python $app/src/main.py",
+    ),
+    "below the root": ("main.py", ["app/main.py"], "app=$PWD && cd / && python ./$app/main.py"),
+    "an installed package": (
+        "src/shop/core.py",
+        ["app/src/shop/core.py", "site/shop/core.py"],
+        "PYTHONPATH=../site python -m shop.core",
+    ),
+    "an installed package only": (
+        "packages/core/shop/core.py",
+        ["site/shop/core.py"],
+        "PYTHONPATH=../site python -m shop.core",
+    ),
+    "a module of its own": ("tool.py", ["site/tool.py"], "PYTHONPATH=../site python -m tool"),
+    "a namespace package": (
+        "libs/a/acme/a/run.py",
+        ["site/acme/a/run.py"],
+        "PYTHONPATH=../site python -m acme.a.run",
+    ),
+    "a single file elsewhere": (
+        "config.py",
+        ["etc/config.py"],
+        "python -c 'import sys; sys.path.append(\"../etc\"); import config'",
+    ),
+    "another name": ("deploy/main.prod.py", ["app/run.py"], "python run.py"),
+    "a symbolic link": ("main.py", ["app/main.py"], "ln -s main.py run.py && python run.py"),
+    "a zip file": (
+        "src/shop/core.py",
+        ["app/shop/core.py"],
+        "python -m zipfile -c ../shop.zip shop && rm -r shop"
+        " && PYTHONPATH=../shop.zip python -m shop.core",
+    ),
+    "a file that is made later": (
+        "gen/core.py",
+        ["app/template"],
+        'python -c \'import os; os.rename("template", "core.py"); import core\'',
+    ),
+    "compiled elsewhere": (
+        "src/shop/core.py",
+        ["app/src/shop/core.py"],
+        "python -m compileall -q -b -s src -p /build/src src/shop && rm src/shop/core.py"
+        " && PYTHONPATH=src python -c 'import shop.core'",
+    ),
+}
+
+# How the client calls the project's folder, and whether it maps that.
+CLIENTS = {
+    "mapped": ("/home/dev/shop", True),
+    "not mapped": ("/home/dev/shop", False),
+    "Windows": ("c:\\Users\\Dev Eloper\\shop", True),
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Container]:
+    """A container in whose debug layer is a copy of a project, which is empty yet."""
+    (tmp_path / "app").mkdir()
+    container = Container(debug_python(tmp_path), tmp_path / "app")
+    yield container
+    container.stop()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> None:
+    name, copies, command = PLACES[place]
+    root, is_mapped = CLIENTS[client]
+    tree = shop.folder.parent
+    write(tree / "project" / name, PROGRAM)
+    for copied in copies:
+        write(tree / copied, PROGRAM)
+    # Others of the same name, which are not to be taken for it.
+    others = [f"other/{name}", f"docs/{Path(name).name}"]
+    for other in others:
+        write(tree / "project" / other, PROGRAM.replace("!", other))
+    separator = "\\" if "\\" in root else "/"
+    path, *others = (Path(root + separator + n.replace("/", separator)) for n in [name, *others])
+
+    shop.start(command)
+    mappings = [{"localRoot": root, "remoteRoot": "."}] if is_mapped else []
+    breakpoints = {path: [LINE], **{other: [LINE] for other in others}}
+    editor = shop.attach(breakpoints, pathMappings=mappings, justMyCode=True)
+    stop = editor.stopped()
+    assert (str(stop.path), stop.line) == (str(path), LINE)
+    assert stop.locals == {"name": "'a'", "answer": "'a!'"}
+    # What the client shows by now is true.
+    shown = editor.clients[0].breakpoints.values()
+    assert {b["source"]["path"] for b in shown if b["verified"]} == {str(path)}
+    assert all("is not in this container" in b["message"] for b in shown if not b["verified"])
+    editor.resume(stop)
+    assert shop.exit_code() == 0
+    assert "a!" in shop.lines

@@ -154,6 +154,38 @@ def test_program_imports_while_engine_loads(container: Container) -> None:
     container.says("failed: 0")
 
 
+# Prints how many sessions are in the memory. The garbage collector would come now and then only.
+SESSIONS = """
+import gc, sys, threading, time
+
+gc.disable()
+before = None
+while True:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    session = getattr(sys.modules.get("pydevd"), "PyDB", None)
+    now = list(map(type, gc.get_objects())).count(session)
+    if now != before:
+        print(now, flush=True)
+    before = now
+    time.sleep(0.01)  # here
+"""
+
+
+@pytest.mark.parametrize("way", ["detach", "close"])
+def test_nothing_is_kept_of_a_session(container: Container, way: str) -> None:
+    path = container.write("p.py", SESSIONS)
+    container.start("exec python p.py", mode="listen")
+    for _ in range(4):
+        editor = container.attach({path: [marked(path)]})
+        editor.resume(editor.stopped())
+        editor.stopped()
+        leave(editor, way)
+    # A thread that is just traced then keeps one until the next session.
+    wait_until(lambda: container.lines[-1:] in (["0"], ["1"]))
+
+
 MAIN_THREAD = """
 import os, sys, time
 

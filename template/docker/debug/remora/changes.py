@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 from remora import paths
 
@@ -34,6 +35,7 @@ def apply(pydevd):
             stop_when_closed,
             pause_in_program,
             paths.apply,
+            keep_no_frames,
         ):
             change(pydevd)
 
@@ -93,6 +95,10 @@ def end_session(pydevd, debugger):
         while is_anything_stopped() and time.monotonic() < deadline:
             time.sleep(0.01)
         stop_tracing(pydevd)
+        try:
+            forget_session(debugger)
+        except AttributeError:
+            pass  # it is another pydevd, which keeps other things
 
 
 def is_anything_stopped():
@@ -161,8 +167,55 @@ def stop_thread(frame, event, argument):
         frame = frame.f_back
 
 
+def forget_session(debugger):
+    """Let go of what refers to a session that has ended, so that its memory is free at once.
+
+    The garbage collector comes to an idle program only after hundreds of sessions.
+    """
+    import pydevd_tracing
+    from _pydevd_bundle.pydevd_constants import _thread_id_to_thread_found as known
+
+    threads = threading.enumerate()
+    for thread in [*threads, *known.values()]:
+        info = getattr(thread, "additional_info", None)
+        if info:
+            info.thread_tracer = info.top_level_thread_tracer_unhandled = None
+            info.top_level_thread_tracer_no_back_frames = []
+    for key in [key for key, thread in list(known.items()) if thread not in threads]:
+        del known[key]
+    pydevd_tracing._last_tracing_func_thread_local = threading.local()
+    # These refer to the debugger itself.
+    debugger.trace_dispatch = debugger._local_thread_trace_func = None
+    debugger.source_mapping._on_source_mapping_changed = None
+
+
 def forget_stops():
     """Have no thread stop again where it was stopped, or about to, when the last client left."""
     from _pydevd_bundle import pydevd_thread_lifecycle
 
     pydevd_thread_lifecycle.resume_threads("*")
+
+
+def keep_no_frames(pydevd):
+    """Have pydevd keep no frames, with all of their variables, in which it has started tracing.
+
+    The frame of the function that does so is one of them, and would keep itself.
+    """
+    import pydevd_tracing
+
+    def set_tracing_for_untraced_contexts(self, breakpoints_changed=False):
+        if pydevd.PYDEVD_USE_SYS_MONITORING and breakpoints_changed:
+            pydevd.pydevd_sys_monitoring.update_monitor_events()
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            names = ("is_pydev_daemon_thread", "pydev_do_not_trace")
+            if any(getattr(thread, name, False) for name in names):
+                frames.pop(thread.ident, None)
+        while frames:
+            self.set_trace_for_frame_and_parents(*frames.popitem())
+        if pydevd.PYDEVD_USE_SYS_MONITORING:
+            pydevd.pydevd_sys_monitoring.restart_events()
+
+    pydevd.PyDB.set_tracing_for_untraced_contexts = set_tracing_for_untraced_contexts
+    # By its own frame, what pydevd has for sys.settrace looks only for its caller.
+    pydevd_tracing.get_frame = lambda: SimpleNamespace(f_back=sys._getframe(2))

@@ -32,6 +32,21 @@ NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 
+# Sends Ctrl+C while the engine is imported, to code that swallows the exception.
+SWALLOWED = """
+import os, signal, sys
+
+def on_import(event, arguments):
+    if event == "import" and arguments[0] == "debugpy.server.api":
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.stat("/")  # Python handles a signal between two steps
+        except KeyboardInterrupt:
+            pass
+
+sys.addaudithook(on_import)
+"""
+
 
 def debug_python(root: Path) -> Path:
     """Make a virtual environment with the debug layer below a folder, and return its Python.
@@ -92,6 +107,12 @@ class Container:
         self.lines: list[str] = []
         self.editors: list[dap.Editor] = []
         self._environment: dict[str, str] = {}
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The Python that is debugged, such as (3, 8)."""
+        (library,) = self.python.parents[1].glob("lib/python3*")
+        return tuple(map(int, library.name.removeprefix("python").split(".")))
 
     def write(self, name: str, code: str) -> Path:
         path = self.folder / name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import signal
 from pathlib import Path
 
 import pytest
-from bare import Container
+from bare import SWALLOWED, Container
 from dap import Editor, Stop
 from project import line, marked, wait_until
 
@@ -469,9 +469,9 @@ work(1)
 
 @pytest.mark.parametrize("kind", CRASHES)
 def test_crash_is_kept(container: Container, kind: str) -> None:
-    if kind == "group" and sys.version_info < (3, 11):
+    if kind == "group" and container.version < (3, 11):
         pytest.skip("Python 3.11 has the first ExceptionGroup")
-    if kind == "own excepthook" and sys.version_info[:2] == (3, 12):
+    if kind == "own excepthook" and container.version == (3, 12):
         pytest.skip("Python 3.12 starts no thread any more at its end")
     code, exit_code = CRASHES[kind]
     path = container.write("p.py", RAISE + code)
@@ -484,6 +484,27 @@ def test_crash_is_kept(container: Container, kind: str) -> None:
     assert ("mine" if kind == "own excepthook" else "ValueError: 2") in container.log()
     editor.resume(stop)
     assert container.exit_code() == exit_code
+
+
+@pytest.mark.parametrize("kind", ["main thread", "own excepthook"])
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_signal_ends_a_crash_that_is_kept(container: Container, kind: str, name: str) -> None:
+    if kind == "own excepthook" and container.version == (3, 12):
+        pytest.skip("Python 3.12 starts no thread any more at its end")
+    # A handler of the program's, which only takes a note, would not end it.
+    code = "import signal\nsignal.signal(signal.SIGTERM, print)\nprint('in a buffer')\n"
+    container.write("p.py", RAISE + code + CRASHES[kind][0])
+    container.start("exec python p.py", mode="crash")
+    container.says("Waiting for client to attach")
+    container.execute("kill", f"-{name}", "1")
+    assert container.exit_code() == 128 + signal.Signals[f"SIG{name}"]
+    wait_until(lambda: "in a buffer" in container.lines)
+
+
+def test_interrupt_of_a_crash_that_is_kept_is_not_lost(container: Container) -> None:
+    container.write("p.py", RAISE + SWALLOWED + "work(1)\n")
+    container.start("exec python p.py", mode="crash")
+    assert container.exit_code() == 130
 
 
 def test_crash_of_a_program_that_was_ready(container: Container) -> None:

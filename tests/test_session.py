@@ -9,7 +9,7 @@ import threading
 
 import dap
 import pytest
-from bare import Container
+from bare import SWALLOWED, Container
 from project import marked, wait_until
 
 PROGRAM = """
@@ -269,20 +269,16 @@ def test_target_is_a_pattern_over_the_command_line(container: Container) -> None
     assert editor.stopped().locals["name"] == "'runserver'"
 
 
-# Sends Ctrl+C while the engine is imported, to code that swallows the exception.
-SWALLOWED = """
-import os, signal, sys
-
-def on_import(event, arguments):
-    if event == "import" and arguments[0] == "debugpy.server.api":
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.stat("/")  # Python handles a signal between two steps
-        except KeyboardInterrupt:
-            pass
-
-sys.addaudithook(on_import)
-"""
+@pytest.mark.parametrize(("name", "exit_code"), [("INT", 130), ("TERM", 143)])
+def test_signal_ends_a_program_that_is_held(
+    container: Container, name: str, exit_code: int
+) -> None:
+    """Even PID 1, which the kernel protects from signals that it has no handler for."""
+    container.write("p.py", PROGRAM)
+    container.start("exec python p.py a")
+    container.says("Waiting for client to attach")
+    container.execute("kill", f"-{name}", "1")
+    assert container.exit_code() == exit_code
 
 
 def test_interrupt_of_a_program_that_is_held_is_not_lost(container: Container) -> None:

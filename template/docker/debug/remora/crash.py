@@ -8,15 +8,13 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
 
 from remora import link, program
 from remora.hook import say
 
 # The last exception that was shown to a client.
 seen = None
-
-# Those that wait for a client, each with the lock that is held meanwhile.
-waiting = []
 
 
 def catch():
@@ -47,17 +45,13 @@ def at_exit():
         last = threading.Thread(target=keep, args=[error])
         try:
             last.start()
-            last.join()
+            program.until_signal(last.join)
         except RuntimeError:  # Python 3.12 starts no thread any more when it ends
             say(f"the {type(error).__name__} of pid {os.getpid()} cannot be kept: Python ends")
-    for lock in list(waiting):  # in daemon threads, which would be cut off
-        with lock:
-            pass
 
 
 def catch_in_child():
     """Do so in a child of multiprocessing, which reports its exception with traceback.print_exc."""
-    waiting.clear()
     report = traceback.print_exc
     if getattr(report, "is_of_remora", False):
         return
@@ -91,29 +85,30 @@ def keep(error):
     engine = sys.modules.get("remora.engine")
     if engine and engine.is_attached():
         return  # its user has chosen which exceptions to stop at
-    lock = threading.Lock()
-    waiting.append(lock)
-    # pydevd leaves a process in which daemon threads only are left.
+    # Python waits for no daemon thread, and pydevd leaves a process that has no others.
     done = threading.Event()
     threading.Thread(target=done.wait, daemon=False).start()
     try:
-        with lock:
-            # What has reported it may have its output in a buffer.
-            sys.stderr.flush()
-            from remora import engine
-
-            engine.load()  # which may fail, so before anything is promised
-            say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
-            link.start_hub(wait=True)
-            if program.join(crashed=True):
-                show(error)
-    except KeyboardInterrupt:
-        pass  # it ends as it would have
+        program.until_signal(wait_for_client, error)
     except Exception as problem:
         say(f"cannot show the {type(error).__name__} of pid {os.getpid()}: {problem!r}")
     finally:
         done.set()
-        waiting.remove(lock)
+
+
+def wait_for_client(error):
+    """Show an exception to the client, which may have yet to come."""
+    # What has reported it may have its output in a buffer, which a signal would not write.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or none
+            stream.flush()
+    from remora import engine
+
+    engine.load()  # which may fail, so before anything is promised
+    say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
+    link.start_hub(wait=True)
+    if program.join(crashed=True):
+        show(error)
 
 
 def show(error):

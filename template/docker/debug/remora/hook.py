@@ -44,13 +44,13 @@ def check_settings():
     return mode
 
 
-def end_by_interrupt(*_):
-    """End this process as Ctrl+C ends one that has no handler for it."""
+def end_by_signal(number, _=None):
+    """End this process as a signal ends one that has no handler for it."""
     import _signal
 
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    _signal.raise_signal(_signal.SIGINT)
-    os._exit(128 + _signal.SIGINT)  # PID 1 is not ended by a signal
+    _signal.signal(number, _signal.SIG_DFL)
+    _signal.raise_signal(number)
+    os._exit(128 + number)  # PID 1 is not ended by a signal
 
 
 def main():
@@ -70,6 +70,6 @@ def main():
 
         program.begin(mode)
     except KeyboardInterrupt:
-        end_by_interrupt()
+        end_by_signal(2)  # SIGINT
     except Exception as error:
         say(f"pid {os.getpid()} goes on without a debugger: {error!r}")

@@ -6,7 +6,7 @@ import os
 import sys
 
 from remora import commandline, container, link
-from remora.hook import end_by_interrupt, say, setting
+from remora.hook import end_by_signal, say, setting
 
 # The mode of this process.
 mode = ""
@@ -64,20 +64,33 @@ def begin(chosen):
 
 
 def wait_for_client(**facts):
-    """Join and wait where the mode says so. Ctrl+C ends this process meanwhile.
+    """Join, and wait where the mode says so."""
 
-    Not by an exception, which an import or a callback may swallow.
-    """
-    handler = _signal.getsignal(_signal.SIGINT)
-    if handler is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, end_by_interrupt)
-    try:
+    def wait():
         if mode == "wait":
             link.start_hub(wait=True)
         join(**facts)
+
+    until_signal(wait)
+
+
+def until_signal(wait, *arguments):
+    """Call what waits for a client. Ctrl+C and `docker stop` end this process meanwhile.
+
+    Not by an exception, which an import or a callback may swallow.
+    """
+    handlers = {}
+    try:
+        for number in (_signal.SIGINT, _signal.SIGTERM):
+            if _signal.getsignal(number) not in (None, _signal.SIG_IGN):
+                handlers[number] = _signal.signal(number, end_by_signal)
+    except ValueError:
+        pass  # of another thread than the main one, which goes on with the program
+    try:
+        wait(*arguments)
     finally:
-        if handler is _signal.default_int_handler:
-            _signal.signal(_signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            _signal.signal(number, handler)
 
 
 def is_beside(command):

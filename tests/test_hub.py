@@ -498,6 +498,17 @@ def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
     world.serves()
 
 
+def test_client_that_is_put_aside_and_does_not_read(world: World) -> None:
+    """It has not configured its session, so that the next client takes its place."""
+    with socket.create_connection(("127.0.0.1", world.port), timeout=dap.TIMEOUT) as connection:
+        connection.sendall(INITIALIZE + ATTACH)
+        connection.settimeout(2)
+        with suppress(TimeoutError):  # the hub takes no more, until its answers are read
+            while True:
+                connection.send(requested("x" * 1000) * 100)
+        world.serves()  # and has nothing left, though this connection is open
+
+
 # ---- What a client asks ----
 
 

@@ -438,6 +438,17 @@ def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> 
     assert container.remora("status").stdout.count("is debugged") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "exit_code"), [("python loop.py 'no debugger'", 0), ("python -S loop.py", 1)]
+)
+def test_exit_code_of_status(container: Container, command: str, exit_code: int) -> None:
+    """It is that of what is there, whatever the text says."""
+    container.write("loop.py", LOOP)
+    container.start(f"exec {command}", mode="listen")
+    wait_until(lambda: "loop.py" in container.remora("status").stdout)
+    wait_until(lambda: container.remora("status").returncode == exit_code)
+
+
 @pytest.mark.parametrize("python", ["environment/bin/python", "python"])
 def test_status_tells_of_an_environment_made_when_the_container_ran(
     container: Container, python: str

@@ -6,6 +6,9 @@ from remora import protocol
 from remora.breakpoints import BreakpointIds
 from remora.debuggee import Gone
 
+# How long a client may take to read what it was told last, in seconds.
+CLOSE_TIMEOUT = 5
+
 # What debugpy can do, and so what the hub offers.
 CAPABILITIES = {
     "supportsClipboardContext": True,
@@ -86,6 +89,9 @@ class Client:
     def close(self):
         self.is_closed = True
         self.writer.close()
+        transport = self.writer.transport
+        if transport.get_write_buffer_size():  # which one that never reads would keep
+            asyncio.get_event_loop().call_later(CLOSE_TIMEOUT, transport.abort)
 
     # ---- Its program ----
 

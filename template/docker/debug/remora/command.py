@@ -75,35 +75,44 @@ def pythons():
             yield pid
 
 
-def lines_of(answer):
-    """Yield a line for each Python process: what it does, or why it cannot be debugged."""
+def states(answer):
+    """Return what each Python process does, by its pid. answer: what the hub says."""
     programs = {int(pid): state for pid, state in answer.get("programs", {}).items()}
+    found = {}
     for pid in pythons():
         program = programs.get(pid)
         if program and program["is_shown"]:
-            state = "is debugged"
+            found[pid] = "is debugged"
         elif program and program["kept"]:
-            state = "waits"
+            found[pid] = "waits"
         elif program:
-            state = "ready"
+            found[pid] = "ready"
         else:
-            state = "runs" if container.can_be_asked(pid) else "no debugger"
-        yield f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}"
+            found[pid] = "runs" if container.can_be_asked(pid) else "no debugger"
+    return found
+
+
+def show(found):
+    """Print what each Python process does, or why it cannot be debugged."""
+    for pid, state in found.items():
+        print(f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}")
         if state == "no debugger":
-            yield f"    {why_not(pid)}"
+            print(f"    {why_not(pid)}")
+    if not found:
+        print("no Python process runs")
 
 
 def status():
     """Print what is going on. Returns 0 if there is something to debug, else 1."""
     answer = ask("status") or {}
-    lines = list(lines_of(answer))
     client = "a client is attached" if answer.get("is_attached") else "no client is attached"
     if answer.get("port"):
         print(f"mode {mode()}, port {answer['port']} ({answer['address']}), {client}")
     else:
         print(f"mode {mode()}, the port is closed")
-    print("\n".join(lines) or "no Python process runs")
-    return 0 if any("no debugger" not in line for line in lines if "pid" in line) else 1
+    found = states(answer)
+    show(found)
+    return 0 if set(found.values()) - {"no debugger"} else 1
 
 
 def attach(chosen):
@@ -133,7 +142,7 @@ def attach(chosen):
             print("or another user's. It will be ready as soon as it is back in Python.")
     if not wanted:
         print("nothing can be debugged:")
-        print("\n".join(lines_of(answer)) or "no Python process runs")
+        show(states(answer))
     return 0 if wanted and programs.issuperset(wanted) else 1
 
 

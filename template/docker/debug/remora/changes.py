@@ -63,13 +63,16 @@ def wait_no_longer_than_hub(pydevd):
 
 
 def leave_processes(pydevd):
-    """Have pydevd leave alone how processes are started: the hook is in all of them."""
+    """Have pydevd leave alone how processes are started, as the hook is in them, and start none."""
+    import pydevd_tracing
     from _pydev_bundle import pydev_monkey
     from _pydevd_bundle.pydevd_defaults import PydevdCustomization
 
     pydev_monkey.patch_new_process_functions = lambda: None
     # What pydevd would import in processes that it has started itself
     PydevdCustomization.PREIMPORT = ""
+    # For the machine, platform of Python 3.8 runs `uname -p`.
+    pydevd_tracing.platform = SimpleNamespace(machine=lambda: os.uname().machine)
 
 
 def stop_when_closed(pydevd):

@@ -46,11 +46,10 @@ def no_process_started():
     """Have the imports of this thread run no `uname -p`, as debugpy does to note it in its log.
 
     A program that waits for whatever child of it ends, as a fork server does, would find it.
-    Python 3.8 runs it later all the same, when pydevd asks for the processor.
     """
     import platform
 
-    thread, describe = threading.get_ident(), platform.platform
+    thread, describe, machine = threading.get_ident(), platform.platform, platform.machine
 
     def platform_of_this_thread(*arguments, **options):
         if threading.get_ident() == thread and platform.platform is not describe:
@@ -58,10 +57,11 @@ def no_process_started():
         return describe(*arguments, **options)
 
     platform.platform = platform_of_this_thread
+    platform.machine = lambda: os.uname().machine  # for which Python 3.8 runs it too
     try:
         yield
     finally:
-        platform.platform = describe
+        platform.platform, platform.machine = describe, machine
 
 
 def attach(connected):

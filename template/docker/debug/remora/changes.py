@@ -187,6 +187,7 @@ def forget_session(debugger):
     for key in [key for key, thread in list(known.items()) if thread not in threads]:
         del known[key]
     pydevd_tracing._last_tracing_func_thread_local = threading.local()
+    paths.pending.clear()
     # These refer to the debugger itself.
     debugger.trace_dispatch = debugger._local_thread_trace_func = None
     debugger.source_mapping._on_source_mapping_changed = None

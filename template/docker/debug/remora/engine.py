@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from remora import apart, changes, link
+from remora import apart, changes, link, program
 from remora.hook import say
 
 # Where debugpy is.
@@ -133,19 +133,29 @@ def register_fork():
 
 
 def after_fork():
-    """Go on in a process that was forked from this one: with a debugger of its own, if any."""
+    """Go on in a process that was forked from this one: with a debugger of its own, if any.
+
+    The hub, which may ask for it meanwhile, is not answered a second time: see program.join().
+    """
+    try:
+        debugger = sys.modules["pydevd"].get_global_debugger()
+        if debugger is not None:
+            leave_parent(debugger)
+    finally:
+        program.joining.release()
+
+
+def leave_parent(debugger):
+    """Exchange the debugger of the process that this one was forked from for one of its own."""
     changes.ending = threading.Lock()
     pydevd = sys.modules["pydevd"]
-    debugger = pydevd.get_global_debugger()
-    if debugger is None:
-        return
     was_attached = debugger.is_attached()
     # The hub is to see the parent's end when the parent ends.
     try:
         debugger._client_socket.close()
     except (AttributeError, OSError):
         pass
-    caller = sys._getframe(1).f_code
+    caller = sys._getframe(2).f_code
     runs_another = caller.co_name == "_execute_child"  # of subprocess, with a preexec_fn
     try:
         pydevd.settrace_forked(setup_tracing=was_attached and not runs_another)

@@ -104,6 +104,9 @@ def begin_child():
     """Go on in a process that was forked; for its engine, if there is one, see engine.py."""
     global joining
     joining = _thread.allocate_lock()
+    engine = sys.modules.get("remora.engine")
+    if engine and engine.has_registered:
+        joining.acquire()  # which engine.after_fork() releases
 
 
 def join(**facts):

@@ -9,6 +9,10 @@ commandline  what the command line of a Python process tells
 link         the way from a process to the hub
 engine       debugpy's pydevd, loaded into a program only when a debugger wants it
 changes      what pydevd does otherwise here
+paths        pydevd's paths of files, by what files tells
+files        which file of the project a file of the container is
+project      the project's files, as the debug image has copied them
+pathnames    paths as texts
 apart        keeps the engine's modules apart from the program's
 crash        keeps what an uncaught exception leaves, in mode `crash`
 

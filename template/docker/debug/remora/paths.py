@@ -20,7 +20,6 @@ pending = {}
 def apply(pydevd):
     """Have pydevd take the client's paths, and give paths to it, by what files.py tells."""
     import pydevd_file_utils as utils
-    from _pydevd_bundle.pydevd_api import _get_code_lines
     from _pydevd_bundle.pydevd_filtering import FilesFiltering
     from _pydevd_bundle.pydevd_process_net_command_json import (
         PyDevJsonCommandProcessor as Processor,

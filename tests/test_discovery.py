@@ -19,6 +19,7 @@ from conftest import (
     render,
     update,
 )
+from judges import strict_json
 from ruamel.yaml import YAML
 
 # A project of two services, of which one is Python.
@@ -170,6 +171,140 @@ def test_services_and_their_folders_are_found(template: Path, app: Path, what: s
         for service in answers(app)["debug_services"]
     }
     assert found == expected
+
+
+# The files of a project with Python at its root, and the services that are found in it.
+COMPOSE = "services: {{web: {{build: {{context: ., dockerfile: {}}}}}, app: {{build: .}}}}"
+PYTHON = "FROM python:3.13-slim\nCOPY . .\nCMD python main.py\n"
+BUILDS = {
+    "a Dockerfile of Node": (
+        {
+            "compose.yaml": COMPOSE.format("web/Dockerfile"),
+            "web/Dockerfile": "FROM node:22 AS build\nCOPY . .\nRUN npm ci\n"
+            "FROM nginx:1\nCOPY --from=build /dist /usr/share/nginx/html\n",
+        },
+        ["app"],
+    ),
+    "a Dockerfile of Node that has Python for its build only": (
+        {
+            "compose.yaml": COMPOSE.format("web.Dockerfile"),
+            "web.Dockerfile": "FROM node:22\nRUN apk add python3 make\nCOPY . .\nCMD npm start\n",
+        },
+        ["app"],
+    ),
+    "a Dockerfile of C++": (
+        {
+            "compose.yaml": COMPOSE.format("web/Dockerfile"),
+            "web/Dockerfile": "FROM debian:12\nRUN apt-get install -y g++\nCOPY . .\nCMD ./server\n",
+        },
+        ["app"],
+    ),
+    "a Dockerfile whose image is an argument": (
+        {
+            "compose.yaml": COMPOSE.format("web/Dockerfile"),
+            "web/Dockerfile": "ARG BASE=ruby:3\nFROM ${BASE}\nCOPY . .\nCMD rails server\n",
+        },
+        ["app"],
+    ),
+    "a Dockerfile that cannot be read, in a folder of another project": (
+        {
+            "compose.yaml": COMPOSE.format("web/Dockerfile"),
+            "web/Dockerfile": "FROM x\n# with a comment\nRUN y\n",
+            "web/package.json": "{}",
+        },
+        ["app"],
+    ),
+    "a stage that makes assets, and one that has Python": (
+        {
+            "compose.yaml": "services: {js: {build: {context: ., target: bundle}},"
+            " app: {build: {context: ., target: run}}}",
+            "Dockerfile": "FROM node:22 AS bundle\nCOPY . .\nRUN npm ci\n"
+            f"{PYTHON.replace('slim', 'slim AS base')}FROM base AS run\n",
+        },
+        ["app"],
+    ),
+    "Python that is installed in a bare image": (
+        {
+            "compose.yaml": "services: {app: {build: .}}",
+            "Dockerfile": "FROM ubuntu:24.04\nRUN apt-get install -y python3\nCOPY . .\nCMD ./start.sh\n",
+        },
+        ["app"],
+    ),
+    "Python in an image of Node": (
+        {
+            "compose.yaml": "services: {app: {build: .}}",
+            "Dockerfile": "FROM node:22\nRUN pip install -r requirements.txt\nCOPY . .\nCMD npm start\n",
+        },
+        ["app"],
+    ),
+    "a tool with none of the project's code": (
+        {
+            "compose.yaml": COMPOSE.format("web/Dockerfile"),
+            "web/Dockerfile": "FROM python:3.13\nRUN pip install mlflow\nCMD mlflow server\n",
+        },
+        ["app"],
+    ),
+    "tools in published images": (
+        {
+            "compose.yaml": "services: {app: {build: .}, a: {image: 'ghcr.io/mlflow/mlflow:v2',"
+            " volumes: ['.:/work']}, b: {image: 'quay.io/jupyter/scipy-notebook', volumes: ['.:/w']}}",
+        },
+        ["app"],
+    ),
+    "Python that is called like another program": (
+        {
+            "compose.yaml": "services: {cache: {build: {context: ., dockerfile: cache/Dockerfile}},"
+            " db: {build: {context: ., dockerfile: x.Dockerfile}, command: python db.py}}",
+            "cache/Dockerfile": PYTHON,
+            "x.Dockerfile": "FROM x\n# with a comment\nRUN y\n",
+        },
+        ["cache", "db"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BUILDS)
+def test_dockerfiles_tell_which_services_are_python(
+    template: Path, tmp_path: Path, what: str
+) -> None:
+    files, expected = BUILDS[what]
+    root = write(tmp_path / "app", {"main.py": "", "Dockerfile": PYTHON, **files})
+    render(template, root)
+    assert [service["name"] for service in answers(root)["debug_services"]] == expected
+
+
+@pytest.mark.parametrize("dockerfile", [PYTHON, "FROM x\n# with a comment\nRUN y\n"])
+def test_package_json_beside_python_does_not_matter(
+    template: Path, tmp_path: Path, dockerfile: str
+) -> None:
+    files = {"compose.yaml": "services: {app: {build: .}}", "Dockerfile": dockerfile}
+    root = write(tmp_path / "app", {**files, "package.json": "{}", "src/app/main.py": ""})
+    render(template, root)
+    assert [service["name"] for service in answers(root)["debug_services"]] == ["app"]
+
+
+def test_texts_in_the_place_of_lists_are_taken(template: Path, app: Path) -> None:
+    text = """
+        services:
+          web: {build: ., ports: "5022:5000", expose: "5678", volumes: ".:/app", profiles: x,
+                depends_on: db, develop: {watch: x}}
+          db: {image: redis}
+    """
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    (service,) = answers(app)["debug_services"]
+    assert service["path_mappings"] == [{"local_root": ".", "remote_root": "/app"}]
+    assert answers(app)["service_facts"]["web"]["port"] == 5679
+
+
+def test_service_in_a_profile_is_started_by_itself_only(template: Path, app: Path) -> None:
+    text = "services: {a: {build: .}, b: {build: .}, c: {build: ., profiles: [tools]}}"
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    tasks = strict_json(app / ".vscode/tasks.json")["tasks"]
+    labels = {task["label"]: task["command"].split(" --wait ")[-1] for task in tasks}
+    assert labels["start all"] == "a b"
+    assert labels["start c"] == "c"
 
 
 @pytest.mark.parametrize(

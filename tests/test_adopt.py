@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from bare import DEBUG
-from conftest import REPOSITORY, answers, copy_without_questions, remove_images, render
+from conftest import answers, copy_without_questions, remove_images, render
 from judges import assert_tidy, strict_json, tool
 from project import Project, listening_here, marked, remora, wait_until
 from shape import NAMES, Shape, startable
@@ -40,7 +40,8 @@ def hashes(root: Path) -> dict[str, str]:
 
 # What real Compose projects are like, as far as it could make a difference.
 KINDS = """
-    all-behind-profiles alpine anchors bind-mount-whole build-and-image build-mapping
+    all-behind-profiles alpine anchors bind-mount-whole build-and-image build-arguments
+    build-mapping
     build-string compose-in-subfolder conda-layout configs console-script container-name
     contexts-in-subfolders copy-only cuda direct-python dockerfile-in-other-folder
     entrypoint-in-compose entrypoint-reset env-file env-file-missing exec-chain
@@ -83,11 +84,12 @@ def test_adoption_adds_the_debug_layer_and_changes_nothing(
     assert found["debug_services"] == shape.debug_services()
 
 
-def test_dockerfile_of_the_debug_images() -> None:
+def test_dockerfile_of_the_debug_images(template: Path, tmp_path: Path) -> None:
+    root = render(template, Shape("web-and-worker-redis").write(tmp_path))
     # `app` is given from outside: it has no version to pin, and the last stage has its user. What
     # the pipe is for is to find nothing or something.
     ignored = ["--ignore=DL3006", "--ignore=DL3002", "--ignore=DL4006"]
-    tool("hadolint", *ignored, REPOSITORY / "template/docker/debug/debug.Dockerfile")
+    tool("hadolint", *ignored, root / "docker/debug/debug.Dockerfile")
 
 
 def paste(message: str, root: Path) -> None:
@@ -216,6 +218,13 @@ def adopt(engine, template, free_port, tmp_path_factory):
         remove_images(project, name)
 
 
+# What of the owner's build says what is in the image, or where it goes to.
+NOT_PASSED_ON = [
+    "context",
+    *["dockerfile", "dockerfile_inline", "target", "tags", "cache_from", "cache_to"],
+]
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize("name", NAMES)
 def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: str) -> None:
@@ -230,10 +239,14 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
     assert all(alone["services"].pop(builder)["scale"] == 0 for builder in builders)
     for number, service in enumerate(answers(project.root)["debug_services"]):
         before, after = own["services"][service["name"]], alone["services"][service["name"]]
-        # The image, and what says how it comes about
+        # The image, and what says how it comes about: with what the owner's build is given
+        build = after.pop("build")
+        assert build.pop("context") == str(project.root / "docker/debug")
+        for key, value in before.get("build", {}).items():
+            assert build.get(key) == value or key in {*NOT_PASSED_ON, "additional_contexts"}, key
+        assert not build.keys() & {*NOT_PASSED_ON} - {"dockerfile"}
         for key in ("build", "image", "pull_policy"):
             before.pop(key, None)
-        assert after.pop("build")["context"] == str(project.root / "docker/debug")
         assert after.pop("image").endswith(":debug")
         assert after.pop("pull_policy") == "build"
         # The debugger

@@ -195,7 +195,7 @@ BUILDS = {
     "a Dockerfile of C++": (
         {
             "compose.yaml": COMPOSE.format("web/Dockerfile"),
-            "web/Dockerfile": "FROM debian:12\nRUN apt-get install -y g++\nCOPY . .\nCMD ./server\n",
+            "web/Dockerfile": "FROM debian:12\nRUN apt install g++\nCOPY . .\nCMD ./server\n",
         },
         ["app"],
     ),
@@ -226,14 +226,14 @@ BUILDS = {
     "Python that is installed in a bare image": (
         {
             "compose.yaml": "services: {app: {build: .}}",
-            "Dockerfile": "FROM ubuntu:24.04\nRUN apt-get install -y python3\nCOPY . .\nCMD ./start.sh\n",
+            "Dockerfile": "FROM ubuntu:24.04\nRUN apt install python3\nCOPY . .\nCMD ./start.sh\n",
         },
         ["app"],
     ),
     "Python in an image of Node": (
         {
             "compose.yaml": "services: {app: {build: .}}",
-            "Dockerfile": "FROM node:22\nRUN pip install -r requirements.txt\nCOPY . .\nCMD npm start\n",
+            "Dockerfile": "FROM node:22\nRUN pip install -r need.txt\nCOPY . .\nCMD npm start\n",
         },
         ["app"],
     ),
@@ -247,7 +247,7 @@ BUILDS = {
     "tools in published images": (
         {
             "compose.yaml": "services: {app: {build: .}, a: {image: 'ghcr.io/mlflow/mlflow:v2',"
-            " volumes: ['.:/work']}, b: {image: 'quay.io/jupyter/scipy-notebook', volumes: ['.:/w']}}",
+            " volumes: ['.:/w']}, b: {image: 'quay.io/jupyter/scipy-notebook', volumes: ['.:/w']}}",
         },
         ["app"],
     ),
@@ -281,6 +281,27 @@ def test_package_json_beside_python_does_not_matter(
     root = write(tmp_path / "app", {**files, "package.json": "{}", "src/app/main.py": ""})
     render(template, root)
     assert [service["name"] for service in answers(root)["debug_services"]] == ["app"]
+
+
+def test_debug_image_is_built_with_what_the_owners_build_needs(template: Path, app: Path) -> None:
+    text = """
+        services:
+          web:
+            build: {context: ., secrets: [netrc, {source: pip, target: pip.conf}], target: prod}
+          job: {build: ., init: true}
+    """
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    web = documents(app)[1]["services"]["web"]["build"]
+    # What is not named here stays: arguments, secrets, network, hosts, platforms.
+    assert web == {
+        "context": "docker/debug",
+        "dockerfile": "debug.Dockerfile",
+        "additional_contexts": {"app": "service:web-without-debugger"},
+        **dict.fromkeys(["dockerfile_inline", "target", "tags", "cache_from", "cache_to"]),
+    }
+    dockerfile = (app / "docker/debug/debug.Dockerfile").read_text()
+    assert re.findall("type=secret,id=(.+) ", dockerfile) == ["netrc", "pip.conf"]
 
 
 def test_texts_in_the_place_of_lists_are_taken(template: Path, app: Path) -> None:

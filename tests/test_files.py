@@ -251,3 +251,33 @@ def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> 
     editor.resume(stop)
     assert shop.exit_code() == 0
     assert "a!" in shop.lines
+
+
+def test_line_that_is_not_in_the_image(shop: Container) -> None:
+    """The editor's file has been edited since the image was built."""
+    path = shop.write("main.py", PROGRAM)
+    write(shop.folder.parent / "project/main.py", PROGRAM)
+    shop.start("python main.py")
+    editor = shop.attach({Path("/home/dev/shop/main.py"): [LINE, 99]})
+    stop = editor.stopped()
+    assert stop.line == LINE
+    set_, not_set = editor.clients[0].breakpoints.values()
+    assert set_["verified"] and not not_set["verified"]
+    assert not_set["message"] == f"{path} has no line 99: build the image anew"
+    editor.resume(stop)
+    assert shop.exit_code() == 0
+
+
+@pytest.mark.parametrize("mapped", ["mapped", "not mapped"])
+def test_without_a_copy_of_the_project(container: Container, mapped: str) -> None:
+    """As in a new project, whose folders are where they are in the container."""
+    container.write("pkg/core.py", PROGRAM)
+    container.write("pkg/__init__.py", "")
+    container.start("python -m pkg.core")
+    path = Path("/home/dev/shop/pkg/core.py")
+    mappings = [{"localRoot": "/home/dev/shop", "remoteRoot": "."}] if mapped == "mapped" else []
+    editor = container.attach({path: [LINE]}, pathMappings=mappings)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (path, LINE)
+    editor.resume(stop)
+    assert container.exit_code() == 0

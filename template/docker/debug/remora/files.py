@@ -62,9 +62,7 @@ class Files:
         # An end that is shorter than the path below the client's folder is another file's.
         found = ["/".join(parts[first:]) for first in range(ends)]
         found = [local for local in found if local in self.project]
-        if len(found) > 1:  # such as shop/a.py in a project in a folder shop that has an a.py, too
-            found = [local for local in found if self.places(local)]
-        if len(found) == 1:
+        if len(found) == 1:  # of a.py and shop/a.py, either may be meant by …/shop/a.py
             self.root = path[: -len(found[0]) - 1]
             return found[0]
         if path not in self.others:
@@ -99,6 +97,8 @@ class Files:
         same = self.project.same(file)
         if same:
             return self._closest(same, file)
+        if size_of(file) == 0:
+            return None  # there is nothing to stop at
         name = os.path.basename(file)
         named = [path for path in self.others if parts_of(path)[-1:] == [name]]
         candidates = [*self.project.by_name.get(name, ()), *named]
@@ -127,7 +127,7 @@ class Files:
         path = self.client_path(local) or local
         imported = import_path(file)
         if imported is not None or file.startswith(tuple(standard_library())):
-            # So many files have names alike that only the copy tells, or the whole path of a module.
+            # So many have names alike that only the copy tells, or the whole path of a module.
             shared = common_tail(path, imported or "")
             is_module = local not in self.project and shared == len(parts_of(imported or ""))
             return shared if shared > 1 and is_module else 0
@@ -150,7 +150,7 @@ class Files:
             if end and self.root:
                 # Where containers run in a virtual machine, the path there has more in front.
                 root = "/" + self.root.replace("\\", "/").replace(":", "").strip("/") + "/"
-                before, found, rest = f"{there}/{end}".partition(root)
+                _, found, rest = f"{there}/{end}".partition(root)
                 if found:
                     return joined(self.root, rest)
         if not self.project.by_name:
@@ -163,7 +163,7 @@ class Files:
     # ---- Where files of the project are ----
 
     def places(self, local):
-        """Return the files of the container that a file of the project is, as far as they are there.
+        """Return the files of the container that a file of the project is, if any.
 
         Those with its content; without any, those whose paths are likest, unless they differ.
         """

@@ -18,7 +18,7 @@ def common_tail(one, other):
 
 
 def below(path, folder):
-    """Return the path of a file below a folder, with "/" between its parts; None if it is not there.
+    """Return the path of a file below a folder, with "/" between its parts; None if not there.
 
     Windows does not tell large letters from small ones, and takes either slash.
     """

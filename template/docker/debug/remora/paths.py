@@ -5,16 +5,20 @@ asks for the name of a file (the "canonical" path) whenever it meets one, and lo
 by that. So a breakpoint is hit wherever its file turns up, and however late.
 """
 
+import dis
 import os
 
 from remora.files import Files, working_directory
-from remora.project import FOLDER, Project
+from remora.project import FOLDER, Project, content_of
 
 # The project's files, and what they are for the present client.
 project = files = None
 
 # What to do when the file is met that breakpoints wait for, by what it is called.
 pending = {}
+
+# The debug layer itself, of which the project has a copy
+HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 
 
 def apply(pydevd):
@@ -33,9 +37,7 @@ def apply(pydevd):
 
     def abs_and_canonical_path(filename, *cache):
         absolute, name = canonical(filename, *cache)
-        if files is None or is_name(absolute) or not absolute.startswith("/"):
-            return absolute, name
-        local = files.identify(absolute)
+        local = None if is_name(absolute) else local_of(absolute)
         if local is None:
             return absolute, name
         for tell in pending.pop(local, ()):
@@ -65,29 +67,37 @@ def apply(pydevd):
         return set_options(self, py_db, dict(args, pathMappings=[]), start_reason)
 
     def describe_breakpoint(self, py_db, source, number, result):
-        """Return a breakpoint for the client, which is set only if a file of the program has it."""
+        """Return a breakpoint for the client: set only if a file of the program has its line."""
         found = describe(self, py_db, source, number, result)
         local = files.local(source.path)
         places = files.places(local)
+        problem = None
         if not places:
-            found["verified"] = False
-            found["message"] = (
+            problem = (
                 f"{local} is not in this container, as far as is known: {files.why_missing(local)}."
                 " The breakpoint is set when a program loads the file."
             )
 
             def tell(file):
-                result.error_code = 0
+                # What was known of its lines by now may be those of another version of the file.
                 self._on_changed_breakpoint_state(py_db, source, number, result)
 
             pending.setdefault(local, []).append(tell)
-        return found
+        elif result.original_line > count_lines(places[0]) > 0:
+            problem = f"{places[0]} has no line {result.original_line}: build the image anew"
+            self.api.remove_breakpoint(py_db, source.path, "python-line", number)
+        elif result.translated_line not in lines_with_code(places[0], result.translated_line):
+            problem = f"line {result.translated_line} of {places[0]} has no code"
+        return dict(found, verified=False, message=problem) if problem else found
+
+    def in_project_roots(self, path):
+        return is_name(path) or local_of(path) is not None or is_of_user(self, path)
 
     utils._abs_and_canonical_path = abs_and_canonical_path
     utils.map_file_to_server = map_file_to_server
     utils.map_file_to_client = map_file_to_client
     utils.exists = lambda path: is_name(path) or exists(path)
-    FilesFiltering.in_project_roots = lambda self, path: is_project(path) or is_of_user(self, path)
+    FilesFiltering.in_project_roots = in_project_roots
     Processor._set_debug_options = set_debug_options
     Processor._create_breakpoint_from_add_breakpoint_result = describe_breakpoint
     forget(utils)
@@ -122,8 +132,32 @@ def is_name(path):
     return path.startswith(f"{FOLDER}/")
 
 
-def is_project(path):
-    """Tell whether a file is the project's, by its path in the container or its name."""
-    if files is None or not path.startswith("/"):
-        return False
-    return is_name(path) or files.identify(path) is not None
+def local_of(path):
+    """Return what a file of the container is called in the project; None if it is not in there."""
+    is_file = path.startswith("/") and not path.startswith(HOME)
+    return files.identify(path) if files and is_file else None
+
+
+def count_lines(path):
+    """Return how many lines a file has; 0 if it cannot be read."""
+    content = content_of(path)
+    return 0 if content is None else content.count(b"\n") + 1
+
+
+def lines_with_code(path, otherwise):
+    """Return the numbers of the lines of a file where a program can stop.
+
+    otherwise: the only one, if the file cannot be compiled here.
+    """
+    try:
+        return set(get_code_lines(compile(content_of(path), path, "exec", dont_inherit=True)))
+    except (SyntaxError, ValueError, TypeError):
+        return {otherwise}
+
+
+def get_code_lines(code):
+    """Yield the numbers of the lines of a code object and of those in it."""
+    yield from (line for _, line in dis.findlinestarts(code) if line)
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            yield from get_code_lines(constant)

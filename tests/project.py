@@ -149,6 +149,7 @@ class Project:
         """Run a task of tasks.json as the editor does: in a shell, in the project's folder."""
         tasks = json.loads((self.root / ".vscode/tasks.json").read_text())["tasks"]
         (task,) = (task for task in tasks if task["label"] == label)
+        environment = {**environment, **task.get("options", {}).get("env", {})}
         return self.run("sh", "-c", task["command"], check=check, **environment)
 
     def configuration(self, name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ DEBUG_LAYER = {
     ".vscode/extensions.json",
     ".vscode/launch.json",
     ".vscode/tasks.json",
+    "docker/debug/README.md",
     "docker/debug/debug.Dockerfile",
     "docker/debug/install.py",
     "docker/debug/no-python.sh",

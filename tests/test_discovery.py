@@ -304,6 +304,19 @@ def test_debug_image_is_built_with_what_the_owners_build_needs(template: Path, a
     assert re.findall("type=secret,id=(.+) ", dockerfile) == ["netrc", "pip.conf"]
 
 
+def test_name_of_a_file_that_is_referred_to_is_not_the_projects(template: Path, app: Path) -> None:
+    files = {
+        "compose.yaml": "include: [sub/c.yaml]\n"
+        "services: {web: {build: ., extends: {file: sub/base.yaml, service: base}}}",
+        "sub/c.yaml": "name: other\nservices: {db: {image: redis}}",
+        "sub/base.yaml": "name: another\nservices: {base: {image: x}}",
+    }
+    write(app, files)
+    render(template, app)
+    assert "name" not in documents(app)[0]
+    assert answers(app)["compose_name"] == ""
+
+
 def test_texts_in_the_place_of_lists_are_taken(template: Path, app: Path) -> None:
     text = """
         services:
@@ -343,6 +356,10 @@ def test_service_in_a_profile_is_started_by_itself_only(template: Path, app: Pat
         (["docker-compose.prod.yml", "examples/compose.yaml"], ["docker-compose.prod.yml"]),
         ([".devcontainer/docker-compose.yml"], [".devcontainer/docker-compose.yml"]),
         (["infra/local/docker-compose.yml"], ["infra/local/docker-compose.yml"]),
+        (["local.yml", "docs/x.yml"], ["local.yml"]),
+        (["environments/dev.yml"], ["environments/dev.yml"]),
+        (["docker/docker-compose.prod.yml"], ["docker/docker-compose.prod.yml"]),
+        (["docker-compose.override.yml"], ["docker-compose.override.yml"]),
         (
             ["deploy/compose.yaml", "deploy/docker-compose.override.yml"],
             ["deploy/compose.yaml", "deploy/docker-compose.override.yml"],
@@ -436,8 +453,29 @@ def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: P
     assert web["environment"]["REMORA_PORT"] == "5678"
     assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
     # Whoever waits for its end should not wait for a debugger.
-    assert job["environment"]["REMORA_MODE"] == "${REMORA_MODE:-${DEBUGPY_MODE:-demand}}"
-    assert web["environment"]["REMORA_MODE"] == "${REMORA_MODE:-${DEBUGPY_MODE:-listen}}"
+    assert job["environment"]["REMORA_MODE"] == (
+        "${REMORA_MODE_JOB:-${REMORA_MODE:-${DEBUGPY_MODE:-demand}}}"
+    )
+    assert web["environment"]["REMORA_MODE"] == (
+        "${REMORA_MODE_WEB:-${REMORA_MODE:-${DEBUGPY_MODE:-listen}}}"
+    )
+
+
+def test_a_service_alone_is_held_by_its_task(template: Path, app: Path) -> None:
+    text = "services: {web: {build: ., depends_on: [Job.x-1]}, Job.x-1: {build: .}}"
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    assert answers(app)["debug_mode"] == "listen"
+    tasks = strict_json(app / ".vscode/tasks.json")["tasks"]
+    held = {task["label"]: task["options"]["env"] for task in tasks if "options" in task}
+    assert held == {
+        "start web": {"REMORA_MODE_WEB": "wait"},
+        "start Job.x-1": {"REMORA_MODE_JOB_X_1": "wait"},
+    }
+    services = documents(app)[1]["services"]
+    for name, variable in [("web", "REMORA_MODE_WEB"), ("Job.x-1", "REMORA_MODE_JOB_X_1")]:
+        mode = services[name]["environment"]["REMORA_MODE"]
+        assert mode.startswith(f"${{{variable}:-${{REMORA_MODE:-")
 
 
 @pytest.mark.parametrize("name", ["web", "Web.App-1", "yes", "1e3", "null", "7"])
@@ -478,7 +516,17 @@ REFUSED = {
     "no Compose file": (
         {"main.py": ""},
         ["--data=mode=adopt"],
-        "no Compose file was found: name it",
+        "no Compose file was found: looked for files called *compose*.yaml or *.yml",
+    ),
+    "no Compose file in a project of Git": (
+        {"main.py": "", "README.md": "", ".git/HEAD": "ref: refs/heads/main\n"},
+        [],
+        "Name it with --data 'compose_files=[path/to/file.yaml]'",
+    ),
+    "Python in another Compose file": (
+        {"compose.yaml": "services: {db: {image: redis}}", "docker-compose.dev.yml": ""},
+        [],
+        "Name another file, such as --data 'compose_files=[docker-compose.dev.yml]'",
     ),
     "an empty Compose file": (
         {**FILES, "compose.yaml": "# to come\n"},
@@ -525,7 +573,9 @@ def test_refusal_is_one_line_and_leaves_all_as_it_was(
     done = copy_without_questions(template, root, *options)
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
+    assert "Error rendering" not in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert "--overwrite" not in done.stderr
     assert contents(root) == before
 
 

@@ -111,11 +111,12 @@ def running(request: pytest.FixtureRequest, root: Path) -> Path:
     return root
 
 
+LISTENING = "Listening, a client can attach at any time: {} at 127.0.0.1:"
 WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
 SECTIONS = {
     ("README.md", "Debug a project that you have"): Section(
         existing("web-and-worker-redis"),
-        ["installed package copier", *map(WAITING.format, ["api", "worker"])],
+        ["installed package copier", *map(LISTENING.format, ["api", "worker"])],
     ),
     ("README.md", "Start a project"): Section(no_project, [WAITING.format("train")]),
     ("docs/adopting.md", "Give the answers yourself"): Section(

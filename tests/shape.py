@@ -7,7 +7,6 @@ Each file there is one project. Its keys:
     ignored    likewise, those that only its owner has, and not the repository; optional
     answers    what a user has to answer, where nothing can be found out; optional
     services   those to be debugged, by name, each with
-                 path_mappings  remote root by local root, as adoption finds them
                  stop           the file whose line marked `# here` stops, with `answer` 42;
                                 absent where the line cannot be reached in a test
                  trigger        what to run in the container to get there, for a server
@@ -51,16 +50,7 @@ class Shape:
 
     def debug_services(self) -> list[dict[str, Any]]:
         """What the question of that name is to be answered with."""
-        return [
-            {
-                "name": name,
-                "path_mappings": [
-                    {"local_root": local, "remote_root": remote}
-                    for local, remote in service["path_mappings"].items()
-                ],
-            }
-            for name, service in self.services.items()
-        ]
+        return [{"name": name} for name in self.services]
 
 
 def startable() -> list[str]:

@@ -24,6 +24,7 @@ DEBUG_LAYER = {
     ".vscode/tasks.json",
     "docker/debug/README.md",
     "docker/debug/debug.Dockerfile",
+    "docker/debug/debug.Dockerfile.dockerignore",
     "docker/debug/install.py",
     "docker/debug/no-python.sh",
     *(f"docker/debug/remora/{path.name}" for path in (DEBUG / "remora").glob("*.py")),
@@ -242,7 +243,7 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         before, after = own["services"][service["name"]], alone["services"][service["name"]]
         # The image, and what says how it comes about: with what the owner's build is given
         build = after.pop("build")
-        assert build.pop("context") == str(project.root / "docker/debug")
+        assert build.pop("context") == str(project.root)
         for key, value in before.get("build", {}).items():
             assert build.get(key) == value or key in {*NOT_PASSED_ON, "additional_contexts"}, key
         assert not build.keys() & {*NOT_PASSED_ON} - {"dockerfile"}
@@ -418,7 +419,7 @@ def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> 
     root.mkdir()
     (root / "compose.yaml").write_text("services: {cache: {build: .}}")
     (root / "Dockerfile").write_text("FROM redis:8-alpine\n")
-    services = [{"name": "cache", "path_mappings": []}]
+    services = [{"name": "cache"}]
     render(template, root, debug_port=free_port, debug_services=services)
     project = Project(root, "cache")
     try:

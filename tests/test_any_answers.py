@@ -416,15 +416,15 @@ def are_debug_services(answer: Any) -> bool:
     value = as_yaml(answer)
     return (
         isinstance(value, list)
-        and all(has(service, "name", "path_mappings") for service in value)
+        and all(has(service, "name") or has(service, "name", "path_mappings") for service in value)
         and all(is_service_name(service["name"]) for service in value)
-        and all(isinstance(service["path_mappings"], list) for service in value)
+        and all(isinstance(service.get("path_mappings", []), list) for service in value)
         and all(
             has(mapping, "local_root", "remote_root")
             and is_path(mapping["local_root"], remote=False)
             and is_path(mapping["remote_root"], remote=True)
             for service in value
-            for mapping in service["path_mappings"]
+            for mapping in service.get("path_mappings", [])
         )
         # Images have no capitals.
         and len({service["name"].lower() for service in value}) == len(value) > 0
@@ -442,8 +442,8 @@ SERVICE_NAMES = st.one_of(
 PATHS = st.lists(FOLDERS, min_size=1, max_size=3).map("/".join)
 DEBUG_SERVICES = st.lists(
     st.fixed_dictionaries(
-        {
-            "name": SERVICE_NAMES.filter(is_service_name),
+        {"name": SERVICE_NAMES.filter(is_service_name)},
+        optional={
             "path_mappings": st.lists(
                 st.fixed_dictionaries(
                     {
@@ -455,7 +455,7 @@ DEBUG_SERVICES = st.lists(
                 ),
                 max_size=2,
             ),
-        }
+        },
     ),
     min_size=1,
     max_size=3,
@@ -504,7 +504,6 @@ def compose_projects(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, An
     for name in draw(st.lists(SERVICE_NAMES, min_size=1, max_size=3, unique=True)):
         local = draw(st.one_of(st.just("."), PATHS.filter(is_unicode)))
         service: dict[str, Any] = {"build": {"context": f"./{local}"}, "volumes": []}
-        remote = "."
         if draw(st.booleans()):
             remote = "/" + draw(st.one_of(st.just("app"), text)).strip("/")
             mount = {"type": "bind", "source": f"./{local}", "target": remote}
@@ -519,8 +518,7 @@ def compose_projects(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, An
         model["services"][name] = service
         # A path with a dollar in it is not known: Compose might replace that.
         if "$" not in local:
-            mapping = {"local_root": local, "remote_root": "." if "$" in remote else remote}
-            expected.append({"name": name, "path_mappings": [mapping]})
+            expected.append({"name": name})
     return model, expected
 
 
@@ -553,9 +551,8 @@ def wrong_adoption(answers: dict[str, Any], found: list[dict[str, Any]]) -> list
 def project_of(name: str = "web", local: str = ".", **more: Any) -> tuple:
     """A project as compose_projects() draws it, of one service."""
     service = {"build": {"context": f"./{local}"}, "volumes": [], **more}
-    mapping = {"local_root": local, "remote_root": "."}
     model = {"services": {name: service}, "volumes": {"data": {}}}
-    return model, [{"name": name, "path_mappings": [mapping]}]
+    return model, [{"name": name}]
 
 
 def debug(name: Any = "web", local: Any = "src") -> dict[str, Any]:
@@ -648,7 +645,7 @@ def assert_adopted_project(
                 ),
                 "remoteRoot": mapping["remote_root"],
             }
-            for mapping in service["path_mappings"]
+            for mapping in service.get("path_mappings") or [{"local_root": ".", "remote_root": "."}]
         ]
         assert launch[f"Attach to {service['name']}"]["pathMappings"] == mappings
 
@@ -676,11 +673,12 @@ def test_compose_file_anywhere(plain_template: Path, where: str) -> None:
         assert recorded(folder)["compose_files"] == answers["compose_files"]
         first, second = documents(folder / where / "docker-compose.debug.yml")
         assert first["include"] == ["compose.yaml"]
-        debug = os.path.relpath(folder / "docker/debug", folder / where)
-        assert second["services"]["web"]["build"]["context"] == debug
+        assert second["services"]["web"]["build"]["context"] == os.path.relpath(
+            folder, folder / where
+        )
         for configuration in strict_json(folder / ".vscode/launch.json")["configurations"]:
             (mapping,) = configuration["pathMappings"]
-            assert mapping == {"localRoot": f"${{workspaceFolder}}/{where}", "remoteRoot": "."}
+            assert mapping == {"localRoot": "${workspaceFolder}", "remoteRoot": "."}
         start = strict_json(folder / ".vscode/tasks.json")["tasks"][0]["command"]
         assert shlex.split(start)[:4] == [
             *["docker", "compose", "-f"],
@@ -764,7 +762,7 @@ def test_compose_reads_an_adopted_project(
         for service in recorded(folder)["debug_services"]:
             name = service["name"]
             before, after = own["services"][name], debug["services"][name]
-            assert after["build"]["context"] == str(folder / "docker/debug")
+            assert after["build"]["context"] == str(folder)
             built = debug["services"][f"{name}-without-debugger"]["build"]
             assert built["context"] == before["build"]["context"]
             targets = [volume["target"] for volume in after.get("volumes", [])]

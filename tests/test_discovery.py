@@ -45,111 +45,79 @@ def documents(root: Path, name: str = "docker-compose.debug.yml") -> list[dict]:
 
 # ---- What is found ----
 
-# A Compose file, and the services that are found in it with their path mappings.
+# A Compose file, and the services that are found in it.
 FOUND = {
     "the folder that is built, and the container's working directory": (
         "services: {web: {build: .}}",
-        {"web": [(".", ".")]},
+        ["web"],
     ),
-    "working_dir": (
-        "services: {web: {build: {context: .}, working_dir: /srv}}",
-        {"web": [(".", "/srv")]},
-    ),
-    "a folder below": ("services: {web: {build: ./api/}}", {"web": [("api", ".")]}),
-    "a mount of all": (
-        "services: {web: {build: ., volumes: ['./:/app/']}}",
-        {"web": [(".", "/app")]},
-    ),
-    "mounts of parts, the innermost first": (
-        "services: {web: {build: ., volumes: ['./lib:/l:ro', './lib/deep:/d', data:/data]}}\n"
-        "volumes: {data: {}}",
-        {"web": [("lib/deep", "/d"), ("lib", "/l"), (".", ".")]},
-    ),
+    "a folder below": ("services: {web: {build: ./api/}}", ["web"]),
     "mounts that hold no Python": (
         "services: {web: {build: ., volumes:"
         " ['./static:/static', '/etc/x:/x', '~/.ssh:/s', '../up:/u']}}",
-        {"web": [(".", ".")]},
-    ),
-    "long form": (
-        "services: {web: {build: ., volumes: [{type: bind, source: ., target: /app},"
-        " {type: tmpfs, target: /t}]}}",
-        {"web": [(".", "/app")]},
+        ["web"],
     ),
     "variables": (
         "services: {web: {build: '${DIR:-.}', volumes:"
         " ['${PWD}:/a', '$PWD/lib:/b', '${SRC:-./api}:/c', '${UNKNOWN}:/d']}}",
-        {"web": [("lib", "/b"), ("api", "/c"), (".", "/a")]},
-    ),
-    "develop.watch": (
-        "services: {web: {build: ., develop: {watch: [{action: sync, path: ., target: /app},"
-        " {action: rebuild, path: pyproject.toml}]}}}",
-        {"web": [(".", "/app")]},
+        ["web"],
     ),
     "the image that another one builds": (
         "services: {web: {build: ., image: app}, worker: {image: app}, db: {image: postgres}}",
-        {"web": [(".", ".")], "worker": [(".", ".")]},
+        ["web", "worker"],
     ),
     "an image of Python, with a mount": (
         "services: {job: {image: 'python:3.13', volumes: ['.:/app']},"
         " shell: {image: 'python:3.13'},"
         " proxy: {image: nginx, volumes: ['.:/app']}}",
-        {"job": [(".", "/app")]},
+        ["job"],
     ),
     "extends": (
         "services: {base: {build: api, volumes: ['./api:/app']}, web: {extends: base},"
         " other: {extends: {service: base}, volumes: ['./lib:/lib']}}",
-        {
-            "base": [("api", "/app")],
-            "web": [("api", "/app")],
-            "other": [("lib", "/lib"), ("api", "/app")],
-        },
+        ["base", "web", "other"],
     ),
     "other servers, built from the same folder": (
         "services: {web: {build: {context: ., dockerfile: docker/web/Dockerfile}},"
         " nginx: {build: {context: ., dockerfile: docker/nginx/Dockerfile}},"
         " db: {build: {context: ., dockerfile: db.Dockerfile}}}",
-        {"web": [(".", ".")]},
+        ["web"],
     ),
     "services of other languages": (
         "services: {web: {build: .}, ui: {build: ui}, far: {build: 'https://example.org/x.git'}}",
-        {"web": [(".", ".")]},
+        ["web"],
     ),
     "services without a port of their own": (
         "services: {web: {build: .}, a: {build: ., network_mode: none},"
         " b: {build: ., network_mode: 'service:web'}}",
-        {"web": [(".", ".")]},
+        ["web"],
     ),
     "a name whose last word is another program, and one whose is not": (
         "services: {kafka-consumer: {build: {context: ., target: prod}},"
         " shop-node: {build: {context: ., target: shop-node}},"
         " proxy: {build: {context: ., dockerfile: Dockerfile.nginx}}}",
-        {"kafka-consumer": [(".", ".")]},
+        ["kafka-consumer"],
     ),
     "variables that are nowhere set": (
         "services: {web: {build: ., volumes: ['.:${HOME_OF_APP}'], working_dir: '$WHERE'}}",
-        {"web": [(".", ".")]},
+        ["web"],
     ),
     "names that dictionaries have for something else": (
         "services: {items: {build: .}, update: {build: .}, get: {image: redis}}",
-        {"items": [(".", ".")], "update": [(".", ".")]},
+        ["items", "update"],
     ),
     "health checks of all kinds": (
         "services: {web: {build: ., healthcheck: {disable: true}},"
         " a: {image: x, healthcheck: {disable: '${NO:-false}', test: NONE}},"
         " b: {image: x, healthcheck: {test: [CMD-SHELL]}}, c: {image: x, healthcheck: }}",
-        {"web": [(".", ".")]},
-    ),
-    "a mount that is given twice": (
-        "services: {web: {build: ., volumes: ['.:/app'],"
-        " develop: {watch: [{action: sync, path: ., target: /app}]}}}",
-        {"web": [(".", "/app")]},
+        ["web"],
     ),
     "an image with a mount of Python": (
         "services: {dags: {image: apache/airflow, volumes: ['./lib:/opt/dags']},"
         " files: {image: nginx, volumes: ['.:/usr/share']}}",
-        {"dags": [("lib", "/opt/dags")]},
+        ["dags"],
     ),
-    "nothing in a service": ("services: {web: {build: .}, empty: }", {"web": [(".", ".")]}),
+    "nothing in a service": ("services: {web: {build: .}, empty: }", ["web"]),
 }
 
 
@@ -162,15 +130,11 @@ def app(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("what", FOUND)
-def test_services_and_their_folders_are_found(template: Path, app: Path, what: str) -> None:
+def test_services_are_found(template: Path, app: Path, what: str) -> None:
     text, expected = FOUND[what]
     write(app, {"compose.yaml": text})
     render(template, app)
-    found = {
-        service["name"]: [(m["local_root"], m["remote_root"]) for m in service["path_mappings"]]
-        for service in answers(app)["debug_services"]
-    }
-    assert found == expected
+    assert answers(app)["debug_services"] == [{"name": name} for name in expected]
 
 
 # The files of a project with Python at its root, and the services that are found in it.
@@ -295,8 +259,8 @@ def test_debug_image_is_built_with_what_the_owners_build_needs(template: Path, a
     web = documents(app)[1]["services"]["web"]["build"]
     # What is not named here stays: arguments, secrets, network, hosts, platforms.
     assert web == {
-        "context": "docker/debug",
-        "dockerfile": "debug.Dockerfile",
+        "context": ".",
+        "dockerfile": "docker/debug/debug.Dockerfile",
         "additional_contexts": {"app": "service:web-without-debugger"},
         **dict.fromkeys(["dockerfile_inline", "target", "tags", "cache_from", "cache_to"]),
     }
@@ -326,8 +290,7 @@ def test_texts_in_the_place_of_lists_are_taken(template: Path, app: Path) -> Non
     """
     write(app, {"compose.yaml": text})
     render(template, app)
-    (service,) = answers(app)["debug_services"]
-    assert service["path_mappings"] == [{"local_root": ".", "remote_root": "/app"}]
+    assert answers(app)["debug_services"] == [{"name": "web"}]
     assert answers(app)["service_facts"]["web"]["port"] == 5679
 
 
@@ -381,7 +344,7 @@ def test_debug_file_of_a_folder_below_is_beside_the_compose_file(template: Path,
     render(template, app)
     first, second = documents(app, "deploy/docker-compose.debug.yml")
     assert first["include"] == ["compose.yaml"]
-    assert second["services"]["web"]["build"]["context"] == "../docker/debug"
+    assert second["services"]["web"]["build"]["context"] == ".."
     tasks = (app / ".vscode/tasks.json").read_text()
     assert "docker compose -f deploy/docker-compose.debug.yml up" in tasks
 
@@ -608,7 +571,7 @@ def test_any_folder_may_hold_the_compose_file(template: Path, tmp_path: Path, fo
     assert done.returncode == 0, done.stderr
     first, second = documents(root, f"{folder}/docker-compose.debug.yml")
     assert first["include"] == ["compose.yaml"]
-    assert second["services"]["web"]["build"]["context"] == "../docker/debug"
+    assert second["services"]["web"]["build"]["context"] == ".."
     assert (
         f'-f \\"{folder}/docker-compose.debug.yml\\" up'
         in (root / ".vscode/tasks.json").read_text()
@@ -625,11 +588,12 @@ def test_answers_elsewhere_leave_another_template_alone(template: Path, tmp_path
 
 
 BAD_SERVICES = [
-    ("web", "must be a list of services with name and path_mappings"),
-    ("{web: {}}", "must be a list of services with name and path_mappings"),
-    ("[web]", "must be a list of services with name and path_mappings"),
-    ("[{name: web}]", "must be a list of services with name and path_mappings"),
-    ("[{name: a b, path_mappings: []}]", "a b is not the name of a service"),
+    ("web", "must be a list of services"),
+    ("{web: {}}", "must be a list of services"),
+    ("[web]", "must be a list of services"),
+    ("[{name: web, port: 1}]", "must be a list of services"),
+    ("[{path_mappings: []}]", "must be a list of services"),
+    ("[{name: a b}]", "a b is not the name of a service"),
     ("[{name: web, path_mappings: /app}]", "path_mappings of web must be a list"),
     ("[{name: web, path_mappings: [/app]}]", "path_mappings of web must be a list"),
     *(
@@ -647,7 +611,7 @@ BAD_SERVICES = [
         for path in ["", "app", "./app", "/app/", "/$X"]
     ),
     (
-        "[{name: web, path_mappings: []}, {name: web, path_mappings: []}]",
+        "[{name: web}, {name: web, path_mappings: []}]",
         "must name each service once",
     ),
 ]
@@ -699,8 +663,7 @@ def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
     services = documents(adopted)[1]["services"]
     expected = ["web", "worker", "api"]
     assert list(services) == expected + [f"{name}-without-debugger" for name in expected]
-    worker = answers(adopted)["debug_services"][1]
-    assert worker["path_mappings"] == [{"local_root": ".", "remote_root": "/srv"}]
+    assert answers(adopted)["debug_services"] == [{"name": name} for name in expected]
     before = contents(adopted)
     commit(adopted)
     update(adopted, "--vcs-ref=:current:")

@@ -54,11 +54,12 @@ class Files:
         ends = len(parts)
         for root in filter(None, [self.root, *(there for there, _ in self.mappings)]):
             local = below(path, root)
+            if local is None:
+                continue
             if local in self.project:
                 self.root = root
                 return local
-            if local is not None:
-                ends = min(ends, len(parts) - len(parts_of(local)))
+            ends = min(ends, len(parts) - len(parts_of(local)))
         # An end that is shorter than the path below the client's folder is another file's.
         found = ["/".join(parts[first:]) for first in range(ends)]
         found = [local for local in found if local in self.project]

@@ -30,6 +30,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def oldest(session: nox.Session) -> None:
+    """Run what tests the changes to pydevd with the oldest debugpy that is installed anywhere."""
+    session.install("-r", "tests/requirements.txt")
+    changed = "early_pause or breakpoints_in_children or free_without_client or test_changes"
+    files = ["tests/test_changes.py", "tests/test_engine.py", "tests/test_session.py"]
+    session.run("pytest", "--numprocesses=auto", "-k", changed, *files, env={"DEBUGPY": "1.8.20"})
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """Debug rendered projects in real containers."""
     session.install("-r", "tests/requirements.txt")

@@ -51,16 +51,18 @@ sys.addaudithook(on_import)
 def debug_python(root: Path) -> Path:
     """Make a virtual environment with the debug layer below a folder, and return its Python.
 
-    It is of the Python of the tests, or of another one: DEBUGGED_PYTHON=/usr/bin/python3.9 pytest.
+    It is of the Python of the tests, or of another one: DEBUGGED_PYTHON=/usr/bin/python3.9 pytest;
+    and so is its debugpy: DEBUGPY=1.8.20 pytest.
     """
-    base = os.environ.get("DEBUGGED_PYTHON")
+    base, version = os.environ.get("DEBUGGED_PYTHON"), os.environ.get("DEBUGPY")
     home, environment = root / "remora", root / "venv"
     home.mkdir()
     shutil.copytree(DEBUG / "remora", home / "remora", ignore=shutil.ignore_patterns("*.pyc"))
-    if base:
-        subprocess.run([base, "-m", "venv", environment], check=True)
+    if base or version:
+        subprocess.run([base or sys.executable, "-m", "venv", environment], check=True)
+        wanted = f"debugpy=={version}" if version else "debugpy"
         pip = [environment / "bin/python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "--target", root / "wheel", "debugpy"], check=True)
+        subprocess.run([*pip, "--target", root / "wheel", wanted], check=True)
         (root / "wheel/debugpy").rename(home / "debugpy")
     else:
         venv.create(environment, symlinks=True)
@@ -69,6 +71,8 @@ def debug_python(root: Path) -> Path:
     (site_packages,) = environment.glob("lib/python3*/site-packages")
     with imported("install") as install:
         (site_packages / "remora.pth").write_text(install.START_UP.format(home=home))
+        if "python3.15" in str(site_packages):
+            (site_packages / "remora.start").write_text(install.ENTRY_POINT)
     return environment / "bin/python"
 
 

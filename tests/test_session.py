@@ -370,6 +370,7 @@ def test_off_leaves_no_trace(container: Container) -> None:
     container.write("x.py", code)
     container.start("python x.py", mode="off")
     assert container.exit_code() == 0
+    wait_until(lambda: container.lines != [])
     (line,) = container.lines
     assert line.startswith("[] ") and "/remora'" not in line
     assert not container.is_open()

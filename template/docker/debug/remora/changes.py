@@ -1,6 +1,7 @@
 """What is changed in pydevd, so that it serves the hub, and how a session of it is ended.
 
 If pydevd lacks what a change replaces, the program runs on without a debugger; a line says so.
+Without what a nicety replaces, it is debugged all the same.
 """
 
 import os
@@ -27,27 +28,39 @@ def apply(pydevd):
     """Make all changes, once."""
     global applied
     if not applied:
-        applied = True
         for change in (
             connect_by_hub,
             wait_no_longer_than_hub,
             leave_processes,
             stop_when_closed,
-            pause_in_program,
             paths.apply,
-            keep_no_frames,
         ):
             change(pydevd)
+        for nicety in (pause_in_program, keep_no_frames):
+            try:
+                nicety(pydevd)
+            except (AttributeError, ImportError):
+                pass
+        applied = True
+
+
+def replace(owner, name, replacement):
+    """Replace an attribute that has to be there: another one would change nothing."""
+    getattr(owner, name)
+    setattr(owner, name, replacement)
 
 
 def connect_by_hub(pydevd):
     """Have pydevd use the socket that this process has to the hub."""
     from remora import engine
 
-    def start_client(host, port):
-        return engine.take_connection()
+    connect = pydevd.start_client
 
-    pydevd.start_client = start_client
+    def start_client(host, port):
+        # Any other host is one that the program's own code connects to.
+        return engine.take_connection() if host == engine.HOST else connect(host, port)
+
+    replace(pydevd, "start_client", start_client)
 
 
 def wait_no_longer_than_hub(pydevd):
@@ -59,7 +72,7 @@ def wait_no_longer_than_hub(pydevd):
             self._py_db_command_thread_event.clear()
             self._py_db_command_thread_event.wait(0.1)
 
-    pydevd.PyDB.wait_for_ready_to_run = wait_for_ready_to_run
+    replace(pydevd.PyDB, "wait_for_ready_to_run", wait_for_ready_to_run)
 
 
 def leave_processes(pydevd):
@@ -68,9 +81,9 @@ def leave_processes(pydevd):
     from _pydev_bundle import pydev_monkey
     from _pydevd_bundle.pydevd_defaults import PydevdCustomization
 
-    pydev_monkey.patch_new_process_functions = lambda: None
+    replace(pydev_monkey, "patch_new_process_functions", lambda: None)
     # What pydevd would import in processes that it has started itself
-    PydevdCustomization.PREIMPORT = ""
+    replace(PydevdCustomization, "PREIMPORT", "")
     # For the machine, platform of Python 3.8 runs `uname -p`.
     pydevd_tracing.platform = SimpleNamespace(machine=lambda: os.uname().machine)
 
@@ -82,7 +95,7 @@ def stop_when_closed(pydevd):
     def end(thread):
         end_session(pydevd, thread.py_db)
 
-    pydevd_comm.ReaderThread._terminate_on_socket_close = end
+    replace(pydevd_comm.ReaderThread, "_terminate_on_socket_close", end)
 
 
 def end_session(pydevd, debugger):
@@ -220,6 +233,6 @@ def keep_no_frames(pydevd):
         if pydevd.PYDEVD_USE_SYS_MONITORING:
             pydevd.pydevd_sys_monitoring.restart_events()
 
-    pydevd.PyDB.set_tracing_for_untraced_contexts = set_tracing_for_untraced_contexts
+    replace(pydevd.PyDB, "set_tracing_for_untraced_contexts", set_tracing_for_untraced_contexts)
     # By its own frame, what pydevd has for sys.settrace looks only for its caller.
     pydevd_tracing.get_frame = lambda: SimpleNamespace(f_back=sys._getframe(2))

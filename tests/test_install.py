@@ -119,3 +119,24 @@ def test_layer_that_a_volume_hides_costs_one_line(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == ["-c"]
     (said,) = done.stderr.splitlines()
     assert said.startswith("remora: there is no ") and "without a debugger" in said
+
+
+@pytest.mark.parametrize("tags", ["musllinux_1_2_x86_64", "manylinux_2_17_x86_64"])
+def test_pip_of_an_image_takes_a_wheel_that_fits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tags: str
+) -> None:
+    """Any pip of the image fetches for each C library: without a compiled wheel, the pure one."""
+    pip = tmp_path / "run_pip.py"
+    pip.write_text(
+        f"import runpy, sys\nsys.argv += ['--platform', {tags!r}, '--implementation', 'cp']\n"
+        "sys.argv[0] = 'pip'\nrunpy.run_module('pip', run_name='__main__')\n"
+    )
+    with imported("install") as install:
+        monkeypatch.setattr(install, "CACHE", tmp_path / "cache")
+        monkeypatch.setattr(install, "pip", lambda pythons: [sys.executable, str(pip)])
+        python = {"version": sys.version_info[:2], "tag": tags}
+        folder = install.debugpy(sys.executable, python, {}, install.HOME)
+    (about,) = folder.glob("debugpy-*.dist-info/WHEEL")
+    compiled = [path.name for path in folder.glob("**/*.so") if "attach_linux" not in path.name]
+    (tag, *_) = [line for line in about.read_text().splitlines() if line.startswith("Tag: ")]
+    assert (tag, compiled) == ("Tag: py2-none-any", [])

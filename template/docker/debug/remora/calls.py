@@ -23,6 +23,8 @@ class Calls:
     def __init__(self, programs):
         self.programs = programs
         self.untaken, self.chosen = set(), None
+        # Why those cannot be debugged that have said so, by pid: (its start, the reason)
+        self._problems = {}
         # When each was asked, by its pid: (its start, the time)
         self._asked = {}
         self._changed = asyncio.Condition()
@@ -33,6 +35,15 @@ class Calls:
     def forget(self, pid):
         """Note that a process need not be waited for before it is asked again."""
         self._asked.pop(pid, None)
+
+    def note_problem(self, pid, problem):
+        """Note why a process cannot be debugged, so that it is not asked again."""
+        self._problems[pid] = (container.started(pid), problem)
+
+    def problems(self):
+        """Return why those cannot be debugged that have said so, by pid."""
+        there = self._problems.items()
+        return {pid: why for pid, (start, why) in there if start == container.started(pid)}
 
     def leave_alone(self, pid, started):
         """Note that a process is about to end, so that it is not asked."""
@@ -50,6 +61,8 @@ class Calls:
             if pid in self.programs or skip or not self.is_chosen(pid) or pid == os.getpid():
                 continue
             started = container.started(pid)
+            if self._problems.get(pid, (None,))[0] == started:
+                continue
             since = self._asked.get(pid, (None, 0))
             if started is None or not container.can_be_asked(pid):
                 continue

@@ -78,6 +78,7 @@ def pythons():
 def states(answer):
     """Return what each Python process does, by its pid. answer: what the hub says."""
     programs = {int(pid): state for pid, state in answer.get("programs", {}).items()}
+    problems = answer.get("problems", {})
     found = {}
     for pid in pythons():
         program = programs.get(pid)
@@ -88,16 +89,18 @@ def states(answer):
         elif program:
             found[pid] = "ready"
         else:
-            found[pid] = "runs" if container.can_be_asked(pid) else "no debugger"
+            can_be = container.can_be_asked(pid) and str(pid) not in problems
+            found[pid] = "runs" if can_be else "no debugger"
     return found
 
 
-def show(found):
+def show(found, answer):
     """Print what each Python process does, or why it cannot be debugged."""
+    problems = answer.get("problems", {})
     for pid, state in found.items():
         print(f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}")
         if state == "no debugger":
-            print(f"    {why_not(pid)}")
+            print(f"    {problems.get(str(pid)) or why_not(pid)}")
     if not found:
         print("no Python process runs")
 
@@ -111,7 +114,7 @@ def status():
     else:
         print(f"mode {mode()}, the port is closed")
     found = states(answer)
-    show(found)
+    show(found, answer)
     return 0 if set(found.values()) - {"no debugger"} else 1
 
 
@@ -125,7 +128,7 @@ def attach(chosen):
     if answer is None or "error" in answer:
         print((answer or {}).get("error", "the debugger's hub does not answer"))
         return 1
-    programs = {int(pid) for pid in answer["programs"]}
+    programs, problems = {int(pid) for pid in answer["programs"]}, answer.get("problems", {})
     running = list(pythons())
     wanted = chosen or [pid for pid in running if pid in programs or container.can_be_asked(pid)]
     for pid in wanted:
@@ -133,8 +136,8 @@ def attach(chosen):
             print(f"pid {pid} is ready: {answer['address']}")
         elif pid not in running:
             print(f"pid {pid} is no Python process of this container")
-        elif not container.can_be_asked(pid):
-            print(f"pid {pid} cannot be debugged: {why_not(pid)}")
+        elif str(pid) in problems or not container.can_be_asked(pid):
+            print(f"pid {pid} cannot be debugged: {problems.get(str(pid)) or why_not(pid)}")
         else:
             print(
                 f"pid {pid} has not answered: it is inside a library that is not Python, or stopped"
@@ -142,7 +145,7 @@ def attach(chosen):
             print("or another user's. It will be ready as soon as it is back in Python.")
     if not wanted:
         print("nothing can be debugged:")
-        show(states(answer))
+        show(states(answer), answer)
     return 0 if wanted and programs.issuperset(wanted) else 1
 
 

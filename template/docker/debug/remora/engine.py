@@ -5,15 +5,19 @@ hub closes it, or has ended, the program runs on at full speed.
 """
 
 import os
+import re
 import sys
 import threading
 from contextlib import contextmanager
 
-from remora import apart, changes, link, program
+from remora import apart, changes, explicit, link, program
 from remora.hook import say
 
 # Where debugpy is.
 HOME = os.path.dirname(os.path.dirname(__file__))
+
+# The host that stands for the hub's socket in pydevd.
+HOST = "hub"
 
 # What is connected to the hub and not yet taken by pydevd.
 connection = None
@@ -22,23 +26,47 @@ connection = None
 debugpy = None
 
 
+# The oldest debugpy that is known to work here.
+OLDEST = (1, 8, 20)
+
+
 def load():
     """Import debugpy, and make of pydevd what is needed here. Returns pydevd."""
     global debugpy
     # Kept here, since the program may have a module of its own under that name again.
     if debugpy is None:
-        if "pydevd" not in sys.modules or "debugpy.server.api" not in sys.modules:
+        if "pydevd" not in sys.modules:
             with apart.only(HOME), no_process_started():
                 # Without it, pydevd warns that it cannot trace frozen copies of standard modules.
                 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
                 # Its API makes pydevd what it is for debugpy.
                 __import__("debugpy.server.api")
                 debugpy = sys.modules["debugpy"]
+            # Its own breakpoint() does nothing while no client is attached, as it is to.
+            explicit.answer(debugpy, but=["breakpoint"])
         else:
-            debugpy = sys.modules["debugpy"]  # the program's own
+            if problem():
+                raise RuntimeError(problem())
+            debugpy = sys.modules["debugpy"]
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     return pydevd
+
+
+def problem():
+    """Return why the pydevd that the program has loaded itself cannot be used here, else None."""
+    if debugpy is not None:
+        return None  # it is in use
+    version = getattr(sys.modules.get("debugpy"), "__version__", "")
+    if "debugpy.server.api" not in sys.modules or not version:
+        return "it has loaded a pydevd itself that is not debugpy's"
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if not OLDEST <= numbers < (2,):
+        oldest = ".".join(map(str, OLDEST))
+        return f"it has loaded debugpy {version} itself; {oldest} or later, below 2, works"
+    if sys.modules["pydevd"].get_global_debugger() is not None:
+        return f"it is debugged by debugpy {version}, which it has started itself"
+    return None
 
 
 @contextmanager
@@ -76,7 +104,7 @@ def attach(connected):
     changes.forget_stops()
     connection = connected
     pydevd.settrace(
-        host="hub",
+        host=HOST,
         port=0,
         suspend=False,
         notify_stdin=False,

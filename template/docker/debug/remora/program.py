@@ -50,6 +50,10 @@ def begin(chosen):
         from remora import crash
 
         crash.catch()
+    if mode in ("wait", "listen"):
+        from remora import explicit
+
+        sys.meta_path.insert(0, explicit.Finder)
     if mode == "wait" and container.is_held(command):
         wait_for_client(held=True)
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
@@ -128,6 +132,16 @@ def _join(facts):
     connection = link.connect()
     if connection is None:
         return False
+    if "pydevd" in sys.modules:
+        from remora import engine
+
+        problem = engine.problem()
+        if problem:
+            # The hub does not ask again, and can tell why.
+            link.exchange(connection, {"problem": problem})
+            connection.close()
+            say(f"pid {os.getpid()} cannot be debugged: {problem}")
+            return False
     answer = link.exchange(connection, dict(facts, command=container.own_command()))
     is_wanted = bool(answer and answer["engine"])
     if is_wanted:

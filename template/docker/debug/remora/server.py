@@ -76,8 +76,7 @@ class Server:
             # Of other users only root's hub takes anything, and from root all do.
             if pid == 0 or (user not in (0, os.geteuid()) and os.geteuid() != 0):
                 return
-            line = await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT)
-            said = json.loads(line.decode())
+            said = json.loads((await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT)).decode())
             if not isinstance(said, dict):
                 return
             if "ask" in said:
@@ -96,8 +95,10 @@ class Server:
 
         held      mode `wait` holds it; held_if: if that is the mode of the hub
         crashed   an exception is about to end it
-        asked     it was asked to come
+        asked     it was asked to come; problem: why it cannot be debugged
         """
+        if "problem" in said:
+            return self.hub.calls.note_problem(pid, str(said["problem"]))
         kept = ""
         if said.get("crashed"):
             kept = "crash"
@@ -123,8 +124,7 @@ class Server:
         await writer.drain()
         if not wanted:
             return
-        command = said.get("command") or container.command_of(pid)
-        command = [str(part) for part in command]
+        command = [str(part) for part in said.get("command") or container.command_of(pid)]
         program = Debuggee(reader, writer, pid, container.started(pid) or 0, command, kept)
         await self.hub.add(program)
 
@@ -141,6 +141,7 @@ class Server:
             mode=self.mode,
             port=self.port if self.port_server else None,
             address=self.address(),
+            problems=self.hub.calls.problems(),
             is_attached=bool(self.hub.root and self.hub.root.is_configured),
             programs={
                 pid: {"kept": p.kept, "is_shown": p.session is not None}
@@ -173,8 +174,8 @@ class Server:
 
     def _taken(self, error):
         # What asyncio says is long, and only a number above 0 is one of the kernel's.
-        is_of_kernel = (error.errno or 0) > 0
-        reason = os.strerror(error.errno) if is_of_kernel else error.strerror or str(error)
+        is_named = (error.errno or 0) > 0
+        reason = os.strerror(error.errno) if is_named else error.strerror or str(error)
         return (
             f"port {self.port} cannot be opened ({reason}): another process may have it;"
             " REMORA_PORT names another port"

@@ -1,0 +1,95 @@
+"""Calls of debugpy in the program's own code: at the hub's port, the hub answers them.
+
+It listens there already. So `debugpy.listen(5678)` returns, and what follows does what it would do
+if debugpy had listened. At any other port, debugpy does what it always does.
+"""
+
+import os
+import sys
+
+from remora import link, program
+from remora.hook import setting
+
+
+class Finder:
+    """Has the hub answer as soon as the program has imported debugpy."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "debugpy":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not Finder]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
+        execute = spec and getattr(spec.loader, "exec_module", None)
+        if execute:
+
+            def exec_module(module):
+                execute(module)
+                answer(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def answer(debugpy, but=()):
+    """Replace those functions of debugpy that the hub answers, but some."""
+    if not hasattr(debugpy, "wait_for_client"):
+        return  # a module of the program's own that is called so
+    for name, function in FUNCTIONS.items():
+        if name not in but:
+            setattr(debugpy, name, _wrapped(function, getattr(debugpy, name)))
+
+
+def _wrapped(function, original):
+    def wrapper(*arguments, **options):
+        return function(original, *arguments, **options)
+
+    vars(wrapper).update(vars(original))  # such as wait_for_client.cancel
+    return wrapper
+
+
+def _has_session():
+    """Tell whether pydevd debugs this process: for the hub, or as the program has had it do."""
+    pydevd = sys.modules.get("pydevd")
+    return pydevd is not None and pydevd.get_global_debugger() is not None
+
+
+def _listen(original, address, **options):
+    port = int(setting("PORT", "5678"))
+    engine = sys.modules.get("remora.engine")
+    if (address if isinstance(address, int) else address[1]) != port:
+        if not (engine and engine.is_attached()):
+            return original(address, **options)
+    link.start_hub(wait=True)
+    return "127.0.0.1", port
+
+
+def _wait_for_client(original):
+    return original() if _has_session() else program.join(held=True)
+
+
+def _breakpoint(original):
+    # Not by the original, which would stop in this file in a session of the program's own debugpy.
+    frame = sys._getframe()
+    while os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__):
+        frame = frame.f_back
+    if _has_session() and sys.modules["pydevd"]._is_attached():
+        sys.modules["pydevd"].settrace(
+            suspend=True,
+            trace_only_current_thread=True,
+            patch_multiprocessing=False,
+            stop_at_frame=frame,
+        )
+
+
+def _is_client_connected(original):
+    return _has_session() and original()
+
+
+FUNCTIONS = {
+    "listen": _listen,
+    "wait_for_client": _wait_for_client,
+    "breakpoint": _breakpoint,
+    "is_client_connected": _is_client_connected,
+}

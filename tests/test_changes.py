@@ -1,0 +1,167 @@
+"""The debug layer with other pydevds than its own: later ones, and those that a program brings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bare import Container, free_port
+from project import line, marked, wait_until
+
+PROGRAM = """
+import os
+
+os.chdir("elsewhere")
+n = 1
+n += 1  # here
+print("done", n, flush=True)
+"""
+
+# What changes.py replaces in pydevd, and whether a program is debugged without it.
+REPLACED = {
+    "start_client": False,
+    "wait_for_ready_to_run": False,
+    "patch_new_process_functions": False,
+    "PREIMPORT": False,
+    "_terminate_on_socket_close": False,
+    "do_wait_suspend": True,
+    "_resolve_remote_root": True,
+}
+
+
+@pytest.fixture
+def later(debugged_python: Path, tmp_path: Path, request) -> Iterator[Container]:
+    """A container whose pydevd has another name for what is replaced."""
+    image = tmp_path / "image"
+    shutil.copytree(debugged_python.parents[2], image, symlinks=True)
+    debugpy = image / "remora/debugpy"
+    source = (debugged_python.parents[2] / "remora/debugpy").resolve()
+    debugpy.unlink() if debugpy.is_symlink() else shutil.rmtree(debugpy)
+    # Compiled modules would have the old name.
+    shutil.copytree(source, debugpy, ignore=shutil.ignore_patterns("*.so", "*.pyc"))
+    for path in debugpy.glob("**/*.py"):
+        text, name = path.read_bytes(), request.param.encode()
+        if name in text:
+            path.write_bytes(re.sub(rb"\b%b\b" % name, b"renamed", text))
+    python = image / "venv/bin/python"
+    (site_packages,) = image.glob("venv/lib/python3*/site-packages")
+    for start_up in site_packages.glob("remora.pth"):
+        start_up.write_text(
+            start_up.read_text().replace(str(debugged_python.parents[2]), str(image))
+        )
+    container = Container(python, tmp_path)
+    yield container
+    container.stop()
+
+
+@pytest.mark.parametrize("later", REPLACED, indirect=True, ids=str)
+def test_changes_of_a_later_pydevd(later: Container, request) -> None:
+    """A nicety may be missing; without what is needed the program runs on, and a line says why."""
+    (later.folder / "elsewhere").mkdir()
+    path = later.write("p.py", PROGRAM)
+    later.start("python p.py")
+    name = request.node.callspec.params["later"]
+    if REPLACED[name]:
+        editor = later.attach({path: [marked(path)]})
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == (path, marked(path))
+        editor.resume(stop)
+    later.says("done 2")
+    assert later.exit_code() == 0
+    (said,) = [text for text in later.lines if "without a debugger" in text] or [""]
+    assert (name in said) != REPLACED[name]
+
+
+# ---- A program's own debugpy ----
+
+VERSIONS = ["1.6.7", "1.8.0", "1.8.14", "1.8.22"]
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def own(request, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The setting with which programs find a debugpy of their own, and its version."""
+    folder = tmp_path_factory.mktemp("own")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    subprocess.run([*pip, f"debugpy=={request.param}"], check=True)
+    return {"PYTHONPATH": str(folder), "VERSION": request.param}
+
+
+EXPLICIT = """
+import os, sys
+import debugpy
+
+assert debugpy.__version__ == os.environ["VERSION"] or sys.argv[1] == "wait"
+
+def work(a):
+    debugpy.breakpoint()
+    a += 1  # after breakpoint()
+    return a  # here
+
+debugpy.listen(("0.0.0.0", int(os.environ["REMORA_PORT"])))
+debugpy.breakpoint()
+print("connected", debugpy.is_client_connected(), flush=True)
+debugpy.wait_for_client()
+work(1)
+print("done", debugpy.is_client_connected(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["listen", "wait"])
+def test_own_calls_of_debugpy_are_answered(container: Container, own, mode: str) -> None:
+    path = container.write("p.py", EXPLICIT)
+    container.start(f"python p.py {mode}", mode=mode, **own)
+    if mode == "listen":
+        container.says("connected False")
+        container.says("Waiting for client to attach...")
+    editor = container.attach({path: [marked(path)]})
+    if mode == "wait":
+        editor.resume(editor.stopped())  # at the breakpoint() that comes first
+    for expected in (line(path, "# after breakpoint()"), marked(path)):
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == (path, expected)
+        editor.resume(stop)
+    container.says("done True")
+    assert container.exit_code() == 0
+
+
+LOADED = """
+import os, time
+import debugpy.server.api
+
+debugpy.configure(subProcess=False)
+if os.environ.get("OWN_PORT"):
+    debugpy.listen(int(os.environ["OWN_PORT"]))
+print("up", flush=True)
+n = 0
+while not os.path.exists("end"):
+    time.sleep(0.05)  # here
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> None:
+    """It is used where it is known to work, and free; else a line and the status say why not."""
+    path = container.write("p.py", LOADED)
+    port = {"OWN_PORT": str(free_port())} if listens else {}
+    container.start("exec python p.py", mode="listen", **own, **port)
+    container.says("up")
+    editor = container.attach({path: [marked(path)]})
+    if own["VERSION"] == VERSIONS[-1] and not listens:
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == (path, marked(path))
+        return
+    container.says(f"debugpy {own['VERSION']}")
+    (said,) = [text for text in container.lines if "cannot be debugged" in text]
+    reason = said.partition("cannot be debugged: ")[2]
+    wait_until(lambda: reason in container.remora("status").stdout)
+    done = container.remora("attach")
+    assert (done.returncode, reason in done.stdout) == (1, True), done
+    container.write("end", "")
+    assert container.exit_code() == 0
+    assert container.lines[-1] == "done"

@@ -5,7 +5,6 @@ asks for the name of a file (the "canonical" path) whenever it meets one, and lo
 by that. So a breakpoint is hit wherever its file turns up, and however late.
 """
 
-import dis
 import os
 
 from remora.files import Files, working_directory
@@ -24,6 +23,7 @@ HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 def apply(pydevd):
     """Have pydevd take the client's paths, and give paths to it, by what files.py tells."""
     import pydevd_file_utils as utils
+    from _pydevd_bundle.pydevd_api import _get_code_lines as lines_of
     from _pydevd_bundle.pydevd_filtering import FilesFiltering
     from _pydevd_bundle.pydevd_process_net_command_json import (
         PyDevJsonCommandProcessor as Processor,
@@ -66,6 +66,12 @@ def apply(pydevd):
         start(utils, args.get("pathMappings") or [])
         return set_options(self, py_db, dict(args, pathMappings=[]), start_reason)
 
+    def has_code(path, line):
+        try:
+            return line in lines_of(compile(content_of(path), path, "exec", dont_inherit=True))
+        except (SyntaxError, ValueError, TypeError):
+            return True  # it cannot be read here, so nothing is known of it
+
     def describe_breakpoint(self, py_db, source, number, result):
         """Return a breakpoint for the client: set only if a file of the program has its line."""
         found = describe(self, py_db, source, number, result)
@@ -86,7 +92,7 @@ def apply(pydevd):
         elif result.original_line > count_lines(places[0]) > 0:
             problem = f"{places[0]} has no line {result.original_line}: build the image anew"
             self.api.remove_breakpoint(py_db, source.path, "python-line", number)
-        elif result.translated_line not in lines_with_code(places[0], result.translated_line):
+        elif not has_code(places[0], result.translated_line):
             problem = f"line {result.translated_line} of {places[0]} has no code"
         return dict(found, verified=False, message=problem) if problem else found
 
@@ -142,22 +148,3 @@ def count_lines(path):
     """Return how many lines a file has; 0 if it cannot be read."""
     content = content_of(path)
     return 0 if content is None else content.count(b"\n") + 1
-
-
-def lines_with_code(path, otherwise):
-    """Return the numbers of the lines of a file where a program can stop.
-
-    otherwise: the only one, if the file cannot be compiled here.
-    """
-    try:
-        return set(get_code_lines(compile(content_of(path), path, "exec", dont_inherit=True)))
-    except (SyntaxError, ValueError, TypeError):
-        return {otherwise}
-
-
-def get_code_lines(code):
-    """Yield the numbers of the lines of a code object and of those in it."""
-    yield from (line for _, line in dis.findlinestarts(code) if line)
-    for constant in code.co_consts:
-        if hasattr(constant, "co_code"):
-            yield from get_code_lines(constant)

@@ -57,13 +57,13 @@ def content_of(path):
 
 
 def _content_in_zip(path):
-    import zipfile
+    # Not zipfile, of which the program may have a file of its own.
+    import zipimport
 
     archive = path
     while not os.path.exists(archive):
         archive = os.path.dirname(archive)
     try:
-        with zipfile.ZipFile(archive) as opened:
-            return opened.read(path[len(archive) + 1 :])
-    except (OSError, KeyError, zipfile.BadZipFile):
+        return zipimport.zipimporter(archive).get_data(path)
+    except (OSError, ImportError):
         return None

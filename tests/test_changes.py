@@ -30,7 +30,9 @@ REPLACED = {
     "PREIMPORT": False,
     "_terminate_on_socket_close": False,
     "do_wait_suspend": True,
-    "_resolve_remote_root": True,
+    "set_tracing_for_untraced_contexts": True,
+    "_abs_and_canonical_path": False,
+    "map_file_to_client": False,
 }
 
 

@@ -169,6 +169,8 @@ while True:
     if now != before:
         print(now, flush=True)
     before = now
+    if sys.version_info >= (3, 12):
+        gc.collect()  # with sys.monitoring, pydevd leaves a session to the collector
     time.sleep(0.01)  # here
 """
 

@@ -218,11 +218,11 @@ def keep_no_frames(pydevd):
 
     The frame of the function that does so is one of them, and would keep itself.
     """
+    if pydevd.PYDEVD_USE_SYS_MONITORING:
+        return  # there, a request for a stack was not answered any more, for a reason not known yet
     import pydevd_tracing
 
     def set_tracing_for_untraced_contexts(self, breakpoints_changed=False):
-        if pydevd.PYDEVD_USE_SYS_MONITORING and breakpoints_changed:
-            pydevd.pydevd_sys_monitoring.update_monitor_events()
         frames = sys._current_frames()
         for thread in threading.enumerate():
             names = ("is_pydev_daemon_thread", "pydev_do_not_trace")
@@ -230,8 +230,6 @@ def keep_no_frames(pydevd):
                 frames.pop(thread.ident, None)
         while frames:
             self.set_trace_for_frame_and_parents(*frames.popitem())
-        if pydevd.PYDEVD_USE_SYS_MONITORING:
-            pydevd.pydevd_sys_monitoring.restart_events()
 
     replace(pydevd.PyDB, "set_tracing_for_untraced_contexts", set_tracing_for_untraced_contexts)
     # By its own frame, what pydevd has for sys.settrace looks only for its caller.

@@ -29,6 +29,7 @@ def apply(pydevd):
         PyDevJsonCommandProcessor as Processor,
     )
 
+    _ = utils.map_file_to_server, utils.map_file_to_client  # which have to be there
     canonical = utils._abs_and_canonical_path
     exists = utils.exists
     is_of_user = FilesFiltering.in_project_roots

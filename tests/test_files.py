@@ -281,3 +281,13 @@ def test_without_a_copy_of_the_project(container: Container, mapped: str) -> Non
     assert (stop.path, stop.line) == (path, LINE)
     editor.resume(stop)
     assert container.exit_code() == 0
+
+
+def test_working_directory_that_is_deleted(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tree / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.syspath_prepend("")
+    files = FILES.Files(PROJECT.Project(str(tree / "project")))
+    assert all(Path(root).is_absolute() for root in files.roots())

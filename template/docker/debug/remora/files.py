@@ -207,8 +207,11 @@ class Files:
 
     def roots(self):
         """Return the folders of the container where a program's files may be."""
-        found = [working_directory(), os.getcwd(), script_folder(), *sys.path]
-        found += [here for _, here in self.mappings + self.mounts]
+        found = [working_directory(), *sys.path, *(here for _, here in self.mappings + self.mounts)]
+        try:
+            found += [os.getcwd(), script_folder()]
+        except OSError:  # the folder has been deleted
+            found = [root for root in found if os.path.isabs(root)]
         library = standard_library()
         return [root for root in dict.fromkeys(map(os.path.abspath, found)) if root not in library]
 
@@ -228,7 +231,9 @@ def only_best(scores):
 
 def working_directory():
     """Return the working directory of the container's command."""
-    try:
-        return os.readlink("/proc/1/cwd")
-    except OSError:
-        return os.getcwd()  # it is another user's
+    for folder in ("/proc/1/cwd", "/proc/self/cwd"):
+        try:
+            return os.readlink(folder)
+        except OSError:
+            pass  # that process is another user's
+    return "/"

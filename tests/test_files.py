@@ -199,7 +199,7 @@ PLACES = {
     "compiled elsewhere": (
         "src/shop/core.py",
         ["app/src/shop/core.py"],
-        "python -m compileall -q -b -s src -p /build/src src/shop && rm src/shop/core.py"
+        "python -m compileall -q -b -d /build/src/shop src/shop && rm src/shop/core.py"
         " && PYTHONPATH=src python -c 'import shop.core'",
     ),
 }

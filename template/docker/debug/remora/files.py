@@ -39,6 +39,7 @@ class Files:
 
     def __init__(self, project, mappings=()):
         self.project, self.mappings, self.mounts = project, list(mappings), mounts()
+        self._library = standard_library()
         # Where the client has the project's folder: the widest that it has mapped, until its paths
         # tell otherwise.
         self.root = min((there for there, _ in mappings), key=len, default=None)
@@ -127,16 +128,13 @@ class Files:
         """
         path = self.client_path(local) or local
         imported = import_path(file)
-        if imported is not None or file.startswith(tuple(standard_library())):
+        if imported is not None or file.startswith(tuple(self._library)):
             # So many have names alike that only the copy tells, or the whole path of a module.
             shared = common_tail(path, imported or "")
             is_module = local not in self.project and shared == len(parts_of(imported or ""))
             return shared if shared > 1 and is_module else 0
-        shared = common_tail(path, file)
-        for there, here in self.mounts + self.mappings:
-            end = below(file, here)
-            if end:
-                shared = max(shared, common_tail(path, f"{there}/{end}"))
+        elsewhere = [f"{there}/{end}" for there, end in ends_of(file, self.mounts + self.mappings)]
+        shared = max(common_tail(path, one) for one in [file, *elsewhere])
         needed = len(parts_of(local)) if local in self.project else 1
         is_enough = shared > 1 or os.path.dirname(file) in self.roots()
         return shared if shared >= needed and is_enough else 0
@@ -146,20 +144,15 @@ class Files:
         local = self.identify(file)
         if local is not None:
             return self.client_path(local)
-        for there, here in self.mounts:
-            end = below(file, here)
-            if end and self.root:
-                # Where containers run in a virtual machine, the path there has more in front.
-                root = "/" + self.root.replace("\\", "/").replace(":", "").strip("/") + "/"
+        if self.root:
+            # Where containers run in a virtual machine, the path there has more in front.
+            root = "/" + self.root.replace("\\", "/").replace(":", "").strip("/") + "/"
+            for there, end in ends_of(file, self.mounts):
                 _, found, rest = f"{there}/{end}".partition(root)
                 if found:
                     return joined(self.root, rest)
-        if not self.project.by_name:
-            for there, here in self.mappings:
-                end = below(file, here)
-                if end:
-                    return joined(there, end)
-        return None
+        mappings = [] if self.project.by_name else self.mappings
+        return next((joined(there, end) for there, end in ends_of(file, mappings)), None)
 
     # ---- Where files of the project are ----
 
@@ -212,8 +205,14 @@ class Files:
             found += [os.getcwd(), script_folder()]
         except OSError:  # the folder has been deleted
             found = [root for root in found if os.path.isabs(root)]
-        library = standard_library()
-        return [root for root in dict.fromkeys(map(os.path.abspath, found)) if root not in library]
+        roots = dict.fromkeys(map(os.path.abspath, found))
+        return [root for root in roots if root not in self._library]
+
+
+def ends_of(file, pairs):
+    """Return where a file is below the folders here of some pairs, as (place there, path below)."""
+    found = [(there, below(file, here)) for there, here in pairs]
+    return [(there, end) for there, end in found if end]
 
 
 def loaded():

@@ -283,6 +283,31 @@ def test_without_a_copy_of_the_project(container: Container, mapped: str) -> Non
     assert container.exit_code() == 0
 
 
+def test_mapping_of_a_folder_of_the_project(tree: Path) -> None:
+    """As an adopted project may have answered: `api` is in `/app`, and so is nothing else."""
+    for name in ["api/main.py", "api/shop/views.py", "api/shop/shop/models.py"]:
+        write(tree / "project" / name, name)
+        write(tree / "image/app" / name.partition("/")[2], name)
+    write(tree / "project/main.py", "another")
+    known = Image(tree, ((f"{HOME}/api", "app"),))
+    # A stop may be shown before any breakpoint is set.
+    assert known.named("app/shop/views.py") == f"{HOME}/api/shop/views.py"
+    assert known.found(f"{HOME}/api/main.py") == ["app/main.py"]
+    assert known.found(f"{HOME}/main.py") == []
+
+
+@pytest.mark.parametrize("folder", ["shop", ""])
+def test_mapping_of_a_folder_that_is_called_as_one_in_it(tree: Path, folder: str) -> None:
+    """As Django's projects are: `shop/shop/settings.py`."""
+    for name in ["manage.py", "shop/settings.py"]:
+        write(tree / "project" / name, name)
+        write(tree / "image/app" / name, name)
+    there, here = (HOME, "app") if not folder else (f"{HOME}/{folder}", f"app/{folder}")
+    known = Image(tree, ((there, here),))
+    assert known.named("app/shop/settings.py") == f"{HOME}/shop/settings.py"
+    assert known.found(f"{HOME}/shop/settings.py") == ["app/shop/settings.py"]
+
+
 def test_working_directory_that_is_deleted(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tree / "gone"
     gone.mkdir()

@@ -22,6 +22,7 @@ from conftest import (
     replace,
     update,
 )
+from judges import strict_json
 from shape import Shape
 
 
@@ -163,6 +164,21 @@ def test_edited_project_becomes_a_fresh_one_with_the_edits(
     kept = {path: content for path, content in before.items() if path not in replaced}
     assert contents(project) == {**kept, **contents(fresh)}
     assert not conflicts(project)
+
+
+@pytest.mark.parametrize("version", RELEASED)
+def test_mappings_that_were_answered_are_kept(later: Path, tmp_path: Path, version: str) -> None:
+    """They were required once, and the debugger finds most files without them now."""
+    mapping = {"local_root": "services/rates", "remote_root": "/rates"}
+    services = [{"name": "rates", "path_mappings": [mapping]}]
+    Shape("monorepo-contexts").write(tmp_path / "my-app")
+    project = render(later, tmp_path / "my-app", version, debug_services=services)
+    commit(project)
+    update(project)
+    assert answers(project)["debug_services"] == services
+    launch = strict_json(project / ".vscode/launch.json")["configurations"]
+    expected = [{"localRoot": "${workspaceFolder}/services/rates", "remoteRoot": "/rates"}]
+    assert launch and all(found["pathMappings"] == expected for found in launch)
 
 
 def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ class Files:
     def __init__(self, project, mappings=()):
         self.project, self.mappings, self.mounts = project, list(mappings), mounts()
         self._library = standard_library()
-        # Where the client has the project's folder: the widest that it has mapped, until its paths
-        # tell otherwise.
-        self.root = min((there for there, _ in mappings), key=len, default=None)
+        # Where the client has the project's folder: the widest that its mappings tell of, until its
+        # paths tell otherwise.
+        folders = (project.client_folder(there, here) for there, here in mappings)
+        self.root = min(folders, key=len, default=None)
         # The client's paths that the copy does not have
         self.others = []
         self._known = {}

@@ -2,6 +2,8 @@
 
 import os
 
+from remora.pathnames import below, parts_of
+
 # Their copy in the image
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")
 
@@ -26,6 +28,26 @@ class Project:
         """Return the files with the content of a file; none for an empty one, of which many are."""
         copies = self.by_size.get(size_of(path) or None, ())
         return [local for local in copies if is_copy(path, f"{self.folder}/{local}")]
+
+    def client_folder(self, there, here):
+        """Return where a client has the project's folder if it maps a folder to one of here.
+
+        It may have mapped a folder that is further down. Which one, is told by the files that are
+        of the same size here.
+        """
+        there = there.rstrip("/\\")
+        parts = parts_of(there)
+        ends = ["/".join(parts[first:]) for first in range(len(parts), -1, -1)]
+        ends = [end for end in ends if os.path.isdir(os.path.join(self.folder, end))]
+        best = max(ends, key=lambda end: self._count_alike(end, here), default="")
+        return there[: -len(best) - 1] if best else there
+
+    def _count_alike(self, folder, here):
+        """Return how many files below a folder of the project are below a folder of here, too."""
+        top = os.path.join(self.folder, folder)
+        paths = (f"{self.folder}/{local}" for found in self.by_name.values() for local in found)
+        pairs = ((path, below(path, top)) for path in paths)
+        return sum(size_of(f"{here}/{end}") == size_of(path) for path, end in pairs if end)
 
 
 def is_copy(one, other):

@@ -43,21 +43,22 @@ def hashes(root: Path) -> dict[str, str]:
 # What real Compose projects are like, as far as it could make a difference.
 KINDS = """
     all-behind-profiles alpine anchors bind-mount-whole build-and-image build-arguments
-    build-mapping
-    build-string compose-in-subfolder conda-layout configs console-script container-name
-    contexts-in-subfolders copy-only cuda direct-python dockerfile-in-other-folder
-    entrypoint-in-compose entrypoint-reset env-file env-file-missing exec-chain
-    existing-debug-file existing-docker-folder existing-vscode extends extension-fields
-    gitignored-env healthcheck idle-shell image-of-sibling image-python-with-mount include
-    inherited-command init-true interpolation interpreter-entrypoint list-command
-    long-form-ports long-form-volumes mount-hides-image multi-document multiprocessing-main
-    named-volumes network-host networks no-pip non-python-built-service non-python-image-service
-    non-root one-shot-dependency override-file own-debugpy own-debugpy-port own-sitecustomize
-    partial-mount poll-loop pre-steps prefork profiles python-3.11 python-3.14 python-3.8
-    python-3.9 python-m pythonpath-set read-only-root reloader required-variable restart-always
-    secrets several-pythons several-services-one-dockerfile sh-c subprocesses shell-form-cmd
-    shell-script string-command supervisord tabs user-number-in-compose user-root-in-compose
-    uv-venv version-2-file version-key watch working-dir yaml-tags
+    build-mapping build-string compose-in-subfolder conda-layout configs console-script
+    container-name contexts-in-subfolders copied-elsewhere copy-only cuda direct-python
+    dockerfile-in-other-folder entrypoint-in-compose entrypoint-reset env-file env-file-missing
+    exec-chain existing-debug-file existing-docker-folder existing-vscode extends
+    extension-fields gitignored-env healthcheck idle-shell image-of-sibling
+    image-python-with-mount include inherited-command init-true installed-package interpolation
+    interpreter-entrypoint list-command long-form-ports long-form-volumes mount-hides-image
+    multi-document multiprocessing-main named-volumes network-host networks no-pip
+    non-python-built-service non-python-image-service non-root one-shot-dependency override-file
+    own-debugpy own-debugpy-port own-sitecustomize partial-mount poll-loop pre-steps prefork
+    profiles python-3.11 python-3.14 python-3.8 python-3.9 python-m pythonpath-set
+    read-only-root reloader required-variable restart-always root-as-working-directory
+    same-layout-twice secrets several-pythons several-services-one-dockerfile sh-c
+    shell-form-cmd shell-script string-command subprocesses supervisord symlinked-script tabs
+    unrelated-mount user-number-in-compose user-root-in-compose uv-venv version-2-file
+    version-key watch working-dir yaml-tags
 """.split()
 
 

@@ -160,7 +160,7 @@ class Project:
         return found
 
     def attach(
-        self, *lines: int, name: str = "Attach to {}", source: Path | None = None
+        self, *lines: int, name: str = "{}: attach", source: Path | None = None
     ) -> dap.Editor:
         """Attach with a configuration of launch.json, and breakpoints in a file: the program's."""
         configuration = self.configuration(name.format(self.service))
@@ -172,7 +172,7 @@ class Project:
     def debug(
         self,
         *lines: int,
-        name: str = "Debug {}",
+        name: str = "{}: debug",
         source: Path | None = None,
         **environment: str,
     ) -> dap.Editor:

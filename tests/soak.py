@@ -262,7 +262,7 @@ def test_strangers(project: Project) -> None:
     editor = project.attach(marked(path), source=path)
     editor.stopped()
     editor.detach()
-    port = project.configuration("Attach to train")["connect"]["port"]
+    port = project.configuration("train: attach")["connect"]["port"]
     kinds = list(SENT.values())
 
     def do(n: int) -> None:

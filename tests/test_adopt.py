@@ -166,11 +166,7 @@ class Adopted(Project):
         shape, view = self.shape.services[service], self.seen_from(service)
         source = self.root / shape["stop"]
         here = marked(source)
-        tasks = (self.root / ".vscode/tasks.json").read_text()
-        if f'"start {service}"' in tasks:
-            self.task(f"start {service}", **self.shape.environment)
-        else:  # a service whose end others wait for
-            self.compose("up", "--build", "--detach", "--wait", service, REMORA_MODE="wait")
+        self.task(f"{service}: start", **self.shape.environment)
         answer: list[str] = []
         request = threading.Thread(target=lambda: answer.append(self.trigger(service)))
         # A script may run several programs, each of which waits for a debugger.
@@ -329,7 +325,7 @@ def test_bad_setting_ends_the_container(started) -> None:
 def test_running_process_is_asked_to_listen(started) -> None:
     project = started("fastapi-watch")
     project.compose("up", "--build", "--detach", "--wait", project.service, REMORA_MODE="demand")
-    project.task(f"ask {project.service} to listen")
+    project.task(f"{project.service}: attach")
     source = project.root / project.shape.services[project.service]["stop"]
     editor = project.attach(marked(source), source=source)
     request = threading.Thread(target=project.trigger, args=[project.service])
@@ -395,7 +391,7 @@ def test_own_health_check_holds_when_off(started) -> None:
 def test_port_on_the_network_of_the_machine_is_on_loopback_only(started) -> None:
     project = started("host-network")
     project.compose("up", "--build", "--detach", "--wait")
-    port = project.configuration("Attach to exporter")["connect"]["port"]
+    port = project.configuration("exporter: attach")["connect"]["port"]
     assert [host for host, open_port in listening_here() if open_port == port] == ["127.0.0.1"]
 
 

@@ -647,7 +647,7 @@ def assert_adopted_project(
             }
             for mapping in service.get("path_mappings") or [{"local_root": ".", "remote_root": "."}]
         ]
-        assert launch[f"Attach to {service['name']}"]["pathMappings"] == mappings
+        assert launch[f"{service['name']}: attach"]["pathMappings"] == mappings
 
 
 def is_safe(path: str) -> bool:

@@ -43,12 +43,12 @@ def test_f5_stops_at_the_local_line_and_the_run_goes_on(project: Project) -> Non
     client.ended()
     assert project.exit_code() == 0
     assert "loss " in project.log()
-    project.task("stop train")
+    project.task("train: stop")
 
 
 def test_waiting_says_what_to_do(project: Project) -> None:
     project.compose("up", "--detach", "--wait")
-    address = "127.0.0.1:{port}".format(**project.configuration("Debug train")["connect"])
+    address = "127.0.0.1:{port}".format(**project.configuration("train: debug")["connect"])
     log = project.log()
     assert f"Waiting for client to attach... train at {address}" in log
     assert "REMORA_MODE=off" in log
@@ -134,7 +134,7 @@ def test_stop_needs_no_kill(project: Project, mode: str) -> None:
 
 
 def test_port_inside_can_be_moved(project: Project) -> None:
-    client_port = project.configuration("Attach to train")["connect"]["port"]
+    client_port = project.configuration("train: attach")["connect"]["port"]
     project.compose("up", "--detach", "--wait", REMORA_PORT="6000")
     published = project.compose("port", "train", "6000", REMORA_PORT="6000").stdout
     assert published.strip() == f"127.0.0.1:{client_port}"
@@ -172,9 +172,9 @@ def test_bad_setting_fails_up(project: Project) -> None:
 
 
 def test_taken_port_starts_nothing(project: Project) -> None:
-    port = project.configuration("Attach to train")["connect"]["port"]
+    port = project.configuration("train: attach")["connect"]["port"]
     with socket.create_server(("127.0.0.1", port)):
-        done = project.task("start train", check=False)
+        done = project.task("train: start", check=False)
     assert done.returncode != 0
     assert str(port) in done.stdout and "address already in use" in done.stdout
     assert project.compose("ps", "--quiet").stdout == ""
@@ -183,7 +183,7 @@ def test_taken_port_starts_nothing(project: Project) -> None:
 
 
 def test_debug_image_works_without_compose(project: Project) -> None:
-    port = project.configuration("Attach to train")["connect"]["port"]
+    port = project.configuration("train: attach")["connect"]["port"]
     # Docker leads what it publishes to the container's own address, which is not loopback.
     publish = ("--publish", f"127.0.0.1:{port}:5678", "--env", "REMORA_HOST=0.0.0.0")
     with waiting_container(project, "--init", "--env", "EPOCHS=1", *publish) as container:

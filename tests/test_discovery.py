@@ -300,8 +300,8 @@ def test_service_in_a_profile_is_started_by_itself_only(template: Path, app: Pat
     render(template, app)
     tasks = strict_json(app / ".vscode/tasks.json")["tasks"]
     labels = {task["label"]: task["command"].split(" --wait ")[-1] for task in tasks}
-    assert labels["start all"] == "a b"
-    assert labels["start c"] == "c"
+    assert labels["all: start"] == "a b"
+    assert labels["c: start"] == "c"
 
 
 @pytest.mark.parametrize(
@@ -432,8 +432,9 @@ def test_a_service_alone_is_held_by_its_task(template: Path, app: Path) -> None:
     tasks = strict_json(app / ".vscode/tasks.json")["tasks"]
     held = {task["label"]: task["options"]["env"] for task in tasks if "options" in task}
     assert held == {
-        "start web": {"REMORA_MODE_WEB": "wait"},
-        "start Job.x-1": {"REMORA_MODE_JOB_X_1": "wait"},
+        "web: start": {"REMORA_MODE_WEB": "wait"},
+        "Job.x-1: start": {"REMORA_MODE_JOB_X_1": "wait"},
+        "all: start": {"REMORA_MODE_WEB": "wait", "REMORA_MODE_JOB_X_1": "wait"},
     }
     services = documents(app)[1]["services"]
     for name, variable in [("web", "REMORA_MODE_WEB"), ("Job.x-1", "REMORA_MODE_JOB_X_1")]:

@@ -80,7 +80,7 @@ def test_client_before_the_program(project: Project, mode: str) -> None:
 
 def test_probes_of_the_published_port(project: Project) -> None:
     path = start(project)
-    port = project.configuration("Attach to train")["connect"]["port"]
+    port = project.configuration("train: attach")["connect"]["port"]
     for _ in range(5):
         socket.create_connection(("127.0.0.1", port), timeout=dap.TIMEOUT).close()
     stop_at_breakpoint(project, path)

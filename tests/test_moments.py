@@ -26,9 +26,9 @@ def test_demand_makes_the_running_process_ready(project: Project) -> None:
     before = remora(project, "status").stdout
     assert before.startswith("mode demand, the port is closed\n")
     assert pids(before, "runs", "--epochs 100000")
-    project.task("ask train to listen")
+    project.task("train: attach")
     assert pids(remora(project, "status").stdout, "ready", "--epochs 100000")
-    editor = project.attach(project.line(BATCH), name="Ask train to listen, and attach")
+    editor = project.attach(project.line(BATCH), name="train: attach")
     assert editor.stopped().path == project.source
     status = remora(project, "status").stdout
     assert status.startswith("mode demand, port 5678 (train at 127.0.0.1:")
@@ -138,7 +138,7 @@ def test_one_liner_is_debugged_on_demand(project: Project) -> None:
         REMORA_MODE="demand",
     )
     wait_until(lambda: " runs " in remora(project, "status", check=False).stdout)
-    project.task("ask train to listen")
+    project.task("train: attach")
     stop = project.attach(marked(path), source=path).stopped()
     assert (stop.path, stop.function) == (path, "loop")
 

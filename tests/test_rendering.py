@@ -101,7 +101,9 @@ def test_debug_file(defaults: Path) -> None:
     train = model["services"]["train"]
     assert train["extends"] == {"file": "docker-compose.yml", "service": "train"}
     assert train["ports"] == ["127.0.0.1:5678:${REMORA_PORT:-${DEBUGPY_PORT:-5678}}"]
-    assert train["environment"]["REMORA_MODE"] == "${REMORA_MODE:-${DEBUGPY_MODE:-wait}}"
+    assert train["environment"]["REMORA_MODE"] == (
+        "${REMORA_MODE_TRAIN:-${REMORA_MODE:-${DEBUGPY_MODE:-wait}}}"
+    )
     assert model["services"]["tests"]["ports"] == [
         "127.0.0.1:5679:${REMORA_PORT:-${DEBUGPY_PORT:-5678}}"
     ]
@@ -151,14 +153,16 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
     expected, used = {}, set()
     for service in [*services, "tests"]:
         published = compose["services"][service]["ports"][0]
-        start, stop, ask = f"start {service}", f"stop {service}", f"ask {service} to listen"
-        expected[f"Debug {service}"] = (published, {"preLaunchTask": start, "postDebugTask": stop})
+        start, stop, attach = (f"{service}: {what}" for what in ("start", "stop", "attach"))
+        held = {"redirectOutput": True, "postDebugTask": stop}
+        expected[f"{service}: debug"] = (published, {**held, "preLaunchTask": start})
         if service != "tests":
-            expected[f"Attach to {service}"] = (published, {})
-            name = f"Ask {service} to listen, and attach"
-            expected[name] = (published, {"preLaunchTask": ask})
+            expected[attach] = (published, {"preLaunchTask": attach})
+        if service != "tests" and len(services) > 1:
+            hidden = {"presentation": {"hidden": True}}
+            expected[f"{service}: debug with all"] = (published, {**held, **hidden})
     for configuration in launch["configurations"]:
-        published, tasks = expected.pop(configuration.pop("name"))
+        published, more = expected.pop(configuration.pop("name"))
         assert published.startswith("127.0.0.1:{port}:".format(**configuration["connect"]))
         mapping = {"localRoot": "${workspaceFolder}", "remoteRoot": "/app"}
         assert configuration == {
@@ -166,20 +170,22 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
             "request": "attach",
             "connect": {"host": "127.0.0.1", "port": configuration["connect"]["port"]},
             "pathMappings": [mapping],
-            **tasks,
+            **more,
         }
-        used |= set(tasks.values())
+        used |= {value for key, value in more.items() if key.endswith("Task")}
     assert expected == {}
     if len(services) > 1:
         (compound,) = launch["compounds"]
-        assert compound["configurations"] == [f"Attach to {service}" for service in services]
+        assert compound["configurations"] == [f"{service}: debug with all" for service in services]
         used.add(compound["preLaunchTask"])
     assert used == labels
 
 
 def test_tasks_run_anywhere(rendered: Path) -> None:
-    # Emacs and others run the command of a task and know no more of it.
+    # Emacs and others run the command of a task and know no more of it, but for variables.
     for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]:
+        holds = task["label"].endswith(": start")
+        assert (task.pop("options", {}).get("env", {}) != {}) == holds
         assert task.keys() == {"label", "type", "command", "problemMatcher"}
         assert "${" not in task["command"]
     strict_json(rendered / ".vscode/extensions.json")

@@ -413,13 +413,13 @@ def reached(project: Project, network: str, *addresses: str) -> set[str]:
 @pytest.mark.docker
 def test_port_is_published_on_loopback_only(running: Project) -> None:
     published = inspect(running)["NetworkSettings"]["Ports"]
-    port = str(running.configuration(f"Attach to {running.service}")["connect"]["port"])
+    port = str(running.configuration(f"{running.service}: attach")["connect"]["port"])
     assert published == {"5678/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}
 
 
 @pytest.mark.docker
 def test_port_is_reached_from_loopback_only(running: Project) -> None:
-    port = running.configuration(f"Attach to {running.service}")["connect"]["port"]
+    port = running.configuration(f"{running.service}: attach")["connect"]["port"]
     network, address = own_address(running)
     machine = addresses_of_machine()
     with socket.create_server(("0.0.0.0", 0)) as control:
@@ -466,7 +466,7 @@ def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, 
     port = {("0.0.0.0", 5678)}
     assert open_ports(project) == (port if mode in ("wait", "listen") else set())
     if mode in ("demand", "crash"):
-        project.task("ask train to listen")
+        project.task("train: attach")
         assert open_ports(project) == port
         # With a client and a program, there is no other either.
         project.attach()

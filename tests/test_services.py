@@ -103,7 +103,7 @@ def test_breakpoints_in_a_route_hit_after_two_reloads(api: Project) -> None:
         api.edit(old, f'{{"reload": "{version}", "service": "')
         wait_until(Reloaded(api, version))
         stop_at_request(api, editor, api.line("primes.append(number)"))
-    api.task("stop api")
+    api.task("api: stop")
 
 
 def test_its_tests_pass_in_the_container(api: Project) -> None:
@@ -146,7 +146,7 @@ def test_all_services_at_once(whole: Project) -> None:
     lines["worker"] = "inside += 1"
     editors = {}
     for name in compound["configurations"]:
-        view = whole.seen_from(name.removeprefix("Attach to "))
+        view = whole.seen_from(name.partition(":")[0])
         editors[view.service] = view.attach(view.line(lines[view.service]), name=name)
     assert editors["train"].stopped().path.name == "train.py"
     api = whole.seen_from("api")

@@ -355,7 +355,7 @@ def test_other_versions_of_python(other_version: Project, tmp_path: Path) -> Non
         project.more_files.clear()
         project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="100000")
         wait_until(lambda: "epoch" in project.log())
-        project.task("ask train to listen")
+        project.task("train: attach")
         number = project.line("losses.append(loss)")
         assert project.attach(number).stopped().line == number
     finally:

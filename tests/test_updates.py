@@ -70,7 +70,6 @@ EDITS = [
     ),
     (".vscode/launch.json", '"version": "0.2.0",', '"version": "0.2.0",\n  "inputs": [],'),
     (".vscode/launch.json", *OWN_CONFIGURATION),
-    (".vscode/launch.json", '"port": 5678', '"port": 5700'),
     (".vscode/tasks.json", *OWN_TASK),
     (".gitignore", ".env\n", ".env\ndata/\n"),
     ("README.md", "A small training job", "Our training job"),
@@ -244,7 +243,7 @@ def test_editor_files_that_git_ignores_are_kept_in_the_ways_that_the_message_nam
         git(project, "commit", "--quiet", "--message", "test")
         message = update(project).stderr
         text = (project / ".vscode/launch.json").read_text()
-        assert OWN_CONFIGURATION[1] in text and "to listen, and join" in text
+        assert OWN_CONFIGURATION[1] in text and "train: join" in text
         assert contents(project / ".vscode").keys() == before.keys()
     else:
         message = update(project, *command[1:]).stderr

@@ -205,7 +205,7 @@ def write_loop(root: Path, template: Path, port: int, **answers: object) -> None
 
 def loop(project: Project, image: str, mode: str, *lines: int) -> float:
     """Run it in a container. In mode wait, attach with breakpoints at some lines of it."""
-    port = project.configuration("Attach to train")["connect"]["port"]
+    port = project.configuration("train: attach")["connect"]["port"]
     source = project.root / "src/loop.py"
     run = ["docker", "run", "--rm", "--init", f"--publish=127.0.0.1:{port}:5678"]
     run += [f"--env=REMORA_MODE={mode}", "--env=REMORA_HOST=0.0.0.0"]

@@ -85,7 +85,7 @@ class Way:
 
     def start(self) -> None:
         """Start the container with what was edited."""
-        self.project.task(f"start {self.project.service}")
+        self.project.task(f"{self.project.service}: start")
 
     def attach(self) -> None:
         """Attach with the breakpoint, as soon as the debugger lets an editor in."""
@@ -238,7 +238,7 @@ class Peer(Way):
         mapping = {"localRoot": "${workspaceFolder}", "remoteRoot": "/app"}
         configurations = [
             {
-                "name": f"Attach to {service}",
+                "name": f"{service}: attach",
                 "type": "debugpy",
                 "request": "attach",
                 "connect": {"host": "127.0.0.1", "port": port},

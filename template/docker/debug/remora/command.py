@@ -119,7 +119,10 @@ def status():
 
 
 def attach(chosen):
-    """Have programs ready for a client. Returns 0 if all of them, and at least one, are."""
+    """Have programs ready for a client. chosen: their pids, or none to mean all.
+
+    Returns 0 if all of them are ready, or none runs yet; 1 with the reasons if not.
+    """
     if mode() == "off":
         print("REMORA_MODE is off, so nothing in this container can be debugged")
         return 1
@@ -130,6 +133,9 @@ def attach(chosen):
         return 1
     programs, problems = {int(pid) for pid in answer["programs"]}, answer.get("problems", {})
     running = list(pythons())
+    if not chosen and not running:
+        print(f"no Python process runs yet; those that start are debugged: {answer['address']}")
+        return 0
     wanted = chosen or [pid for pid in running if pid in programs or container.can_be_asked(pid)]
     for pid in wanted:
         if pid in programs:

@@ -202,6 +202,8 @@ class Editor:
     def __init__(self) -> None:
         self.breakpoints: dict[Path, list[int]] = {}
         self.clients: list[Client] = []
+        # What is in the Debug Console, by category: stdout, stderr, important and others.
+        self.output: dict[str, str] = {}
         self._stops: queue.Queue[tuple[Client, dict[str, Any]]] = queue.Queue()
         self._has_ended = threading.Event()
 
@@ -232,6 +234,9 @@ class Editor:
             # The session of a child ends with it; that of the program, when its user says so.
             with suppress(DapError):
                 client.send("disconnect", terminateDebuggee=False)
+        elif event["event"] == "output":
+            category = event["body"].get("category", "console")
+            self.output[category] = self.output.get(category, "") + event["body"]["output"]
         elif event["event"] == "debugpyAttach":
             threading.Thread(target=self._follow, args=[event["body"]], daemon=True).start()
 

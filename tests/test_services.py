@@ -155,6 +155,13 @@ def test_all_services_at_once(whole: Project) -> None:
     assert editors["api"].stopped().path.name == "api.py"
     queue_task(whole.seen_from("worker"), "[1000]")
     assert editors["worker"].stopped().path.name == "worker.py"
+    # Stop in one of the sessions ends all (`stopAll`), and each stops what was started for it.
+    for name in compound["configurations"]:
+        view = whole.seen_from(name.partition(":")[0])
+        editors[view.service].detach()
+        whole.task(view.configuration(name)["postDebugTask"])
+    running = whole.compose("ps", "--status=running", "--services").stdout.split()
+    assert running == ["redis"]
 
 
 def test_debug_the_tests(whole: Project) -> None:

@@ -90,6 +90,11 @@ class Hub:
         for program in list(self.programs.values()):
             if program.session is None:
                 self._place(program)
+        if session.program is None:
+            session.say(
+                "no Python program is here yet: the next one that starts is debugged."
+                " If one should run, `remora status` in the container says why it is not."
+            )
         self._looking = self.start(self.calls.look(lambda: self.root.program is None))
 
     def left(self, session, terminate=False):

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from typing import Any
 
 import dap
 import pytest
@@ -257,6 +258,18 @@ def test_program_with_python_built_in_runs_on(container: Container) -> None:
     container.start("built-in p.py a")
     assert container.exit_code() == 0
     assert container.lines == ["done a"]
+
+
+@pytest.mark.parametrize("options", [{}, {"autoReload": {"enable": True}}])
+def test_working_directory_that_is_deleted(container: Container, options: dict[str, Any]) -> None:
+    generated = "exec(compile('def f(): pass\\nf()', 'generated.py', 'exec'))\n"
+    path = container.write("p.py", generated + PROGRAM)
+    container.start(f"cd $(mktemp -d) && rmdir $PWD && python {path} a")
+    editor = container.attach({path: [marked(path)]}, **options)
+    stop = editor.stopped()
+    assert (stop.path, stop.locals["name"]) == (path, "'a'")
+    editor.resume(stop)
+    assert container.exit_code() == 0
 
 
 def test_target_is_a_pattern_over_the_command_line(container: Container) -> None:

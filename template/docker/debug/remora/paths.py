@@ -19,6 +19,9 @@ pending = {}
 # The debug layer itself, of which the project has a copy
 HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 
+# The standard library
+LIBRARY = os.path.dirname(os.__file__)
+
 
 def apply(pydevd):
     """Have pydevd take the client's paths, and give paths to it, by what files.py tells."""
@@ -37,7 +40,12 @@ def apply(pydevd):
     describe = Processor._create_breakpoint_from_add_breakpoint_result
 
     def abs_and_canonical_path(filename, *cache):
-        absolute, name = canonical(filename, *cache)
+        try:
+            absolute, name = canonical(filename, *cache)
+        except OSError:
+            # It is relative, and the working directory is deleted. pydevd takes what it does not
+            # find elsewhere for a file of the standard library.
+            absolute, name = canonical(os.path.join(LIBRARY, filename), *cache)
         local = None if is_name(absolute) else local_of(absolute)
         if local is None:
             return absolute, name
@@ -65,7 +73,8 @@ def apply(pydevd):
 
     def set_debug_options(self, py_db, args, start_reason):
         start(utils, args.get("pathMappings") or [])
-        return set_options(self, py_db, dict(args, pathMappings=[]), start_reason)
+        args = dict(args, pathMappings=[], autoReload=with_folder_to_watch(args))
+        return set_options(self, py_db, args, start_reason)
 
     def has_code(path, line):
         try:
@@ -122,6 +131,19 @@ def start(utils, mappings):
     files = Files(project, known)
     pending.clear()
     forget(utils)
+
+
+def with_folder_to_watch(options):
+    """Return a client's autoReload, with a folder to watch if the working directory is deleted.
+
+    pydevd watches that one by default, and fails where it has no path.
+    """
+    found = options.get("autoReload") or {}
+    try:
+        os.getcwd()
+    except OSError:
+        found = dict(found, watchDirectories=found.get("watchDirectories") or ["/proc/self/cwd"])
+    return found
 
 
 def forget(utils):

@@ -260,6 +260,19 @@ def test_program_with_python_built_in_runs_on(container: Container) -> None:
     assert container.lines == ["done a"]
 
 
+def test_command_below_an_init_that_clears_its_environment(container: Container) -> None:
+    """Where only the entry point has set a mode, the hub knows it. The init is a shell here."""
+    path = container.write("loop.py", LOOP)
+    container.write(
+        "init.sh", "env -i $(command -v python) loop.py & REMORA_MODE=listen python loop.py & wait"
+    )
+    container.start("exec bash -c 'exec -a tini bash init.sh'", mode="")
+    container.says("Listening")
+    wait_until(lambda: container.remora("status").stdout.count(" runs ") == 2)
+    editor = container.attach({path: [marked(path)]})
+    assert len({id(editor.stopped().client) for _ in range(2)}) == 2
+
+
 @pytest.mark.parametrize("options", [{}, {"autoReload": {"enable": True}}])
 def test_working_directory_that_is_deleted(container: Container, options: dict[str, Any]) -> None:
     generated = "exec(compile('def f(): pass\\nf()', 'generated.py', 'exec'))\n"

@@ -96,7 +96,7 @@ def can_be_asked(pid):
 def has_init():
     """Tell whether PID 1 is an init, which starts the container's command and waits for it."""
     init = os.path.basename((command_of(1) or [""])[0])
-    return init in ("docker-init", "tini", "dumb-init", "catatonit")
+    return init in ("docker-init", "podman-init", "tini", "dumb-init", "catatonit")
 
 
 def ends_with(pid):
@@ -104,16 +104,21 @@ def ends_with(pid):
     return pid == 1 or (parent_of(pid) == 1 and has_init())
 
 
-def environment():
-    """Return the environment of the container's command, as far as it is known.
+def environments():
+    """Return the environments that may have the container's settings, the last one first to ask.
 
-    An init in front of it has been started before the entry point set anything.
+    An init in front of the container's command has been started before the entry point set
+    anything. One is empty if it is another user's, or if the command has cleared its own.
     """
-    found = environment_of(1)
+    first = [1]
     if has_init():
-        command = min((pid for pid in pids() if parent_of(pid) == 1), default=1)
-        found.update(environment_of(command))
-    return found
+        first.append(min((pid for pid in pids() if parent_of(pid) == 1), default=1))
+    return [environment_of(pid) for pid in first]
+
+
+def environment():
+    """Return the environment of the container's command, as far as it is known."""
+    return {name: value for found in environments() for name, value in found.items()}
 
 
 def open_log():

@@ -31,9 +31,10 @@ def begin(chosen):
     command = container.own_command()
     target = setting("TARGET")
     if not chosen:
-        # The command has the settings, unless it is another user's: then the hub knows more.
+        # The command has the settings, unless it is another user's, or has cleared its own
+        # environment: then the hub knows more.
         settings = container.environment()
-        chosen = setting("MODE", "off" if settings else "unknown", settings)
+        chosen = setting("MODE", "off" if all(container.environments()) else "unknown", settings)
         target = setting("TARGET", environment=settings)
         if chosen == "off":
             return

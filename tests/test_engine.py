@@ -446,9 +446,20 @@ CRASHES = {
     "thread": ("t = threading.Thread(target=work, args=[1])\nt.start()\nt.join()\n", 0),
     "daemon thread": (
         """
+import os, time
 threading.Thread(target=work, args=[1], daemon=True).start()
-while not getattr(sys.modules.get("pydevd"), "_is_attached", bool)():
-    pass  # Python 3.12 starts no thread any more once the main thread has ended
+while not os.path.exists("end"):
+    time.sleep(0.01)  # Python 3.12 starts no thread any more once the main thread has ended
+""",
+        0,
+    ),
+    "thread after the main one": (
+        """
+def wait():
+    threading.main_thread().join()
+    work(1)
+
+threading.Thread(target=wait).start()
 """,
         0,
     ),
@@ -472,7 +483,8 @@ work(1)
 def is_lost(container: Container, kind: str) -> bool:
     """Tell whether a crash cannot be kept, which a line then says: Python ends as it would have."""
     # Python 3.12 starts no thread any more at its end.
-    if kind != "own excepthook" or container.version != (3, 12):
+    is_at_end = kind in ("own excepthook", "thread after the main one")
+    if not is_at_end or container.version != (3, 12):
         return False
     container.says("cannot be kept: Python ends")
     assert container.exit_code() == CRASHES[kind][1]
@@ -492,6 +504,7 @@ def test_crash_is_kept(container: Container, kind: str) -> None:
     stop = editor.stopped()
     assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
     assert stop.locals["b"] == "2"
+    container.write("end", "")
     # It was reported before.
     assert ("mine" if kind == "own excepthook" else "ValueError: 2") in container.log()
     editor.resume(stop)

@@ -46,8 +46,13 @@ def at_exit():
         try:
             last.start()
             program.until_signal(last.join)
-        except RuntimeError:  # Python 3.12 starts no thread any more when it ends
-            say(f"the {type(error).__name__} of pid {os.getpid()} cannot be kept: Python ends")
+        except RuntimeError:
+            say_lost(error)
+
+
+def say_lost(error):
+    """Say that Python 3.12, which starts no thread any more when it ends, cannot run an engine."""
+    say(f"the {type(error).__name__} of pid {os.getpid()} cannot be kept: Python ends")
 
 
 def catch_in_child():
@@ -87,7 +92,10 @@ def keep(error):
         return  # its user has chosen which exceptions to stop at
     # Python waits for no daemon thread, and pydevd leaves a process that has no others.
     done = threading.Event()
-    threading.Thread(target=done.wait, daemon=False).start()
+    try:
+        threading.Thread(target=done.wait, daemon=False).start()
+    except RuntimeError:
+        return say_lost(error)
     try:
         program.until_signal(wait_for_client, error)
     except Exception as problem:

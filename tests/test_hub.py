@@ -479,19 +479,27 @@ def test_idle_connections(world: World, limit: int) -> None:
     world.serves()
 
 
+def ask_without_reading(world: World, first: bytes) -> socket.socket:
+    """Return a connection that has asked until the hub takes no more, as no answer is read."""
+    connection = socket.socket()
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+    connection.connect(("127.0.0.1", world.port))
+    connection.sendall(first)
+    connection.settimeout(1)
+    with suppress(TimeoutError):
+        for _ in range(10_000):
+            connection.sendall(requested("x") * 100)
+        pytest.fail("the hub keeps all answers for a client that reads none")
+    return connection
+
+
 @pytest.mark.parametrize("has_attached", [True, False])
 def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
-    """A client that asks and never reads is kept like any other, and leaves nothing."""
-    connections = []
-    for _ in range(3):
-        connection = socket.create_connection(("127.0.0.1", world.port), timeout=dap.TIMEOUT)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.sendall(INITIALIZE + (ATTACH if has_attached else b""))
-        connection.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                connection.send(requested("x" * 1000) * 100)
-        connections.append(connection)
+    """The hub waits for a client that asks and never reads, and serves others meanwhile."""
+    first = INITIALIZE + (ATTACH if has_attached else b"")
+    connections = [ask_without_reading(world, first) for _ in range(3)]
+    assert world.status()["is_attached"] is False
     for connection in connections:
         connection.close()
     world.has_nothing_left()
@@ -500,12 +508,7 @@ def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
 
 def test_client_that_is_put_aside_and_does_not_read(world: World) -> None:
     """It has not configured its session, so that the next client takes its place."""
-    with socket.create_connection(("127.0.0.1", world.port), timeout=dap.TIMEOUT) as connection:
-        connection.sendall(INITIALIZE + ATTACH)
-        connection.settimeout(2)
-        with suppress(TimeoutError):  # the hub takes no more, until its answers are read
-            while True:
-                connection.send(requested("x" * 1000) * 100)
+    with ask_without_reading(world, INITIALIZE + ATTACH):
         world.serves()  # and has nothing left, though this connection is open
 
 

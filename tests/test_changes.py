@@ -167,3 +167,37 @@ def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> 
     container.write("end", "")
     assert container.exit_code() == 0
     assert container.lines[-1] == "done"
+
+
+# What PyCharm's pydevd has, as far as it matters here.
+PYCHARM = """
+def get_global_debugger():
+    return None
+"""
+
+BREAKPOINT = """
+import os, time
+import pydevd
+
+while not os.path.exists("end"):
+    time.sleep(0.05)  # here
+breakpoint()
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["listen", "demand"])
+def test_own_pydevd_that_is_not_debugpys(container: Container, mode: str) -> None:
+    container.write("pydevd.py", PYCHARM)
+    path = container.write("p.py", BREAKPOINT)
+    container.start("exec python p.py", mode=mode)
+    wait_until(lambda: " runs " in container.remora("status").stdout)
+    reason = "it has loaded a pydevd itself that is not debugpy's"
+    if mode == "listen":
+        container.attach({path: [marked(path)]})
+    else:
+        assert reason in container.remora("attach").stdout
+    container.says(f"cannot be debugged: {reason}")
+    container.write("end", "")
+    assert container.exit_code() == 0
+    assert container.lines[-1] == "done"

@@ -87,8 +87,7 @@ def keep(error):
     error = innermost(error)
     if error is None or error.__traceback__ is None:
         return  # a main script that cannot be parsed: there is nothing to look at
-    engine = sys.modules.get("remora.engine")
-    if engine and engine.is_attached():
+    if program.is_attached():
         return  # its user has chosen which exceptions to stop at
     # Python waits for no daemon thread, and pydevd leaves a process that has no others.
     done = threading.Event()

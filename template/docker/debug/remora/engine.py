@@ -112,7 +112,7 @@ def attach(connected):
         dont_trace_start_patterns=[HOME, os.path.dirname(debugpy.__file__)],
     )
     register_fork()
-    return is_attached()
+    return program.is_attached()
 
 
 def take_connection():
@@ -135,15 +135,9 @@ def take_connection():
     return taken
 
 
-def is_attached():
-    """Tell whether a client debugs this process."""
-    pydevd = sys.modules.get("pydevd")
-    return bool(pydevd and pydevd._is_attached())
-
-
 def stop_here():
     """Stop at the caller's caller, if a client debugs this process."""
-    if is_attached():
+    if program.is_attached():
         debugpy.breakpoint()
 
 
@@ -190,5 +184,5 @@ def leave_parent(debugger):
     except Exception as error:
         if was_attached and not runs_another:
             say(f"pid {os.getpid()} goes on without a debugger: {error}")
-    if not is_attached():
+    if not program.is_attached():
         changes.stop_tracing(pydevd)

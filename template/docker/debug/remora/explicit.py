@@ -1,7 +1,8 @@
 """Calls of debugpy in the program's own code: at the hub's port, the hub answers them.
 
 It listens there already. So `debugpy.listen(5678)` returns, and what follows does what it would do
-if debugpy had listened. At any other port, debugpy does what it always does.
+if debugpy had listened. At any other port, debugpy does what it always does, unless a client of the
+hub debugs the process already: a process has one debugger, so there is no need to listen.
 """
 
 import os
@@ -49,24 +50,19 @@ def _wrapped(function, original):
     return wrapper
 
 
-def _has_session():
-    """Tell whether pydevd debugs this process: for the hub, or as the program has had it do."""
-    pydevd = sys.modules.get("pydevd")
-    return pydevd is not None and pydevd.get_global_debugger() is not None
-
-
 def _listen(original, address, **options):
     port = int(setting("PORT", "5678"))
-    engine = sys.modules.get("remora.engine")
     if (address if isinstance(address, int) else address[1]) != port:
-        if not (engine and engine.is_attached()):
+        if not program.is_attached():
             return original(address, **options)
     link.start_hub(wait=True)
     return "127.0.0.1", port
 
 
 def _wait_for_client(original):
-    return original() if _has_session() else program.join(held=True)
+    # It may have had its own debugpy listen, at another port.
+    has_session = "pydevd" in sys.modules and sys.modules["pydevd"].get_global_debugger()
+    return original() if has_session else program.join(held=True)
 
 
 def _breakpoint(original):
@@ -74,7 +70,7 @@ def _breakpoint(original):
     frame = sys._getframe()
     while os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__):
         frame = frame.f_back
-    if _has_session() and sys.modules["pydevd"]._is_attached():
+    if program.is_attached():
         sys.modules["pydevd"].settrace(
             suspend=True,
             trace_only_current_thread=True,
@@ -84,7 +80,7 @@ def _breakpoint(original):
 
 
 def _is_client_connected(original):
-    return _has_session() and original()
+    return program.is_attached()
 
 
 FUNCTIONS = {

@@ -162,6 +162,14 @@ def _join(facts):
     return engine.attach(connection)
 
 
+def is_attached():
+    """Tell whether a client debugs this process: by the hub, or by a debugpy of the program's own.
+
+    Another pydevd than debugpy's, such as PyCharm's, does not tell.
+    """
+    return getattr(sys.modules.get("pydevd"), "_is_attached", bool)()
+
+
 def on_signal(*_):
     """Answer the hub, which asks for this process.
 

@@ -131,6 +131,18 @@ def test_own_calls_of_debugpy_are_answered(container: Container, own, mode: str)
     assert container.exit_code() == 0
 
 
+def test_own_listen_at_another_port_while_a_client_is_there(container: Container) -> None:
+    code = "import debugpy\nn = debugpy.listen(1)\nprint(n)  # here\n"
+    path = container.write("p.py", code)
+    container.start("python p.py")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.line == marked(path)
+    container.says(f"listens at no other port: a client of port {container.port} debugs it already")
+    editor.resume(stop)
+    assert container.exit_code() == 0
+
+
 LOADED = """
 import os, time
 import debugpy.server.api

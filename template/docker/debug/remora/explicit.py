@@ -9,7 +9,7 @@ import os
 import sys
 
 from remora import link, program
-from remora.hook import setting
+from remora.hook import say, setting
 
 
 class Finder:
@@ -55,6 +55,9 @@ def _listen(original, address, **options):
     if (address if isinstance(address, int) else address[1]) != port:
         if not program.is_attached():
             return original(address, **options)
+        say(
+            f"pid {os.getpid()} listens at no other port: a client of port {port} debugs it already"
+        )
     link.start_hub(wait=True)
     return "127.0.0.1", port
 

@@ -219,7 +219,9 @@ def keep_no_frames(pydevd):
     The frame of the function that does so is one of them, and would keep itself.
     """
     if pydevd.PYDEVD_USE_SYS_MONITORING:
-        return  # there, a request for a stack was not answered any more, for a reason not known yet
+        # There, a new thread of a server did not answer for its variables: pydevd took it for the
+        # dummy of threading that an ended thread with the same ident had left, and asked that.
+        return
     import pydevd_tracing
 
     def set_tracing_for_untraced_contexts(self, breakpoints_changed=False):

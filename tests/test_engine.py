@@ -511,6 +511,24 @@ def test_crash_is_kept(container: Container, kind: str) -> None:
     assert container.exit_code() == exit_code
 
 
+# Settings that change what Python itself does where the engine is loaded and the hub is started.
+SETTINGS = {
+    "warnings are errors": {"PYTHONWARNINGS": "error"},  # Python 3.12 has one for forks of threads
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_crash_is_kept_whatever_python_is_set_to(container: Container, kind: str) -> None:
+    path = container.write("p.py", RAISE + "work(1)\n")
+    container.start("python p.py", mode="crash", **SETTINGS[kind])
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (path, marked(path))
+    editor.resume(stop)
+    assert container.exit_code() == 1
+    assert "Warning" not in container.log()
+
+
 @pytest.mark.parametrize("kind", ["main thread", "own excepthook"])
 @pytest.mark.parametrize("name", ["INT", "TERM"])
 def test_signal_ends_a_crash_that_is_kept(container: Container, kind: str, name: str) -> None:

@@ -92,24 +92,29 @@ def start_hub(wait, output=None):
     wait: whether to return only when a hub takes in programs, or cannot be started.
     output: a descriptor for what it says until then, if that is not descriptor 2.
     """
+    import warnings
+
     home = os.path.dirname(os.path.dirname(__file__))
     python = os.path.join(home, "python")
     if not os.path.exists(python):
         python = sys.executable
     ready, is_ready = os.pipe()
-    child = os.fork()
-    if child == 0:
-        # The hub belongs to no program: it is nobody's child and has no terminal.
-        try:
-            os.setsid()
-            if os.fork() == 0:
-                os.set_inheritable(is_ready, True)
-                if output is not None:
-                    os.dup2(output, 2)
-                main = os.path.join(home, "remora", "__main__.py")
-                os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
-        finally:
-            os._exit(0)
+    # Python 3.12 warns of a fork where there are threads: here the child becomes another program.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+        if child == 0:
+            # The hub belongs to no program: it is nobody's child and has no terminal.
+            try:
+                os.setsid()
+                if os.fork() == 0:
+                    os.set_inheritable(is_ready, True)
+                    if output is not None:
+                        os.dup2(output, 2)
+                    main = os.path.join(home, "remora", "__main__.py")
+                    os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
+            finally:
+                os._exit(0)
     os.close(is_ready)
     os.waitpid(child, 0)
     if wait:

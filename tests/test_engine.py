@@ -514,6 +514,7 @@ def test_crash_is_kept(container: Container, kind: str) -> None:
 # Settings that change what Python itself does where the engine is loaded and the hub is started.
 SETTINGS = {
     "warnings are errors": {"PYTHONWARNINGS": "error"},  # Python 3.12 has one for forks of threads
+    "imports are lazy": {"PYTHON_LAZY_IMPORTS": "all"},  # Python 3.15
 }
 
 

@@ -71,6 +71,25 @@ class Finder:
 
 
 @contextmanager
+def at_once():
+    """Have no import of this thread put off, as Python 3.15 does with some or with all."""
+    if not hasattr(sys, "set_lazy_imports_filter"):
+        yield
+        return
+    thread, of_program = threading.get_ident(), sys.get_lazy_imports_filter()
+
+    def is_lazy(*names):
+        is_of_program = threading.get_ident() != thread
+        return is_of_program and (of_program is None or of_program(*names))
+
+    sys.set_lazy_imports_filter(is_lazy)
+    try:
+        yield
+    finally:
+        sys.set_lazy_imports_filter(of_program)
+
+
+@contextmanager
 def only(home):
     """Have imports find the standard library and what is in the folder `home`, and nothing else.
 
@@ -96,7 +115,8 @@ def only(home):
     finder = Finder([home, f"{home}/debugpy/_vendored/pydevd", *library])
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        with at_once():
+            yield
     finally:
         sys.meta_path.remove(finder)
         loaded = {name.partition(".")[0] for name in finder.found}

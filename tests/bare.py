@@ -175,7 +175,8 @@ class Container:
         enter = ["nsenter", "--target", self.pid_1(), "--pid", "--mount"]
         enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
         return subprocess.run(
-            [*enter, f"--wd={self.folder}", *command],
+            # Not by nsenter: it would open the folder outside, where getcwd of musl finds no name.
+            [*enter, "env", f"--chdir={self.folder}", *command],
             env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,

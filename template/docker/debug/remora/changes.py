@@ -219,8 +219,8 @@ def keep_no_frames(pydevd):
     The frame of the function that does so is one of them, and would keep itself.
     """
     if pydevd.PYDEVD_USE_SYS_MONITORING:
-        # There, a new thread of a server did not answer for its variables: pydevd took it for the
-        # dummy of threading that an ended thread with the same ident had left, and asked that.
+        # There, a thread of a server sometimes stopped as a dummy of threading with the same ident,
+        # and the client got no answer for its variables. Why is not known yet.
         return
     import pydevd_tracing
 

@@ -603,6 +603,14 @@ def test_breakpoint_without_client(container: Container, mode: str) -> None:
     wait_until(lambda: "False" in container.lines)
 
 
+def test_breakpoint_while_the_engine_is_loaded(container: Container) -> None:
+    """It is in a loop, so it comes at each moment of the load."""
+    path = container.write("p.py", "while True:\n    breakpoint()\n    n = 1  # here\n")
+    container.start("python p.py", mode="listen")
+    stop = container.attach({path: [marked(path)]}).stopped()
+    assert (stop.path, stop.line) == (path, marked(path)), container.log()
+
+
 def test_breakpoint_with_client(container: Container) -> None:
     path = container.write("p.py", BREAKPOINT)
     container.start("python p.py")

@@ -125,9 +125,9 @@ def only(home):
             if name.partition(".")[0] in shadowed:
                 sys.modules.pop(name, None)
         sys.modules.update(hidden)
-        # What debugpy sets for processes that it starts itself
+        # What debugpy sets for processes that it starts itself, and what engine.py does meanwhile
         for name in set(os.environ) - set(environment):
-            if name.startswith("PYDEVD_"):
+            if name.startswith("PYDEVD_") or name == "PYTHONBREAKPOINT":
                 del os.environ[name]
 
 

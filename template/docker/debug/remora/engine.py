@@ -39,6 +39,8 @@ def load():
             with apart.only(HOME), no_process_started():
                 # Without it, pydevd warns that it cannot trace frozen copies of standard modules.
                 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+                # Without it, a breakpoint() of another thread would have pydevd connect somewhere.
+                os.environ.setdefault("PYTHONBREAKPOINT", "0")
                 # Its API makes pydevd what it is for debugpy.
                 __import__("debugpy.server.api")
                 debugpy = sys.modules["debugpy"]
@@ -186,3 +188,6 @@ def leave_parent(debugger):
             say(f"pid {os.getpid()} goes on without a debugger: {error}")
     if not program.is_attached():
         changes.stop_tracing(pydevd)
+
+
+program.loaded_engine = sys.modules[__name__]

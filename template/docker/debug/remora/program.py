@@ -15,6 +15,9 @@ mode = ""
 # locks of imports that the engine needs.
 is_beginning, was_asked = False, False
 
+# The module `engine` once all of it is loaded, which another thread may be doing.
+loaded_engine = None
+
 # Held while a debugger is let in; the hub may ask while the process comes by itself.
 joining = _thread.allocate_lock()
 
@@ -109,8 +112,7 @@ def begin_child():
     """Go on in a process that was forked; for its engine, if there is one, see engine.py."""
     global joining
     joining = _thread.allocate_lock()
-    engine = sys.modules.get("remora.engine")
-    if engine and engine.has_registered:
+    if loaded_engine and loaded_engine.has_registered:
         joining.acquire()  # which engine.after_fork() releases
 
 
@@ -209,6 +211,5 @@ def answer():
 
 def breakpoint_hook(*arguments, **options):
     """Stop at an explicit breakpoint() if a debugger is there, and ignore it if none is."""
-    engine = sys.modules.get("remora.engine")
-    if engine:
-        engine.stop_here()
+    if loaded_engine:
+        loaded_engine.stop_here()

@@ -96,6 +96,17 @@ def imported(name: str) -> Iterator[ModuleType]:
         sys.dont_write_bytecode = writes_nothing
 
 
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Wait for a command to end, and return what has come of it."""
+    with process:
+        try:
+            output, errors = process.communicate(timeout=dap.TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
 class Container:
     """A container whose command is a line of sh, in a folder for its programs."""
 
@@ -170,29 +181,41 @@ class Container:
         wait_until(lambda: Path(children).read_text().strip() != "")
         return Path(children).read_text().split()[0]
 
-    def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command beside the container's, as `docker exec` does."""
+    def begin(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command beside the container's, as `docker exec` does."""
         enter = ["nsenter", "--target", self.pid_1(), "--pid", "--mount"]
         enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        return subprocess.run(
+        return subprocess.Popen(
             # Not by nsenter: it would open the folder outside, where getcwd of musl finds no name.
             [*enter, "env", f"--chdir={self.folder}", *command],
             env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=dap.TIMEOUT,
         )
+
+    def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command beside the container's."""
+        return ended(self.begin(*command, **environment))
 
     def remora(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command `remora` in the container."""
+        return ended(self.begin_remora(*arguments))
+
+    def begin_remora(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command `remora` in the container."""
         main = self.python.parents[2] / "remora/remora/__main__.py"
-        return self.execute(str(self.python), "-I", "-S", str(main), *arguments)
+        return self.begin(str(self.python), "-I", "-S", str(main), *arguments)
 
     def hubs(self) -> list[str]:
         """The pids of the hubs of the container, as it has them."""
-        is_hub = "tr '\\0' ' ' <$p/cmdline | grep -q '[m]ain__.py hub'"
-        script = f"for p in /proc/[0-9]*; do {is_hub} && echo $p; done"
+        return self.pids_of_remora("hub")
+
+    def pids_of_remora(self, command: str) -> list[str]:
+        """The pids of those of the debug layer's processes that run a command, or are a hub."""
+        is_one = f"tr '\\0' ' ' <$p/cmdline | grep -q '[m]ain__.py {command}'"
+        script = f"for p in /proc/[0-9]*; do {is_one} && echo $p; done"
         return [path.split("/")[2] for path in self.execute("sh", "-c", script).stdout.split()]
 
     def is_open(self) -> bool:

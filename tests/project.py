@@ -63,6 +63,14 @@ def remora(
     return project.compose(*command, *arguments, check=check)
 
 
+def values_at(project: Project, text: str, *options: str) -> list[dict[str, Any]]:
+    """What `remora at` prints of each stop at the one line of the service's program with a text."""
+    place = f"{project.source.relative_to(project.root)}:{project.line(text)}"
+    done = remora(project, "at", place, "--json", *options)
+    # Compose may print warnings first.
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
 class Project:
     """The project in `root`, seen from one of its services.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project import Project, marked, remora, wait_until
+from project import Project, marked, remora, values_at, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -37,6 +37,22 @@ def test_demand_makes_the_running_process_ready(project: Project) -> None:
     # Once more is no mistake.
     assert "is ready: train at 127.0.0.1:" in remora(project, "attach").stdout
     assert project.attach(project.line(BATCH)).stopped().path == project.source
+
+
+def test_values_without_an_editor(project: Project) -> None:
+    project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="100000")
+    wait_until(lambda: "epoch" in project.log())
+    found = values_at(project, BATCH, "--count", "2", "--when", "start > 0", "--eval", "len(batch)")
+    for stop in found:
+        assert stop["file"] == str(project.source.relative_to(project.root))
+        assert (stop["line"], stop["function"]) == (project.line(BATCH), "train_epoch")
+        assert int(stop["locals"]["start"]) > 0
+        assert stop["values"] == {"len(batch)": "100"}
+        assert [frame["function"] for frame in stop["stack"][1:3]] == ["train", "main"]
+    assert len(found) == 2
+    # It runs on, and comes there again.
+    assert len(values_at(project, BATCH)) == 1
+    assert remora(project, "status").stdout.startswith("mode demand, the port is closed\n")
 
 
 def pids(status: str, state: str, command: str) -> list[str]:

@@ -27,5 +27,10 @@ breakpoints  the ids of breakpoints that a client knows
 debuggee     a program, as its engine's connection
 protocol     frames of the Debug Adapter Protocol, and what a client may ask
 
+The command:
+
 command      the command `remora`; __main__ runs that or the hub
+at           `remora at`, which prints what a program has at a line
+watch        a client of the hub, which reads programs at a line
+place        the line of a file, whatever the user calls the file
 """

@@ -3,6 +3,7 @@
     remora status           say what runs, what is debugged, and what cannot be, with the reason
     remora attach [PID...]  make the running programs, or these, ready for a client now
     remora ready            wait until a client can attach
+    remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
 
 See the docstring of each function for its exit code.
 """
@@ -94,13 +95,15 @@ def states(answer):
     return found
 
 
-def show(found, answer):
-    """Print what each Python process does, or why it cannot be debugged."""
+def show(found, answer, notes=()):
+    """Print what each Python process does, or why it cannot be debugged. notes: more, by pid."""
     problems = answer.get("problems", {})
     for pid, state in found.items():
         print(f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}")
         if state == "no debugger":
             print(f"    {problems.get(str(pid)) or why_not(pid)}")
+        elif pid in notes:
+            print(f"    {notes[pid]}")
     if not found:
         print("no Python process runs")
 
@@ -111,6 +114,8 @@ def status():
     client = "a client is attached" if answer.get("is_attached") else "no client is attached"
     if answer.get("port"):
         print(f"mode {mode()}, port {answer['port']} ({answer['address']}), {client}")
+    elif answer.get("is_attached"):
+        print(f"mode {mode()}, the port is closed, {client}")  # the one of `remora at`
     else:
         print(f"mode {mode()}, the port is closed")
     found = states(answer)
@@ -201,6 +206,22 @@ def main(arguments):
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
+    one = commands.add_parser(
+        "at",
+        help="print what a program has at a line, without an editor",
+        description="Print the stack and the variables of each program that reaches a line, and let"
+        " it go on. Values are cut to 200 characters, and stacks to 50 frames.",
+        epilog="exit code: 0 the line was reached, 1 it was not, 2 there is no such line or the"
+        " command is wrong, 3 another client is attached",
+    )
+    one.add_argument("place", metavar="FILE:LINE", help="by the path in the project, or any other")
+    one.add_argument("--when", metavar="EXPR", help="only where this is true")
+    more = {"metavar": "EXPR", "nargs": "+", "action": "extend", "default": []}
+    one.add_argument("--eval", help="print the values of these, too", **more)
+    one.add_argument("--count", metavar="N", type=int, default=1, help="for so many stops (1)")
+    wait = "wait for so many seconds (60); 0: without end"
+    one.add_argument("--timeout", metavar="S", type=float, default=60, help=wait)
+    one.add_argument("--json", action="store_true", help="print an object on a line for each stop")
     options = parser.parse_args(arguments)
     if options.command == "status":
         return status()
@@ -208,5 +229,9 @@ def main(arguments):
         return attach(options.pids)
     if options.command == "ready":
         return ready(options.health)
+    if options.command == "at":
+        from remora import at  # it needs more than the health check should load
+
+        return at.main(options)
     parser.print_help()
     return 2

@@ -102,6 +102,8 @@ class Files:
             return self._closest(same, file)
         if size_of(file) == 0:
             return None  # there is nothing to stop at
+        if file in self.others:
+            return file  # the client says the container's own path
         name = os.path.basename(file)
         named = [path for path in self.others if parts_of(path)[-1:] == [name]]
         candidates = [*self.project.by_name.get(name, ()), *named]

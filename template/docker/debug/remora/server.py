@@ -59,9 +59,7 @@ class Server:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         session = Session(self.hub, reader, writer)
-        self._strangers = [
-            other for other in self._strangers if other.is_stranger and not other.is_closed
-        ]
+        self._strangers = [s for s in self._strangers if s.is_stranger and not s.is_closed]
         for oldest in self._strangers[:-STRANGERS]:
             oldest.close()
         self._strangers.append(session)
@@ -79,7 +77,9 @@ class Server:
             said = json.loads((await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT)).decode())
             if not isinstance(said, dict):
                 return
-            if "ask" in said:
+            if said.get("ask") == "session":
+                await Session(self.hub, reader, writer).serve()
+            elif "ask" in said:
                 await self._answer_command(writer, said)
             else:
                 await self._take_program(reader, writer, pid, said)
@@ -115,7 +115,7 @@ class Server:
         if asked and (pid in self.hub.programs or not self.hub.calls.is_chosen(pid)):
             wanted = False
         else:
-            wanted = bool(kept) or bool(self.port_server and (self.hub.root or asked))
+            wanted = bool(kept or self.hub.root or (self.port_server and asked))
         if kept and self.hub.root is None:
             lines.append(f"Waiting for client to attach... {self.address()}")
             if kept == "wait":

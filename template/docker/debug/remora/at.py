@@ -1,0 +1,125 @@
+"""The command `remora at`: print what a program has at a line, without an editor.
+
+    remora at FILE:LINE [--when EXPR] [--eval EXPR ...] [--count N] [--timeout S] [--json]
+
+It follows all programs of the container, also those that start meanwhile, and leaves nothing
+behind. Exit codes:
+
+    0    the line was reached
+    1    it was not, or nothing can be debugged
+    2    there is no such line, or the command is wrong
+    3    another client is attached, or a crash is kept for one
+    130  Ctrl+C
+"""
+
+import asyncio
+import json
+import sys
+from contextlib import redirect_stdout
+
+from remora import command
+from remora.place import Place, Unknown
+from remora.watch import Refused, Watch
+
+
+class Problem(Exception):
+    """Why the command ends early: its exit code, and a sentence for the user."""
+
+
+def main(options):
+    """Run the command, and return its exit code. options: see command.py."""
+    sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return asyncio.run(run(options))
+    except Problem as problem:
+        code, text = problem.args
+        print(text, file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        return 130
+
+
+async def run(options):
+    """Print what the programs have at the line, and return the exit code."""
+    place = checked(options)
+    start_hub()
+    watch = Watch(place, options.when, options.eval)
+    show = show_as_json if options.json else show_in_words
+    how = "before the session ended"
+    try:
+        await asyncio.wait_for(watch.run(options.count, show), options.timeout or None)
+    except asyncio.TimeoutError:
+        how = f"in {options.timeout:g} seconds"
+    except Refused as error:
+        raise Problem(3, f"{error}: end that session first") from None
+    with redirect_stdout(sys.stderr):
+        if not watch.count:
+            report(watch, how)
+        elif watch.count < options.count:
+            print(f"{watch.count} of {options.count} stops {how}")
+    await watch.leave()
+    return 0 if watch.count else 1
+
+
+def checked(options):
+    """Return the place that is meant. Raises Problem if the command is wrong."""
+    for expression in filter(None, [options.when, *options.eval]):
+        try:
+            compile(expression.strip(), "", "eval")
+        except (SyntaxError, ValueError) as error:
+            raise Problem(2, f"{expression!r} is no expression: {error.args[0]}") from None
+    if options.count < 1 or not options.timeout >= 0:
+        raise Problem(2, "--count is 1 or more, and --timeout 0 or more")
+    try:
+        return Place(options.place)
+    except Unknown as error:
+        raise Problem(2, str(error)) from None
+
+
+def start_hub():
+    """Start the hub, if there is none. Raises Problem if there is no place for a client."""
+    if command.mode() == "off":
+        raise Problem(1, "REMORA_MODE is off, so nothing in this container can be debugged")
+    command.start_hub()
+    answer = command.ask("status")
+    if answer is None:
+        raise Problem(1, "the debugger's hub does not answer")
+    for pid, program in answer["programs"].items():
+        if program["kept"] == "crash" and not answer["is_attached"]:
+            raise Problem(3, f"pid {pid} has crashed, and is kept for an editor: attach one first")
+
+
+# ---- What is printed ----
+
+
+def show_as_json(facts):
+    print(json.dumps(facts), flush=True)
+
+
+def show_in_words(facts):
+    place = "{file}:{line} in {function}"
+    print(place.format(**facts), f"(pid {facts['pid']}, {facts['command']})")
+    print("stack")
+    for entry in facts["stack"]:
+        print(" ", place.format(**entry))
+    for title in ("locals", "values", "errors"):
+        if facts[title]:
+            print(title)
+        for name, value in facts[title].items():
+            print(f"  {name} = {value}" if title != "errors" else f"  {name}: {value}")
+    print(flush=True)
+
+
+def report(watch, how):
+    """Print what was tried. how: how long, in words."""
+    answer = command.ask("status") or {}
+    notes = {}
+    for pid, breakpoint in watch.breakpoints().items():
+        state = "set" if breakpoint.get("verified") else f"not set: {breakpoint.get('message')}"
+        notes[pid] = f"the breakpoint is {state}"
+    condition = f" with {watch.when}" if watch.when else ""
+    place = f"{watch.place.name}:{watch.place.line}{condition}"
+    print(f"{place} was not reached {how}, in mode {command.mode()}")
+    command.show(command.states(answer), answer, notes)
+    for text in watch.said:
+        print(text)

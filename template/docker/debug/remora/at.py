@@ -19,7 +19,7 @@ from contextlib import redirect_stdout
 
 from remora import command
 from remora.place import Place, Unknown
-from remora.watch import Refused, Watch
+from remora.watch import Ended, Refused, Watch
 
 
 class Problem(Exception):
@@ -50,6 +50,8 @@ async def run(options):
         await asyncio.wait_for(watch.run(options.count, show), options.timeout or None)
     except asyncio.TimeoutError:
         how = f"in {options.timeout:g} seconds"
+    except Ended as error:
+        raise Problem(1, str(error)) from None
     except Refused as error:
         raise Problem(3, f"{error}: end that session first") from None
     with redirect_stdout(sys.stderr):

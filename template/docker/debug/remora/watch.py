@@ -16,7 +16,11 @@ LENGTH, FRAMES = 200, 50
 
 
 class Refused(Exception):
-    """A request was refused, or will not be answered any more."""
+    """A request was refused."""
+
+
+class Ended(Refused):
+    """There is no session, or it has ended."""
 
 
 class Session:
@@ -30,7 +34,7 @@ class Session:
         """Attach, with the breakpoint. Raises Refused if the hub has no such session."""
         connection = link.connect(is_program=False)
         if connection is None:
-            raise Refused("the debugger's hub does not answer")
+            raise Ended("the debugger's hub does not answer")
         self._reader, self._writer = await asyncio.open_unix_connection(sock=connection)
         self._writer.write(b'{"ask": "session"}\n')
         self._initialized = asyncio.get_event_loop().create_future()
@@ -58,7 +62,7 @@ class Session:
         # Nobody may want to know that there was no answer.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self._writer is None or self._writer.is_closing():
-            answer.set_exception(Refused("there is no session"))
+            answer.set_exception(Ended("there is no session"))
             return answer
         self._sent += 1
         self._answers[self._sent] = answer
@@ -87,7 +91,7 @@ class Session:
                     answer.set_exception(Refused(message.get("message", "")))
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(Refused("the session has ended"))
+                answer.set_exception(Ended("the session has ended"))
         self.watch.note(self, "closed", {})
         self._writer.close()
 

@@ -10,7 +10,8 @@ import threading
 import time
 from types import SimpleNamespace
 
-from remora import paths
+from remora import paths, tracing
+from remora.hook import say
 
 applied = False
 
@@ -36,6 +37,12 @@ def apply(pydevd):
             paths.apply,
         ):
             change(pydevd)
+        is_early = threading.current_thread() is threading.main_thread()
+        if not tracing.find_library(pydevd, settrace) and not is_early:
+            say(
+                f"in pid {os.getpid()}, only threads that start from now on can stop: to stop in others,"
+                " Python 3.8 has to run on x86 and with glibc"
+            )
         for nicety in (pause_in_program, keep_no_frames):
             try:
                 nicety(pydevd)

@@ -140,6 +140,7 @@ def test_services_are_found(template: Path, app: Path, what: str) -> None:
 # The files of a project with Python at its root, and the services that are found in it.
 COMPOSE = "services: {{web: {{build: {{context: ., dockerfile: {}}}}}, app: {{build: .}}}}"
 PYTHON = "FROM python:3.13-slim\nCOPY . .\nCMD python main.py\n"
+UNREADABLE = "FROM x\n# with a comment\nRUN y\n"
 BUILDS = {
     "a Dockerfile of Node": (
         {
@@ -173,7 +174,7 @@ BUILDS = {
     "a Dockerfile that cannot be read, in a folder of another project": (
         {
             "compose.yaml": COMPOSE.format("web/Dockerfile"),
-            "web/Dockerfile": "FROM x\n# with a comment\nRUN y\n",
+            "web/Dockerfile": UNREADABLE,
             "web/package.json": "{}",
         },
         ["app"],
@@ -215,12 +216,40 @@ BUILDS = {
         },
         ["app"],
     ),
+    "Dockerfiles that cannot be read, of which other services start Python": (
+        {
+            "compose.yaml": """
+                services:
+                  app: {build: {context: ., dockerfile: docker/web.Dockerfile, target: run}}
+                  node: {build: {context: ., dockerfile: docker/web.Dockerfile, target: run}}
+                  job: {build: {context: ., dockerfile: docker/web.Dockerfile, target: run},
+                        command: python job.py}
+                  js: {build: {context: ., dockerfile: docker/web.Dockerfile, target: assets-node}}
+                  ui: {build: {context: ., dockerfile: docker/ui.Dockerfile},
+                       healthcheck: {test: [CMD, python, -c, "pass"]}}
+                  db: {build: {context: ., dockerfile: docker/db.Dockerfile}}
+            """,
+            **dict.fromkeys(
+                [f"docker/{name}.Dockerfile" for name in ("web", "ui", "db")], UNREADABLE
+            ),
+            "docker/package.json": "{}",
+        },
+        ["app", "node", "job", "ui"],
+    ),
+    "the program of a package that many projects run": (
+        {
+            "compose.yaml": "services: {node: {build: {context: ., dockerfile: x.Dockerfile},"
+            " entrypoint: [alembic, upgrade, head]}}",
+            "x.Dockerfile": UNREADABLE,
+        },
+        ["node"],
+    ),
     "Python that is called like another program": (
         {
             "compose.yaml": "services: {cache: {build: {context: ., dockerfile: cache/Dockerfile}},"
             " db: {build: {context: ., dockerfile: x.Dockerfile}, command: python db.py}}",
             "cache/Dockerfile": PYTHON,
-            "x.Dockerfile": "FROM x\n# with a comment\nRUN y\n",
+            "x.Dockerfile": UNREADABLE,
         },
         ["cache", "db"],
     ),
@@ -237,7 +266,7 @@ def test_dockerfiles_tell_which_services_are_python(
     assert [service["name"] for service in answers(root)["debug_services"]] == expected
 
 
-@pytest.mark.parametrize("dockerfile", [PYTHON, "FROM x\n# with a comment\nRUN y\n"])
+@pytest.mark.parametrize("dockerfile", [PYTHON, UNREADABLE])
 def test_package_json_beside_python_does_not_matter(
     template: Path, tmp_path: Path, dockerfile: str
 ) -> None:

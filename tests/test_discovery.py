@@ -236,6 +236,14 @@ BUILDS = {
         },
         ["app", "node", "job", "ui"],
     ),
+    "a file of Python that is mounted into a tool": (
+        {
+            "compose.yaml": "services: {hub: {build: {context: ., dockerfile: Dockerfile.jupyterhub},"
+            " volumes: ['./main.py:/etc/settings.py']}}",
+            "Dockerfile.jupyterhub": UNREADABLE,
+        },
+        ["hub"],
+    ),
     "the program of a package that many projects run": (
         {
             "compose.yaml": "services: {node: {build: {context: ., dockerfile: x.Dockerfile},"

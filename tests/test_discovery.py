@@ -236,6 +236,14 @@ BUILDS = {
         },
         ["app", "node", "job", "ui"],
     ),
+    "a Dockerfile that cannot be read, beside the settings of a proxy": (
+        {
+            "compose.yaml": COMPOSE.format("docker/Dockerfile"),
+            "docker/Dockerfile": UNREADABLE,
+            "docker/nginx.conf": "",
+        },
+        ["web", "app"],
+    ),
     "a file of Python that is mounted into a tool": (
         {
             "compose.yaml": "services: {hub: {build: {context: ., dockerfile: Dockerfile.jupyterhub},"

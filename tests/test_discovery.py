@@ -244,6 +244,18 @@ BUILDS = {
         },
         ["web", "app"],
     ),
+    "Dockerfiles that cannot be read, in folders with the name of another program in theirs": (
+        {
+            "compose.yaml": "services: {a: {build: {context: ., dockerfile: images/redis-monitor/Dockerfile}},"
+            " b: {build: {context: ., dockerfile: images/redis-7/Dockerfile}},"
+            " nginx-2: {build: {context: ., dockerfile: images/x/Dockerfile}}}",
+            **dict.fromkeys(
+                [f"images/{name}/Dockerfile" for name in ("redis-monitor", "redis-7", "x")],
+                UNREADABLE,
+            ),
+        },
+        ["a"],
+    ),
     "a file of Python that is mounted into a tool": (
         {
             "compose.yaml": "services: {hub: {build: {context: ., dockerfile: Dockerfile.jupyterhub},"

@@ -272,6 +272,10 @@ BUILDS = {
         },
         ["node"],
     ),
+    "an override by itself": (
+        {"compose.yaml": "services: {app: {build: .}, more: {volumes: ['.:/app']}}"},
+        ["app"],
+    ),
     "Python that is called like another program": (
         {
             "compose.yaml": "services: {cache: {build: {context: ., dockerfile: cache/Dockerfile}},"

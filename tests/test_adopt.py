@@ -50,15 +50,15 @@ KINDS = """
     extension-fields gitignored-env healthcheck idle-shell image-of-sibling
     image-python-with-mount include inherited-command init-true installed-package interpolation
     interpreter-entrypoint list-command long-form-ports long-form-volumes mount-hides-image
-    multi-document multiprocessing-main named-volumes network-host networks no-pip
-    non-python-built-service non-python-image-service non-root one-shot-dependency override-file
-    own-debugpy own-debugpy-port own-sitecustomize partial-mount poll-loop pre-steps prefork
-    profiles python-3.11 python-3.14 python-3.8 python-3.9 python-m pythonpath-set
-    read-only-root reloader required-variable restart-always root-as-working-directory
-    same-layout-twice secrets several-pythons several-services-one-dockerfile sh-c
-    shell-form-cmd shell-script string-command subprocesses supervisord symlinked-script tabs
-    unrelated-mount user-number-in-compose user-root-in-compose uv-venv version-2-file
-    version-key watch working-dir yaml-tags
+    multi-document multiprocessing-main named-volumes network-host network-of-another networks
+    no-pip non-python-built-service non-python-image-service non-root one-shot-dependency
+    override-file own-debugpy own-debugpy-port own-sitecustomize partial-mount poll-loop
+    pre-steps prefork profiles python-3.11 python-3.14 python-3.8 python-3.9 python-m
+    pythonpath-set read-only-root reloader required-variable restart-always
+    root-as-working-directory same-layout-twice secrets several-pythons
+    several-services-one-dockerfile sh-c shell-form-cmd shell-script string-command subprocesses
+    supervisord symlinked-script tabs unrelated-mount user-number-in-compose
+    user-root-in-compose uv-venv version-2-file version-key watch working-dir yaml-tags
 """.split()
 
 
@@ -258,7 +258,8 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         if before.get("network_mode") != "host":
             inside = project.facts[number].get("port", 5678)
             published = {"host_ip": "127.0.0.1", "mode": "ingress", "protocol": "tcp"}
-            after["ports"].remove({**published, "target": inside, "published": str(port)})
+            owner = alone["services"].get(project.facts[number].get("network_of"), after)
+            owner["ports"].remove({**published, "target": inside, "published": str(port)})
         before.setdefault("ports", [])
         after.setdefault("ports", [])
         before.setdefault("init", True)

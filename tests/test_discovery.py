@@ -89,7 +89,7 @@ FOUND = {
     ),
     "services without a port of their own": (
         "services: {web: {build: .}, a: {build: ., network_mode: none},"
-        " b: {build: ., network_mode: 'service:web'}}",
+        " b: {build: ., network_mode: 'container:web'}}",
         ["web"],
     ),
     "a name whose last word is another program, and one whose is not": (
@@ -441,6 +441,30 @@ def test_port_of_the_container_is_one_that_its_service_does_not_publish(
         )
         (published,) = services[name]["ports"]
         assert published.endswith(f":${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}")
+
+
+def test_ports_are_published_by_the_service_whose_network_it_is(template: Path, app: Path) -> None:
+    text = """
+        services:
+          a: {build: ., network_mode: "service:db"}
+          b: {build: ., network_mode: "service:db"}
+          c: {build: ., network_mode: "service:web"}
+          web: {build: .}
+          db: {image: redis, expose: [5678]}
+    """
+    write(app, {"compose.yaml": text})
+    render(template, app)
+    services = documents(app)[1]["services"]
+
+    def inside(name: str) -> list[str]:
+        return re.findall(r"-(\d+)}}", " ".join(services[name].get("ports", [])))
+
+    assert {name: inside(name) for name in "abc"} == {"a": [], "b": [], "c": []}
+    assert inside("db") == ["5679", "5680"]
+    assert inside("web") == ["5679", "5678"]
+    for name, port in {"a": 5679, "b": 5680, "c": 5678, "web": 5679}.items():
+        found = services[name]["environment"].get("REMORA_PORT", "5678")
+        assert found in (str(port), f"${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}")
 
 
 def test_one_container_is_debugged(template: Path, app: Path) -> None:

@@ -272,6 +272,21 @@ BUILDS = {
         },
         ["node"],
     ),
+    "images for development, whose code is mounted": (
+        {
+            "compose.yaml": """
+                services:
+                  app: {build: images/dev, volumes: ['.:/srv']}
+                  api: {build: images/other, volumes: ['.:/srv']}
+                  web: {build: images/nginx, volumes: ['.:/srv']}
+                  idle: {build: images/dev}
+            """,
+            "images/dev/Dockerfile": "FROM python:3.13-slim\nRUN pip install celery\n",
+            "images/other/Dockerfile": UNREADABLE,
+            "images/nginx/Dockerfile": UNREADABLE,
+        },
+        ["app", "api"],
+    ),
     "an override by itself": (
         {"compose.yaml": "services: {app: {build: .}, more: {volumes: ['.:/app']}}"},
         ["app"],

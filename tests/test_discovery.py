@@ -287,6 +287,13 @@ BUILDS = {
         },
         ["app", "api"],
     ),
+    "code that an image clones by Git": (
+        {
+            "compose.yaml": COMPOSE.format("web/Dockerfile"),
+            "web/Dockerfile": "FROM python:3.13-slim\nRUN git clone https://example.org/x.git\n",
+        },
+        ["web", "app"],
+    ),
     "an override by itself": (
         {"compose.yaml": "services: {app: {build: .}, more: {volumes: ['.:/app']}}"},
         ["app"],

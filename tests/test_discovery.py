@@ -320,6 +320,21 @@ def test_dockerfiles_tell_which_services_are_python(
     assert [service["name"] for service in answers(root)["debug_services"]] == expected
 
 
+def test_python_far_below_is_found(template: Path, tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": "services: {a: {build: {context: ., dockerfile: some/deep/est/app/Dockerfile}},"
+        " b: {build: {context: more, dockerfile: ../b.Dockerfile}}}",
+        "some/deep/est/app/Dockerfile": PYTHON,
+        "b.Dockerfile": PYTHON,
+        "some/deep/est/app/src/app/main.py": "",
+        "some/deep/est/app/setup.py": "",
+        "more/libs/one/pyproject.toml": "",
+    }
+    root = write(tmp_path / "app", files)
+    render(template, root)
+    assert [service["name"] for service in answers(root)["debug_services"]] == ["a", "b"]
+
+
 @pytest.mark.parametrize("dockerfile", [PYTHON, UNREADABLE])
 def test_package_json_beside_python_does_not_matter(
     template: Path, tmp_path: Path, dockerfile: str

@@ -416,6 +416,7 @@ def test_service_in_a_profile_is_started_by_itself_only(template: Path, app: Pat
         ),
         (["docker-compose.prod.yml", "examples/compose.yaml"], ["docker-compose.prod.yml"]),
         ([".devcontainer/docker-compose.yml"], [".devcontainer/docker-compose.yml"]),
+        ([".devcontainer/docker-compose_dev.yml"], [".devcontainer/docker-compose_dev.yml"]),
         (["infra/local/docker-compose.yml"], ["infra/local/docker-compose.yml"]),
         (["local.yml", "docs/x.yml"], ["local.yml"]),
         (["environments/dev.yml"], ["environments/dev.yml"]),

@@ -287,6 +287,19 @@ BUILDS = {
         },
         ["app", "api"],
     ),
+    "folders above, with all that is here": (
+        {
+            "compose.yaml": """
+                services:
+                  app: {build: images/dev, volumes: ['..:/srv']}
+                  api: {build: images/dev, volumes: [{type: bind, source: ../.., target: /srv}]}
+                  x: {build: images/dev, volumes: ['../other:/srv']}
+                  y: {build: images/dev, volumes: [{type: bind, source: /, target: /srv}]}
+            """,
+            "images/dev/Dockerfile": "FROM python:3.13-slim\n",
+        },
+        ["app", "api"],
+    ),
     "code that an image clones by Git": (
         {
             "compose.yaml": COMPOSE.format("web/Dockerfile"),

@@ -246,7 +246,8 @@ BUILDS = {
     ),
     "Dockerfiles that cannot be read, in folders with the name of another program in theirs": (
         {
-            "compose.yaml": "services: {a: {build: {context: ., dockerfile: images/redis-monitor/Dockerfile}},"
+            "compose.yaml": "services:"
+            " {a: {build: {context: ., dockerfile: images/redis-monitor/Dockerfile}},"
             " b: {build: {context: ., dockerfile: images/redis-7/Dockerfile}},"
             " nginx-2: {build: {context: ., dockerfile: images/x/Dockerfile}}}",
             **dict.fromkeys(
@@ -258,7 +259,8 @@ BUILDS = {
     ),
     "a file of Python that is mounted into a tool": (
         {
-            "compose.yaml": "services: {hub: {build: {context: ., dockerfile: Dockerfile.jupyterhub},"
+            "compose.yaml": "services:"
+            " {hub: {build: {context: ., dockerfile: Dockerfile.jupyterhub},"
             " volumes: ['./main.py:/etc/settings.py']}}",
             "Dockerfile.jupyterhub": UNREADABLE,
         },
@@ -335,7 +337,8 @@ def test_dockerfiles_tell_which_services_are_python(
 
 def test_python_far_below_is_found(template: Path, tmp_path: Path) -> None:
     files = {
-        "compose.yaml": "services: {a: {build: {context: ., dockerfile: some/deep/est/app/Dockerfile}},"
+        "compose.yaml": "services:"
+        " {a: {build: {context: ., dockerfile: some/deep/est/app/Dockerfile}},"
         " b: {build: {context: more, dockerfile: ../b.Dockerfile}}}",
         "some/deep/est/app/Dockerfile": PYTHON,
         "b.Dockerfile": PYTHON,

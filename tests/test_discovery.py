@@ -626,6 +626,11 @@ REFUSED = {
         [],
         "Name it with --data 'compose_files=[path/to/file.yaml]'",
     ),
+    "no Compose file near in a repository of packages": (
+        {"libs/a/pyproject.toml": "", "README.md": "", ".git/HEAD": "ref: refs/heads/main\n"},
+        [],
+        "Name it with --data 'compose_files=[path/to/file.yaml]'",
+    ),
     "Python in another Compose file": (
         {"compose.yaml": "services: {db: {image: redis}}", "docker-compose.dev.yml": ""},
         [],

@@ -40,8 +40,8 @@ def apply(pydevd):
         is_early = threading.current_thread() is threading.main_thread()
         if not tracing.find_library(pydevd, settrace) and not is_early:
             say(
-                f"in pid {os.getpid()}, only threads that start from now on can stop: to stop in others,"
-                " Python 3.8 has to run on x86 and with glibc"
+                f"in pid {os.getpid()}, only threads that start from now on can stop:"
+                " on Python 3.8, the others could on x86 with glibc"
             )
         for nicety in (pause_in_program, keep_no_frames):
             try:

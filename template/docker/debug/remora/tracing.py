@@ -31,7 +31,7 @@ class Library:
         self._set_trace = ctypes.pythonapi._PyEval_SetTrace
         self._set_trace.argtypes = [ctypes.c_void_p, TRACE_FUNCTION, ctypes.py_object]
 
-    def AttachDebuggerTracing(self, _verbose, _settrace, trace, ident, _argument):  # noqa: N802
+    def AttachDebuggerTracing(self, _verbose, _settrace, trace, ident, _argument):
         """Have a thread traced from its next event on. Returns 0, or 1 if there is no such thread.
 
         trace, ident: the trace function, and the thread's ident, as ctypes has them

@@ -360,7 +360,9 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
             f"127.0.0.1:{port + number}:${{REMORA_PORT:-${{DEBUGPY_PORT:-5678}}}}"
         ]
         mode = found["debug_mode"] if service != "tests" else "wait"
-        assert made["environment"]["REMORA_MODE"] == f"${{REMORA_MODE:-${{DEBUGPY_MODE:-{mode}}}}}"
+        otherwise = f"${{REMORA_MODE:-${{DEBUGPY_MODE:-{mode}}}}}"
+        expected = f"${{REMORA_MODE_{service.upper()}:-{otherwise}}}"
+        assert made["environment"]["REMORA_MODE"] == expected
 
     lines = (folder / "Dockerfile").read_text().splitlines()
     stages = [line.split()[1:] for line in lines if line.startswith("FROM")]

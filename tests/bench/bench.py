@@ -141,12 +141,17 @@ def test_starts(measures, project_of) -> None:
             for mode in ("off", "demand", "crash", "listen")
         }
         measures[f"start, {service}"] = side_by_side(9, modes)
-    run = ["docker", "run", "--rm", "--env=REMORA_MODE=off", "--env=PYTHON_FROZEN_MODULES=off"]
-    run += ["--env=PYDEVD_DISABLE_FILE_VALIDATION=1"]
-    run += [f"--volume={PROGRAMS}:/programs:ro", f"{project.root.name}:debug"]
-    run += ["python", "/programs/listen.py"]
-    listen = {"import and listen": lambda: float(project.run(*run).stdout)}
-    measures["debugpy by itself"] = side_by_side(9, listen)
+    measures["hub"] = side_by_side(5, {"memory": partial(memory_of_hub, project)})
+
+
+def memory_of_hub(project: Project) -> float:
+    """What the hub has in memory while nobody is attached, in MiB."""
+    project.compose("up", "--detach", "--wait", "--force-recreate", "api", REMORA_MODE="listen")
+    command = "grep -l '/[_]_main__.py.hub' /proc/[0-9]*/cmdline | sed s/cmdline/status/"
+    status = project.compose("exec", "-T", "api", "sh", "-c", f"cat $({command})").stdout
+    project.compose("stop", "--timeout", "0")
+    (kibibytes,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+    return int(kibibytes) / 1024
 
 
 def until_it_prints(project: Project, text: str, mode: str) -> float:
@@ -243,6 +248,17 @@ def test_processes(measures, tmp_path: Path) -> None:
         "crash": partial(process, hooked, "crash", empty),
     }
     measures["process"] = side_by_side(100, contenders)
+    forks = {
+        "without the hook": partial(fork, plain, "off"),
+        **{mode: partial(fork, hooked, mode) for mode in ("off", "demand", "crash")},
+    }
+    measures["fork"] = side_by_side(20, forks)
+
+
+def fork(python: Path, mode: str) -> float:
+    command = [python, PROGRAMS / "fork.py"]
+    environment = {**os.environ, "REMORA_MODE": mode}
+    return float(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def process(python: Path, mode: str, *arguments: str | Path, **settings: str) -> float:

@@ -147,7 +147,7 @@ def test_starts(measures, project_of) -> None:
 def memory_of_hub(project: Project) -> float:
     """What the hub has in memory while nobody is attached, in MiB."""
     project.compose("up", "--detach", "--wait", "--force-recreate", "api", REMORA_MODE="listen")
-    command = "grep -l '/[_]_main__.py.hub' /proc/[0-9]*/cmdline | sed s/cmdline/status/"
+    command = "grep -lzx '[h]ub' /proc/[0-9]*/cmdline | sed s/cmdline/status/"
     status = project.compose("exec", "-T", "api", "sh", "-c", f"cat $({command})").stdout
     project.compose("stop", "--timeout", "0")
     (kibibytes,) = re.findall(r"VmRSS:\s+(\d+) kB", status)

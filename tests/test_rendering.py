@@ -181,6 +181,19 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
     assert used == labels
 
 
+def test_agents_are_shown_a_line_of_each_service(rendered: Path, services: list[str]) -> None:
+    text = (rendered / "AGENTS.md").read_text()
+    shown = re.findall(r"exec -T (\w+) remora at (\S+):(\d+)", text)
+    assert [service for service, _, _ in shown] == services
+    for service, path, number in shown:
+        line = (rendered / path).read_text().splitlines()[int(number) - 1].strip()
+        assert line == {
+            "train": "losses.append(loss)",
+            "api": "primes.append(number)",
+            "worker": "inside += 1",
+        }.get(service)
+
+
 def test_tasks_run_anywhere(rendered: Path) -> None:
     # Emacs and others run the command of a task and know no more of it, but for variables.
     for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import copy
-from project import Project, remora, values_at, wait_until
+from project import Project, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -165,29 +165,25 @@ def test_all_services_at_once(whole: Project) -> None:
     assert running == ["redis"]
 
 
-def test_values_without_an_editor(whole: Project) -> None:
-    api, worker = whole.seen_from("api"), whole.seen_from("worker")
-    whole.compose("up", "--detach", "--wait", "api", "worker", REMORA_MODE="listen")
-    wait_until(lambda: serves(api))
-    with ThreadPoolExecutor() as pool:
-        of_api = pool.submit(values_at, api, "primes.append(number)", "--when", "number == 7")
-        of_worker = pool.submit(values_at, worker, "inside += 1", "--eval", "x * x + y * y < 1")
-        for service in (api, worker):
-            wait_until(lambda of=service: "a client is attached" in remora(of, "status").stdout)
-        # The program that is asked comes with a reload.
-        api.edit('{"service": "', '{"reload": "1", "service": "')
-        wait_until(Reloaded(api, "1"))
-        request = Request(api, "/primes/10")
-        queue_task(worker, "[1000]")
-        (stop,) = of_api.result()
-        assert stop["file"] == str(api.source.relative_to(api.root))
-        assert (stop["locals"]["limit"], stop["locals"]["primes"]) == ("10", "[2, 3, 5]")
-        (stop,) = of_worker.result()
-        assert (stop["function"], stop["locals"]["samples"]) == ("estimate_pi", "1000")
-        assert stop["values"] == {"x * x + y * y < 1": "True"}
-    request.join()
-    assert request.answer == {"limit": 10, "count": 4, "largest": 7}
-    wait_until(lambda: "succeeded in" in worker.log())
+# For each service a bug, and what is to be seen of it at the line that AGENTS.md looks at.
+BUGS = {
+    "train": ("range(0, len(order), BATCH_SIZE)", "range(7, len(order), BATCH_SIZE)", "start = 7"),
+    "api": ("range(2, limit)", "range(1, limit)", "number = 1\n"),
+    "worker": ("x * x + y * y < 1", "x * x + y * y > 1", "x * x + y * y < 1 = False"),
+}
+
+
+@pytest.mark.parametrize("service", BUGS)
+def test_a_bug_is_found_by_what_agents_are_told(whole: Project, service: str) -> None:
+    """The commands are run as they stand there."""
+    view = whole.seen_from(service)
+    view.edit(*BUGS[service][:2])
+    text = (whole.root / "AGENTS.md").read_text()
+    (commands,) = re.findall(rf"### {service}\n\n```sh\n(.*?)```", text, re.DOTALL)
+    port = (whole.root / ".env").read_text().strip().removeprefix("HTTP_PORT=")
+    done = whole.run("bash", "-e", "-c", commands, HTTP_PORT=port)
+    assert BUGS[service][2] in done.stdout
+    assert service not in whole.compose("ps", "--status=running", "--services").stdout.split()
 
 
 def test_debug_the_tests(whole: Project) -> None:

@@ -258,7 +258,9 @@ def test_processes(measures, tmp_path: Path) -> None:
 def fork(python: Path, mode: str) -> float:
     command = [python, PROGRAMS / "fork.py"]
     environment = {**os.environ, "REMORA_MODE": mode}
-    return float(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    return float(
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    )
 
 
 def process(python: Path, mode: str, *arguments: str | Path, **settings: str) -> float:

@@ -236,6 +236,11 @@ def test_commands_do_what_the_page_says(
                 remove_images(project, name)
 
 
+def test_windows_can_check_out_all_files() -> None:
+    for path in git(REPOSITORY, "ls-files", "-z").split("\0"):
+        assert not set(path) & set('<>:"|?*\\') and not re.search(r"[. ](/|$)", path), path
+
+
 def test_no_section_is_prepared_in_vain() -> None:
     assert SECTIONS.keys() < commands().keys()
 

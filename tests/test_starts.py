@@ -305,18 +305,49 @@ async def asgi(scope, receive, send):
 """
 
 
+# Runs a server that prints a line each time it has looked after its workers.
+LOOKING = """
+import runpy, sys
+
+from gunicorn.arbiter import Arbiter
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+
+def print_after(owner, name):
+    look = getattr(owner, name)
+
+    def wrapper(self):
+        look(self)
+        print("looked", flush=True)
+
+    setattr(owner, name, wrapper)
+
+
+print_after(Arbiter, "murder_workers")
+print_after(Multiprocess, "keep_subprocess_alive")
+if __name__ == "__main__":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.parametrize(
     ("command", "mark"),
     [
-        ("gunicorn --chdir src --workers 3 --timeout 0 --bind 127.0.0.1:8000 server:app", "here"),
-        ("uvicorn --app-dir src --lifespan off --workers 2 --port 8000 server:asgi", "asgi"),
+        ("gunicorn --chdir src --workers 3 --timeout 1 --bind 127.0.0.1:8000 server:app", "here"),
+        (
+            "uvicorn --app-dir src --lifespan off --workers 2 --timeout-worker-healthcheck 1"
+            " --port 8000 server:asgi",
+            "asgi",
+        ),
     ],
 )
 def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
     path = project.root / "src/server.py"
     path.write_text(SERVER)
+    path.with_name("looking.py").write_text(LOOKING)
     number = next(n for n, x in enumerate(SERVER.splitlines(), 1) if f"# {mark}" in x)
-    start(project, command)
+    start(project, f"python src/looking.py {command}")
     editor = project.attach(number, source=path)
     fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/').read().decode())"
     ask = ["exec", "-T", "-e", "REMORA_MODE=off", "train", "python", "-c"]
@@ -325,7 +356,15 @@ def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
     project.compose("exec", "-d", "-e", "REMORA_MODE=off", "train", "python", "-c", fetch)
     stop = editor.stopped()
     assert (stop.path, stop.line, stop.locals["answer"]) == (path, number, "42")
+
+    # A worker that is paused for longer than it may be silent is not ended.
+    looked = project.log().count("looked")
+    wait_until(lambda: project.log().count("looked") > looked + 5)
+    editor.set_breakpoints(path)
     editor.resume(stop)
+    assert project.compose(*ask, fetch).stdout.endswith("42\n")
+    log = project.log()
+    assert "WORKER TIMEOUT" not in log and "died" not in log
 
 
 @pytest.fixture(scope="module", params=["3.11", "3.14"])

@@ -14,6 +14,8 @@ paths        pydevd's paths of files, by what files tells
 files        which file of the project a file of the container is
 project      the project's files, as the debug image has copied them
 pathnames    paths as texts
+imports      changes modules that the program imports
+watchdogs    no server ends a worker that is paused
 explicit     answers calls of debugpy that the program's own code has
 apart        keeps the engine's modules apart from the program's
 crash        keeps what an uncaught exception leaves, in mode `crash`

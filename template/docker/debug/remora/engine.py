@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from remora import apart, changes, explicit, link, program
+from remora import apart, changes, explicit, link, program, watchdogs
 from remora.hook import say
 
 # Where debugpy is.
@@ -50,6 +50,7 @@ def load():
             if problem():
                 raise RuntimeError(problem())
             debugpy = sys.modules["debugpy"]
+        watchdogs.lift()
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     return pydevd

@@ -12,27 +12,6 @@ from remora import link, program
 from remora.hook import say, setting
 
 
-class Finder:
-    """Has the hub answer as soon as the program has imported debugpy."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name != "debugpy":
-            return None
-        others = [finder for finder in sys.meta_path if finder is not Finder]
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
-        execute = spec and getattr(spec.loader, "exec_module", None)
-        if execute:
-
-            def exec_module(module):
-                execute(module)
-                answer(module)
-
-            spec.loader.exec_module = exec_module
-        return spec
-
-
 def answer(debugpy, but=()):
     """Replace those functions of debugpy that the hub answers, but some."""
     if not hasattr(debugpy, "wait_for_client"):

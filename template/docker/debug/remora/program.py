@@ -55,9 +55,9 @@ def begin(chosen):
 
         crash.catch()
     if mode in ("wait", "listen"):
-        from remora import explicit
+        from remora import explicit, imports
 
-        sys.meta_path.insert(0, explicit.Finder)
+        imports.change({"debugpy": explicit.answer})
     if mode == "wait" and container.is_held(command):
         wait_for_client(held=True)
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):

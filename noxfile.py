@@ -44,7 +44,9 @@ def e2e(session: nox.Session) -> None:
     session.install("-r", "tests/requirements.txt")
     # Where no engine can be had, the tests say so: they are skipped, or fail in CI.
     session.run("tests/engine.sh", "start", external=True, success_codes=[0, 1])
-    session.run("pytest", "-m", "docker", "tests", *session.posargs)
+    # Two files side by side: much of each test is waiting for Docker.
+    side_by_side = ["--numprocesses=2", "--dist=loadfile"]
+    session.run("pytest", "-m", "docker", *side_by_side, "tests", *session.posargs)
 
 
 @nox.session(default=False)

@@ -151,7 +151,7 @@ def page(data: dict[str, Any]) -> str:
 
 def show(spread: Spread, unit: str) -> str:
     """A median and its unit, and in brackets between which two figures half of all are."""
-    digits = {"s": 2, "ms": 1, "MB": 1, "layers": 0, TIMES: 2}[unit]
+    digits = {"s": 2, "ms": 1, "MB": 1, "MiB": 1, "layers": 0, TIMES: 2}[unit]
     median, low, high = (f"{one:.{digits}f}" for one in (spread.median, spread.low, spread.high))
     around = "" if low == high else f" ({low}{TO}{high})"
     return f"{median} {unit}{around}"

@@ -67,8 +67,10 @@ def is_target(command, target):
     """
     if not target:
         return True
-    from fnmatch import fnmatchcase
-
     name = program_of(command) or ""
     names = {" ".join(command[1:]), " ".join(command), name, os.path.basename(name)}
+    if not set(target) & set("*?["):
+        return target in names
+    from fnmatch import fnmatchcase  # which takes milliseconds
+
     return any(fnmatchcase(candidate, target) for candidate in names)

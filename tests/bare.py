@@ -187,7 +187,8 @@ class Container:
         enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
         return subprocess.Popen(
             # Not by nsenter: it would open the folder outside, where getcwd of musl finds no name.
-            [*enter, "env", f"--chdir={self.folder}", *command],
+            # And where the tests run in the background, a shell has had them ignore SIGINT.
+            [*enter, "env", f"--chdir={self.folder}", "--default-signal=INT", *command],
             env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

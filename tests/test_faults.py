@@ -143,6 +143,7 @@ def test_container_that_is_restarted(project: Project) -> None:
     assert int(stop.locals["number"]) < 1000
 
 
+@pytest.mark.alone
 def test_engine_that_is_restarted(project: Project) -> None:
     path = start(project, restart="always")
     editor, _ = stop_at_breakpoint(project, path)

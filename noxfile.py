@@ -46,7 +46,7 @@ def e2e(session: nox.Session) -> None:
     session.run("tests/engine.sh", "start", external=True, success_codes=[0, 1])
     # Two files side by side: much of each test is waiting for Docker.
     side_by_side = ["-m", "docker and not alone", "--numprocesses=2", "--dist=loadfile"]
-    # pytest ends with 5 where it has nothing to run: of those that were asked for, all may be alone.
+    # pytest ends with 5 where it has nothing to run, as where all that was asked for is alone.
     codes = [0, 5] if session.posargs else [0]
     for tests in (side_by_side, ["-m", "alone"]):
         session.run("pytest", *tests, "tests", *session.posargs, success_codes=codes)

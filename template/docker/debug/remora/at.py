@@ -81,11 +81,11 @@ def checked(options):
 def start_hub():
     """Start the hub, if there is none. Raises Problem if there is no place for a client."""
     if command.mode() == "off":
-        raise Problem(1, "REMORA_MODE is off, so nothing in this container can be debugged")
+        raise Problem(1, command.OFF)
     command.start_hub()
     answer = command.ask("status")
     if answer is None:
-        raise Problem(1, "the debugger's hub does not answer")
+        raise Problem(1, command.NO_HUB)
     for pid, program in answer["programs"].items():
         if program["kept"] == "crash" and not answer["is_attached"]:
             raise Problem(3, f"pid {pid} has crashed, and is kept for an editor: attach one first")

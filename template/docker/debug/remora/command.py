@@ -15,6 +15,10 @@ import sys
 from remora import commandline, container, link
 from remora.hook import setting
 
+# Why a command can do nothing
+OFF = "REMORA_MODE is off, so nothing in this container can be debugged"
+NO_HUB = "the debugger's hub does not answer"
+
 
 def ask(what, **more):
     """Return the hub's answer to a question; None if there is no hub."""
@@ -129,12 +133,12 @@ def attach(chosen):
     Returns 0 if all of them are ready, or none runs yet; 1 with the reasons if not.
     """
     if mode() == "off":
-        print("REMORA_MODE is off, so nothing in this container can be debugged")
+        print(OFF)
         return 1
     start_hub()
     answer = ask("attach", pids=chosen)
     if answer is None or "error" in answer:
-        print((answer or {}).get("error", "the debugger's hub does not answer"))
+        print((answer or {}).get("error", NO_HUB))
         return 1
     programs, problems = {int(pid) for pid in answer["programs"]}, answer.get("problems", {})
     running = list(pythons())
@@ -177,7 +181,7 @@ def ready(health):
     answer = ask("ready") or start_hub() or ask("ready") or {}
     if answer.get("port"):
         return 0
-    print(answer.get("error", "the debugger's hub does not answer"))
+    print(answer.get("error", NO_HUB))
     return 1
 
 

@@ -105,7 +105,7 @@ def ends_with(pid):
 
 
 def environments():
-    """Return the environments that may have the container's settings, the last one first to ask.
+    """Return the environments that may have the container's settings; a later one counts more.
 
     An init in front of the container's command has been started before the entry point set
     anything. One is empty if it is another user's, or if the command has cleared its own.

@@ -103,18 +103,18 @@ def start_hub(wait, output=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
-        if child == 0:
-            # The hub belongs to no program: it is nobody's child and has no terminal.
-            try:
-                os.setsid()
-                if os.fork() == 0:
-                    os.set_inheritable(is_ready, True)
-                    if output is not None:
-                        os.dup2(output, 2)
-                    main = os.path.join(home, "remora", "__main__.py")
-                    os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
-            finally:
-                os._exit(0)
+    if child == 0:
+        # The hub belongs to no program: it is nobody's child and has no terminal.
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                os.set_inheritable(is_ready, True)
+                if output is not None:
+                    os.dup2(output, 2)
+                main = os.path.join(home, "remora", "__main__.py")
+                os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
+        finally:
+            os._exit(0)
     os.close(is_ready)
     os.waitpid(child, 0)
     if wait:

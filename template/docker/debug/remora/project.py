@@ -39,7 +39,9 @@ class Project:
         parts = parts_of(there)
         ends = ["/".join(parts[first:]) for first in range(len(parts), -1, -1)]
         ends = [end for end in ends if os.path.isdir(os.path.join(self.folder, end))]
-        best = max(ends, key=lambda end: self._count_alike(end, here), default="")
+        if len(ends) < 2:  # or else all files would be looked at for nothing
+            return there
+        best = max(ends, key=lambda end: self._count_alike(end, here))
         return there[: -len(best) - 1] if best else there
 
     def _count_alike(self, folder, here):

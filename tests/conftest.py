@@ -195,6 +195,15 @@ def container(debugged_python: Path, tmp_path: Path) -> Iterator[Container]:
     container.stop()
 
 
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Container]:
+    """A container in whose debug layer is a copy of a project, which is empty yet."""
+    (tmp_path / "app").mkdir()
+    container = Container(debug_python(tmp_path), tmp_path / "app")
+    yield container
+    container.stop()
+
+
 def find_free_port() -> int:
     """Return a port of this machine that nobody listens on, like the five after it."""
     # Not the first: a session beside this one may be about to listen there.

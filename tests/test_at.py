@@ -294,15 +294,6 @@ def test_hub_that_is_killed(container: Container, loop: Path) -> None:
 # ---- Places ----
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Container]:
-    """A container in whose debug layer is a copy of a project, which is empty yet."""
-    (tmp_path / "app").mkdir()
-    container = Container(debug_python(tmp_path), tmp_path / "app")
-    yield container
-    container.stop()
-
-
 def test_place_by_any_path_of_the_file(shop: Container) -> None:
     """The project has the file in `src`, and another one of its name; the container in `/app`."""
     path = shop.write("shop/loop.py", LOOP)

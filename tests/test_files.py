@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from bare import Container, debug_python, imported
+from bare import Container, imported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,15 +210,6 @@ CLIENTS = {
     "not mapped": ("/home/dev/shop", False),
     "Windows": ("c:\\Users\\Dev Eloper\\shop", True),
 }
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Container]:
-    """A container in whose debug layer is a copy of a project, which is empty yet."""
-    (tmp_path / "app").mkdir()
-    container = Container(debug_python(tmp_path), tmp_path / "app")
-    yield container
-    container.stop()
 
 
 @pytest.mark.parametrize("client", CLIENTS)

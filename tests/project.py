@@ -157,8 +157,10 @@ class Project:
         """Run a task of tasks.json as the editor does: in a shell, in the project's folder."""
         tasks = json.loads((self.root / ".vscode/tasks.json").read_text())["tasks"]
         (task,) = (task for task in tasks if task["label"] == label)
-        environment = {**environment, **task.get("options", {}).get("env", {})}
-        return self.run("sh", "-c", task["command"], check=check, **environment)
+        options = task.get("options", {})
+        shell = options.get("shell", {"executable": "sh", "args": ["-c"]})
+        command = (shell["executable"], *shell["args"], task["command"])
+        return self.run(*command, check=check, **environment, **options.get("env", {}))
 
     def configuration(self, name: str) -> dict[str, Any]:
         """A configuration of launch.json, with the editor's variables replaced."""

@@ -56,7 +56,10 @@ F5_FAILS = {
         "sed -i 's/^USER .*/RUN exit 9/' Dockerfile",
         "did not complete successfully: exit code: 9",
     ),
-    "the program ends at once": ("echo 'exit 3' > scripts/train.sh", "exited (3)"),
+    "the program ends at once": (
+        "echo 'echo no data in /data >&2; exit 3' > scripts/train.sh",
+        "no data in /data\n",
+    ),
     "a setting is bad": ("echo REMORA_PORT=99999 > .env", "Invalid containerPort"),
 }
 

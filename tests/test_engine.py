@@ -232,6 +232,25 @@ def test_engine_starts_no_process_in_the_program(container: Container) -> None:
     assert stop.locals["started"] == "[]"
 
 
+SERVERS = """
+import http, sys
+loaded = {"http.server", "xmlrpc.client", "pydoc"} & set(sys.modules)
+print(sorted(loaded), vars(http).get("server"))
+import http.server, xmlrpc.client, xmlrpc.server  # here
+print(http.server.HTTPServer.__name__, xmlrpc.client.dumps((1,), "f").count("<int>"))
+print(xmlrpc.server.SimpleXMLRPCServer.__name__)
+"""
+
+
+def test_engine_leaves_out_what_it_does_not_use(container: Container) -> None:
+    path = container.write("p.py", SERVERS)
+    container.start("exec python p.py")
+    editor = container.attach({path: [marked(path)]})
+    editor.resume(editor.stopped())
+    assert container.exit_code() == 0
+    assert container.lines[-3:] == ["[] None", "HTTPServer 1", "SimpleXMLRPCServer"]
+
+
 def test_main_thread_is_that_of_the_program(container: Container) -> None:
     container.write("p.py", MAIN_THREAD)
     container.start("exec python p.py", mode="listen")

@@ -412,6 +412,27 @@ def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
 
 
 @pytest.mark.docker
+def test_what_an_adopted_project_has_lost(engine, template, free_port, tmp_path) -> None:
+    """Its image has no shell any more; then its service is another one."""
+    root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
+    root.mkdir()
+    (root / "compose.yaml").write_text("services: {web: {build: .}}")
+    (root / "Dockerfile").write_text("FROM scratch\nCOPY passwd group /etc/\n")
+    (root / "passwd").write_text("root:x:0:0:root:/:/sbin/nologin\n")
+    (root / "group").write_text("root:x:0:\n")
+    render(template, root, debug_port=free_port, debug_services=[{"name": "web"}])
+    project = Project(root, "web")
+    try:
+        done = project.compose("build", check=False)
+        assert '"/bin/sh": stat /bin/sh: no such file or directory' in done.stdout
+        (root / "compose.yaml").write_text("services: {api: {build: .}}")
+        done = project.compose("config", "--quiet", check=False)
+        assert 'cannot extend service "web-without-debugger"' in done.stdout
+    finally:
+        remove_images(project, root.name)
+
+
+@pytest.mark.docker
 def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> None:
     root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
     root.mkdir()
@@ -427,7 +448,7 @@ def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> 
         wait_until(lambda: "Ready to accept connections" in project.log())
         asked = remora(project, "ready", check=False)
         assert asked.returncode == 1
-        assert "there is no Python in this image" in asked.stdout
+        assert "there is no Python in this image, hence nothing to debug" in asked.stdout
     finally:
         project.down()
         remove_images(project, root.name)

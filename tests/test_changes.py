@@ -171,7 +171,14 @@ def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> 
         assert (stop.path, stop.line) == (path, marked(path))
         return
     container.says(f"debugpy {own['VERSION']}")
+    version = own["VERSION"]
+    expected = f"cannot be debugged: it has loaded debugpy {version} itself"
+    if version == VERSIONS[-1]:
+        expected = (
+            f"cannot be debugged: it is debugged by debugpy {version}, which it has started itself"
+        )
     (said,) = [text for text in container.lines if "cannot be debugged" in text]
+    assert expected in said
     reason = said.partition("cannot be debugged: ")[2]
     wait_until(lambda: reason in container.remora("status").stdout)
     done = container.remora("attach")
@@ -204,12 +211,12 @@ def test_own_pydevd_that_is_not_debugpys(container: Container, mode: str) -> Non
     path = container.write("p.py", BREAKPOINT)
     container.start("exec python p.py", mode=mode)
     wait_until(lambda: " runs " in container.remora("status").stdout)
-    reason = "it has loaded a pydevd itself that is not debugpy's"
+    reason = "cannot be debugged: it has loaded a pydevd itself that is not debugpy's"
     if mode == "listen":
         container.attach({path: [marked(path)]})
     else:
         assert reason in container.remora("attach").stdout
-    container.says(f"cannot be debugged: {reason}")
+    container.says(reason)
     container.write("end", "")
     assert container.exit_code() == 0
     assert container.lines[-1] == "done"

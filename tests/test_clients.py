@@ -96,5 +96,5 @@ def test_child_without_a_session(container: Container, script: str) -> None:
     assert [stop["locals"]["name"] for stop in stops] == ["'parent'", "'parent again'"]
     assert container.exit_code() == 7
     container.says("done child")
-    container.says("runs on without a debugger: the client opened no session")
+    container.says("runs on without a debugger: the client opened no session for it")
     container.says("child ended with 0")

@@ -40,6 +40,7 @@ def commands() -> dict[tuple[str, str], list[str]]:
     return found
 
 
+NOT_READABLE = "Files that the user of the container may not read"
 # Those that run nox, and with it these tests.
 (DEMO,) = commands()["README.md", "Try it"]
 (ALL_TESTS,) = commands()["README.md", "Develop"]
@@ -144,7 +145,7 @@ SECTIONS = {
         running, ["mode wait, port 5678 (train at 127.0.0.1:", " waits ", WAITING.format("train")]
     ),
     ("docs/troubleshooting.md", "The debugger cannot attach"): Section(built, []),
-    ("docs/troubleshooting.md", "The container does not start"): Section(new, []),
+    ("docs/troubleshooting.md", NOT_READABLE): Section(new, []),
     ("docs/updating.md", "Updating"): Section(new, ["Your edits are kept", "is up to date"]),
     ("docs/updating.md", "If Git ignores `.vscode`"): Section(ignoring_vscode, ["is up to date"]),
     ("docs/updating.md", "Another port"): Section(new, ["is up to date"]),

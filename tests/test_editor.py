@@ -5,6 +5,8 @@ A task that ends with another exit code than 0 is a dialog, and its output is in
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from project import Project, marked, wait_until
 
@@ -103,6 +105,23 @@ def test_attach_fails_with_the_reason(project: Project, fault: str) -> None:
 def test_attach_to_a_container_that_is_not_up(project: Project) -> None:
     done = project.task("train: attach", check=False)
     assert done.returncode != 0 and 'service "train" is not running' in done.stdout
+    with pytest.raises(ConnectionRefusedError) as refused:
+        project.attach()
+    assert errno.errorcode[refused.value.errno] == "ECONNREFUSED"
+
+
+def test_status_of_a_program_of_another_user(project: Project) -> None:
+    project.start("input()", "sleep 1000 | python -S src/program.py", REMORA_MODE="demand")
+    status = ("exec", "-T", "--user", "65534", "train", "remora", "status")
+    wait_until(lambda: "program.py" in project.compose(*status, check=False).stdout)
+    assert "it belongs to another user" in project.compose(*status, check=False).stdout
+
+
+def test_code_that_the_user_of_the_container_may_not_read(project: Project) -> None:
+    (project.root / "scripts").chmod(0o700)
+    project.compose("up", "--detach", EPOCHS="1", REMORA_MODE="off")
+    assert project.exit_code() != 0
+    assert "Permission denied" in project.log()
 
 
 def test_attach_to_an_image_without_a_debugger(project: Project) -> None:
@@ -118,6 +137,6 @@ def test_attach_to_an_image_without_a_debugger(project: Project) -> None:
 def test_attach_before_any_python_runs(project: Project, mode: str) -> None:
     path = project.start(PROGRAM, "sleep 1000; python src/program.py", REMORA_MODE=mode)
     done = project.task("train: attach")
-    assert "no Python process runs yet" in done.stdout
+    assert "no Python process runs yet; those that start are debugged" in done.stdout
     editor = project.attach(marked(path), source=path)
     wait_until(lambda: "no Python program is here yet" in editor.output.get("important", ""))

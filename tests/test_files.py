@@ -244,6 +244,39 @@ def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> 
     assert "a!" in shop.lines
 
 
+# What the container has, and what of the project's lib/main.py is said then.
+MISSING = {
+    "nothing": (
+        {},
+        "is not in this container, as far as is known: nothing like it is below {}/app",
+    ),
+    "an older one of this or of other/main.py": (
+        {"app/main.py": PROGRAM + "# older"},
+        "is not in this container, as far as is known: {}/app/main.py"
+        " differs from it, or one of several may be it",
+    ),
+    "another one": (
+        {"app/lib/main.py": "another"},
+        "is not in this container, as far as is known: {}/app/lib/main.py is other/main.py",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_file_that_is_not_in_the_image(shop: Container, case: str) -> None:
+    there, reason = MISSING[case]
+    tree = shop.folder.parent
+    write(tree / "project/lib/main.py", PROGRAM)
+    write(tree / "project/other/main.py", "another")
+    for name, text in there.items():
+        write(tree / name, text)
+    shop.start("sleep 1000 | python -c 'input()'")
+    editor = shop.attach({Path(f"{HOME}/lib/main.py"): [LINE]})
+    (found,) = editor.clients[0].breakpoints.values()
+    assert not found["verified"]
+    assert found["message"].startswith("lib/main.py " + reason.format(tree))
+
+
 def test_line_that_is_not_in_the_image(shop: Container) -> None:
     """The editor's file has been edited since the image was built."""
     path = shop.write("main.py", PROGRAM)

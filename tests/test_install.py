@@ -22,6 +22,20 @@ def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pat
             install.debugpy(sys.executable, python, {}, install.HOME)
 
 
+def test_image_without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    with imported("install") as install:
+        monkeypatch.setattr(install.subprocess, "call", lambda *command, **options: 1)
+        with pytest.raises(SystemExit, match="the image has no pip to fetch debugpy with"):
+            install.pip({sys.executable: {}})
+
+
+def test_image_with_old_pythons_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with imported("install") as install:
+        monkeypatch.setattr(install, "interpreters", dict)
+        with pytest.raises(SystemExit, match="the image has no Python that debugpy supports"):
+            install.main(tmp_path)
+
+
 def test_debugpy_comes_from_the_wheels_of_the_owner(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -109,16 +123,16 @@ def test_what_an_interpreter_gets(
         assert command.read_text().startswith("#!/bin/sh\n")
 
 
-def test_layer_that_a_volume_hides_costs_one_line(tmp_path: Path) -> None:
+def test_layer_that_a_volume_hides_costs_one_line() -> None:
     with imported("install") as install:
-        line = install.START_UP.format(home=tmp_path / "gone").splitlines()[1]
+        line = install.START_UP.format(home="/opt/remora/gone").splitlines()[1]
     report = f"exec({line!r}); import json, sys; print(json.dumps(sys.argv))"
     done = subprocess.run(
         [sys.executable, "-c", report], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == ["-c"]
     (said,) = done.stderr.splitlines()
-    assert said.startswith("remora: there is no ") and "without a debugger" in said
+    assert said.startswith("remora: there is no /opt/remora/gone") and "without a debugger" in said
 
 
 @pytest.mark.parametrize("tags", ["musllinux_1_2_x86_64", "manylinux_2_17_x86_64"])

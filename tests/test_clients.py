@@ -87,6 +87,21 @@ def test_programs_in_turn(container: Container, script: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+def test_file_that_the_client_has_elsewhere(
+    container: Container, script: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither client is told how its paths are those of the container."""
+    container.write("src/shop/p.py", PROGRAM)
+    path = tmp_path_factory.mktemp("my-app") / "src/shop/p.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(PROGRAM)
+    container.start("cd src && python -m shop.p a && python -m shop.p b")
+    stops = debug(script, container, path)
+    assert [(stop["path"], stop["line"]) for stop in stops] == [(str(path), marked(path))] * 2
+    assert container.exit_code() == 0
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_child_without_a_session(container: Container, script: str) -> None:
     """A child that no session shows is let go, with its breakpoint, and all end by themselves."""
     path = container.write("p.py", PROGRAM)

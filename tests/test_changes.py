@@ -33,6 +33,12 @@ REPLACED = {
     "set_tracing_for_untraced_contexts": True,
     "_abs_and_canonical_path": False,
     "map_file_to_client": False,
+    "MoreItems": True,
+    "get_type": True,
+    "get_var_data": True,
+    "long_iter_types": True,
+    "_repr_dict": True,
+    "_repr_other": True,
 }
 
 

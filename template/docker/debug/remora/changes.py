@@ -10,7 +10,7 @@ import threading
 import time
 from types import SimpleNamespace
 
-from remora import paths, tracing
+from remora import paths, tracing, values
 from remora.hook import say
 
 applied = False
@@ -43,7 +43,7 @@ def apply(pydevd):
                 f"in pid {os.getpid()}, only threads that start from now on can stop:"
                 " on Python 3.8, the others could on x86 with glibc"
             )
-        for nicety in (pause_in_program, keep_no_frames):
+        for nicety in (pause_in_program, keep_no_frames, values.apply):
             try:
                 nicety(pydevd)
             except (AttributeError, ImportError):
@@ -208,6 +208,7 @@ def forget_session(debugger):
         del known[key]
     pydevd_tracing._last_tracing_func_thread_local = threading.local()
     paths.pending.clear()
+    values.slow.clear()
     # These refer to the debugger itself.
     debugger.trace_dispatch = debugger._local_thread_trace_func = None
     debugger.source_mapping._on_source_mapping_changed = None

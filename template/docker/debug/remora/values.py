@@ -1,0 +1,237 @@
+"""Big values: a client is shown one in less than a second, with its type, shape and first values.
+
+pydevd shows of most containers what comes first. But it reads all properties of a value that is
+opened, and the text of some values is made of all that is in them.
+"""
+
+import time
+from array import array
+from collections import UserDict, UserList
+from itertools import islice
+from types import MappingProxyType, MethodType, SimpleNamespace
+
+# How many elements a container has whose text is never made of all of them.
+MANY = 10_000
+
+# Classes whose properties may take long, by package, and how many elements it takes for that.
+PROPERTIES = {
+    "numpy": ({"ndarray"}, 2**20),  # pydevd itself reads no min and max of bigger ones
+    "pandas": ({"NDFrame", "Index", "ExtensionArray", "BaseGroupBy", "BaseWindow"}, 100_000),
+}
+
+# Those of their properties that take no time
+QUICK = set(
+    "shape size ndim dtype dtypes itemsize columns index axes name names attrs empty freq tz levels"
+    " nlevels codes categories ordered closed flags strides keys obj".split()
+)
+
+# How many elements are shown of an array, as of other containers in pydevd.
+SHOWN = 100
+
+# How long a text may take, in seconds, and the classes whose text took longer, with how long.
+PATIENCE = 1
+slow = {}
+
+
+def apply(pydevd):
+    """Have pydevd show big values soon. Raises AttributeError or ImportError if it cannot."""
+    from _pydevd_bundle import pydevd_suspended_frames
+    from _pydevd_bundle.pydevd_safe_repr import SafeRepr
+
+    open_soon(pydevd_suspended_frames)
+    describe_soon(SafeRepr)
+
+
+# ---- The line of a value ----
+
+
+def describe_soon(representation):
+    """Have the text of a value not be made of all that is in it. representation: SafeRepr."""
+    of_dict, of_other = representation._repr_dict, representation._repr_other
+
+    def _repr_dict(self, obj, level, *marks):
+        # pydevd would copy the list of all keys.
+        shown = self.maxcollection[level] if level < len(self.maxcollection) else 0
+        if 0 < shown < len(obj):
+            try:
+                obj = {key: obj[key] for key in islice(obj, shown)}
+            except Exception:
+                pass  # of the program's own code; pydevd copes with that
+        return of_dict(self, obj, level, *marks)
+
+    def _repr_other(self, obj, level):
+        kind = type(obj)
+        if self.raw_value or self.maxother_outer > representation.maxother_outer:
+            yield from of_other(self, obj, level)  # it is to be copied, so all of it is wanted
+        elif kind is MethodType:
+            # It has the text of its object in it.
+            owner = type(obj.__self__).__qualname__
+            yield f"<bound method {getattr(obj, '__qualname__', '?')} of a {owner}>"
+        elif kind in slow:
+            yield f"<{kind.__qualname__} at {id(obj):#x}: repr() took {slow[kind]:.1f} s before>"
+        elif has_generated_text(kind) and any(map(is_long, vars(obj).values())):
+            yield f"{kind.__qualname__}("
+            for index, (name, value) in enumerate(vars(obj).items()):
+                yield f"{', ' if index else ''}{name}="
+                yield from self._repr(value, level + 1)
+            yield ")"
+        else:
+            start = time.monotonic()
+            yield from of_other(self, obj, level)
+            if time.monotonic() - start > PATIENCE:
+                slow[kind] = time.monotonic() - start
+
+    # Longer than 60 elements, these are shown by their length.
+    views = [type(view) for view in ({}.keys(), {}.values(), {}.items())]
+    more = (array, MappingProxyType, UserDict, UserList, *views)
+    representation.long_iter_types = (*representation.long_iter_types, *more)
+    representation._repr_dict, representation._repr_other = _repr_dict, _repr_other
+
+
+def has_generated_text(kind):
+    """Tell whether repr() of a class shows all attributes, as that of a dataclass does."""
+    text = kind.__repr__
+    text = getattr(text, "__wrapped__", text)
+    file = getattr(getattr(text, "__code__", None), "co_filename", "")
+    is_generated = file == "<string>" or file.startswith("<attrs generated")
+    return kind is SimpleNamespace or (is_generated and hasattr(kind, "__dict__"))
+
+
+def is_long(value):
+    """Tell whether a value is a container of Python's own that has many elements."""
+    return type(value).__module__ in ("builtins", "collections", "array") and (
+        hasattr(type(value), "__len__") and len(value) > MANY
+    )
+
+
+# ---- What is in a value ----
+
+
+class Part:
+    """A range of the elements of a sequence."""
+
+    def __init__(self, sequence, start, stop):
+        self.sequence, self.start, self.stop = sequence, start, stop
+
+    def __repr__(self):
+        return f"[{self.start}:{self.stop}]"
+
+
+class Later:
+    """A property that is read when somebody opens it."""
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+
+    def __repr__(self):
+        return "(open it to have it computed)"
+
+
+def open_soon(frames):
+    """Have what may take long computed on demand only. frames: the module suspended_frames."""
+    from _pydevd_bundle import pydevd_constants, pydevd_resolver
+
+    size = pydevd_constants.PYDEVD_CONTAINER_BUCKET_SIZE
+    of_parts = PartResolver(size, pydevd_resolver.MoreItemsRange)
+    more = pydevd_resolver.MoreItems
+    more.get_contents_debug_adapter_protocol = lambda more, *_: of_parts.of_others(more)
+    get_type, get_data = frames.get_type, frames._ObjectVariable.get_var_data
+    others = {
+        Later: LaterResolver(),
+        Part: of_parts,
+        array: pydevd_resolver.tupleResolver,
+        MappingProxyType: pydevd_resolver.dictResolver,
+    }
+    of_big = BigResolver()
+
+    def get_type_of_big(value):
+        kind, name, resolver = get_type(value)
+        resolver = others.get(type(value), resolver)
+        return kind, name, of_big if is_big(value) else resolver
+
+    def get_var_data(self, *arguments, **options):
+        data = get_data(self, *arguments, **options)
+        if type(self.value) is Later:
+            # A client that knows this, as VS Code, shows a button, and then the value itself.
+            data["presentationHint"] = {"lazy": True}
+        return data
+
+    frames.get_type, frames._ObjectVariable.get_var_data = get_type_of_big, get_var_data
+
+
+def is_big(value):
+    """Tell whether a value has properties that may take long, and so many elements that they do."""
+    for kind in type(value).__mro__:
+        names, limit = PROPERTIES.get(str(kind.__module__).partition(".")[0], ((), 0))
+        if kind.__name__ in names:
+            try:
+                data = data_of(value)
+                return (data.size if kind.__name__ == "ndarray" else len(data)) > limit
+            except Exception:
+                return False
+    return False
+
+
+def data_of(value):
+    """Return what pandas has grouped, else the value. The length of groups would take long."""
+    return getattr(value, "__dict__", {}).get("obj", value)
+
+
+class LaterResolver:
+    """Tells pydevd what is in a Later: the value."""
+
+    def get_contents_debug_adapter_protocol(self, later, fmt=None):
+        return [(later.name, getattr(later.owner, later.name), "")]
+
+
+class PartResolver:
+    """Tells pydevd what is in a part of a sequence: smaller ones, at most so many as in the last.
+
+    size: how many elements the smallest has, which is an `items` of pydevd
+    """
+
+    def __init__(self, size, items):
+        self.size, self.items = size, items
+
+    def of_others(self, more):
+        """Return the parts of what pydevd has not shown. more: an object of its class MoreItems."""
+        part = Part(more.value, more.handled_items, len(more.value))
+        return self.get_contents_debug_adapter_protocol(part)
+
+    def get_contents_debug_adapter_protocol(self, part, fmt=None):
+        size, kind = self.size, self.items
+        while size * self.size < part.stop - part.start:
+            size, kind = size * self.size, Part
+        starts = range(part.start, part.stop, size)
+        found = [kind(part.sequence, n, min(n + size, part.stop)) for n in starts]
+        return [(repr(smaller), smaller, None) for smaller in found]
+
+
+class BigResolver:
+    """Tells pydevd what is in a big value: its first elements, attributes, and properties."""
+
+    def get_contents_debug_adapter_protocol(self, value, fmt=None):
+        classes, read, later = type(value).__mro__, [], []
+        quick = QUICK if data_of(value) is value else ()
+        for name in dir(value):
+            of_class = next((vars(kind)[name] for kind in classes if name in vars(kind)), self)
+            if of_class is not self and (callable(of_class) or name.startswith("_")):
+                continue  # a method, or one of the library's own
+            if of_class is self or name in quick:  # not of the class are columns
+                try:
+                    read.append((name, getattr(value, name), f".{name}"))
+                except Exception as error:
+                    read.append((name, error, None))
+            else:
+                later.append((name, Later(value, name), f".{name}"))
+        return [*self.first(value), *read, *later]
+
+    def first(self, value):
+        """Return the first elements, unless it has rows of several columns."""
+        try:
+            if not hasattr(value, "columns"):
+                part = getattr(value, "iloc", value)[:SHOWN]
+                return [(f"[0:{len(part)}]", list(part), None)]
+        except Exception:
+            pass  # such as an array of no dimensions
+        return []

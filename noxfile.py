@@ -64,7 +64,7 @@ def clients(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure what debugging costs, and publish it in docs/benchmarks.md. Half an hour."""
-    session.install("-r", "tests/requirements.txt", "matplotlib>=3.10,<4")
+    session.install("-r", "tests/requirements.txt", "matplotlib>=3.10,<4", "pandas>=2.2,<4")
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "--capture=no", "tests/bench/bench.py", *session.posargs)
 

@@ -17,9 +17,11 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import dap
 import page
+import pandas
 import pytest
-from bare import debug_python
+from bare import Container, debug_python
 from conftest import (
     NEXT,
     commit,
@@ -228,6 +230,36 @@ def loop(project: Project, image: str, mode: str, *lines: int) -> float:
     while project.editors:
         project.editors.pop().close()
     return float(last)
+
+
+# ---- What a client is shown of a value, in milliseconds ----
+
+
+def test_values(measures, tmp_path: Path) -> None:
+    """Big values and small ones of a program that has stopped, on this machine."""
+    container = Container(debug_python(tmp_path), tmp_path)
+    path = container.write("values.py", (PROGRAMS / "values.py").read_text())
+    packages = str(Path(pandas.__file__).parents[1])
+    container.start("python values.py", PYTHONPATH=packages)
+    try:
+        stop = container.attach({path: [marked(path)]}).stopped()
+        names = [f"{size}_{kind}" for kind in page.VALUES for size in ("small", "big")]
+        contenders = {name: partial(opened, stop, name) for name in names}
+        measures["value"] = side_by_side(20, contenders)
+    finally:
+        container.stop()
+
+
+def opened(stop: dap.Stop, name: str) -> float:
+    """Have a client evaluate a variable, and show what is in it."""
+    frames = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"]
+    with stopwatch() as watch:
+        shown = stop.client.request(
+            "evaluate", expression=name, frameId=frames[0]["id"], context="hover"
+        )
+        inside = stop.client.request("variables", variablesReference=shown["variablesReference"])
+    assert len(inside["variables"]) > 1
+    return watch.seconds * 1000
 
 
 # ---- The start of a Python process, in milliseconds ----

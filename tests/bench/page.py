@@ -36,6 +36,7 @@ UNITS = {
     "hub": "MiB",
     "loop, Python 3.11": "s",
     "loop, Python 3.13": "s",
+    "value": "ms",
     "process": "ms",
     "fork": "ms",
     "size": "MB",
@@ -46,6 +47,14 @@ UNITS = {
     "build after an edit, api": "s",
     "copier copy": "s",
     "copier update": "s",
+}
+
+# What is big, in the program that shows values.
+VALUES = {
+    "array": "NumPy array of 4 GB",
+    "table": "pandas DataFrame of 10 million rows, 5 columns of different types",
+    "dict": "dictionary of 10 million keys",
+    "list": "list of 10 million items",
 }
 
 
@@ -143,6 +152,7 @@ def page(data: dict[str, Any]) -> str:
         row=row,
         verdict=verdict,
         is_one=is_one,
+        values=VALUES,
         more=more,
         median=median,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import random
 import shutil
@@ -95,6 +96,14 @@ def copy_without_questions(
         capture_output=True,
         text=True,
     )
+
+
+def reason(stderr: str) -> str:
+    """Why Copier has written nothing: that, in one line, is all that it prints."""
+    assert stderr.count("\n") == 1, stderr
+    words = stderr.removeprefix("'dict object' has no attribute ")
+    assert words != stderr, stderr
+    return ast.literal_eval(words.strip())
 
 
 def update(folder: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:

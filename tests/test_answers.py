@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import copier
+import pexpect
 import pytest
 import yaml
-from conftest import NEW_PROJECT, program, render
+from conftest import (
+    NEW_PROJECT,
+    REPOSITORY,
+    copy_without_questions,
+    program,
+    reason,
+    render,
+)
+from copier.errors import UserMessageError
 
 BAD = [
     ("project_name", "", "1 to 64 letters"),
@@ -42,10 +51,10 @@ BAD = [
     ("debug_port", "http", "from 1024 to 65534, not http"),
     ("debug_port", 5678.5, "from 1024 to 65534, not 5678.5"),
     ("debug_port", True, "from 1024 to 65534, not True"),
-    ("debug_mode", "bogus", "'bogus' is not in ['wait', 'listen', 'demand', 'crash', 'off']"),
-    ("debug_mode", "", "'' is not in ['wait', 'listen', 'demand', 'crash', 'off']"),
-    ("python_version", "2.7", "'2.7' is not in ['3.14', "),
-    ("python_version", 3.1, "'3.1' is not in ['3.14', "),
+    ("debug_mode", "bogus", "one of wait, listen, demand, crash, off, not bogus"),
+    ("debug_mode", "", "one of wait, listen, demand, crash, off, not "),
+    ("python_version", "2.7", "3.10, not 2.7"),
+    ("python_version", 3.1, "3.10, not 3.1"),
     ("base_image", "", "must be the name of an image"),
     ("base_image", "python:3.13 AS x", "must be the name of an image"),
     ("base_image", "python\nRUN id", "must be the name of an image"),
@@ -53,9 +62,19 @@ BAD = [
     ("base_image", "Python:3.13", "must be the name of an image"),
     ("base_image", "team//python", "must be the name of an image"),
     ("base_image", "python.", "must be the name of an image"),
-    ("mode", "old", "'old' is not in ['new', 'adopt']"),
+    ("mode", "old", "must be one of new, adopt, not old"),
     ("services", [], "must name at least one service"),
-    ("services", ["web"], "'web' is not in ['train', 'api', 'worker']"),
+    ("services", ["web"], "must be a list of train, api, worker, such as [train, api]"),
+    ("services", "train", "must be a list of train, api, worker, such as [train, api], not train"),
+    ("services", "[", "must be a list of train, api, worker, such as [train, api], not ["),
+    ("api_framework", "rails", "must be one of fastapi, flask, django, not rails"),
+    ("gpu", "maybe", "must be true or false, not maybe"),
+    ("project_name", ["app"], "must be a text"),
+    ("project_name", None, "must be a text, not None"),
+    ("compose_files", "[", "must be a list of paths in one folder, such as [compose.yaml]"),
+    ("compose_files", "[a/x.yaml, b/x.yaml]", "must be a list of paths in one folder"),
+    ("compose_files", "[../x.yaml]", "must be paths below this folder"),
+    ("debug_services", "{", "must be a list of services, such as [{name: web}, {name: worker}]"),
 ]
 
 
@@ -63,24 +82,66 @@ BAD = [
 def test_bad_answer_is_refused(
     template: Path, tmp_path: Path, question: str, answer: object, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=question) as refusal:
+    with pytest.raises(UserMessageError, match=question) as refusal:
         render(template, tmp_path / "my-app", **{question: answer})
-    assert message in str(refusal.value)
+    assert message in reason(f"{refusal.value}\n")
     assert not (tmp_path / "my-app").exists()
 
 
-def test_command_line_says_why(template: Path, tmp_path: Path) -> None:
-    data = ["--data", "debug_port=99999"]
-    done = subprocess.run(
-        [program("copier"), "copy", "--defaults", *data, template, "my-app"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    last = done.stderr.splitlines()[-1]
-    assert "'debug_port': must be a port from 1024 to 65534, not 99999" in last
+ON_THE_COMMAND_LINE = [
+    ("debug_port=99999", "debug_port: must be a port from 1024 to 65534, not 99999"),
+    ("project_name=Ü", "project_name: must be 1 to 64 letters (A to Z), digits, spaces, dots,"),
+    ("package_name=numpy", "package_name: numpy is taken: it must not be a Python keyword,"),
+    ("base_image=a b", "base_image: must be the name of an image, such as python:3.13-slim"),
+    ("services=train", "services: must be a list of train, api, worker, such as [train, api], not"),
+    ("services=[", "services: must be a list of train, api, worker, such as [train, api], not ["),
+    ("gpu=[", "gpu: must be true or false, not ["),
+    ("debug_mode=bogus", "debug_mode: must be one of wait, listen, demand, crash, off, not bogus"),
+    ("mode=old", "mode: must be one of new, adopt, not old"),
+    ("compose_files=[", "compose_files: must be a list of paths in one folder, such as"),
+    ("debug_services=web", "debug_services: must be a list of services, such as [{name: web},"),
+    ("debug_services=[", "debug_services: must be a list of services, such as [{name: web},"),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), ON_THE_COMMAND_LINE)
+def test_command_line_says_why_in_one_line(
+    template: Path, tmp_path: Path, answer: str, message: str
+) -> None:
+    done = copy_without_questions(template, tmp_path / "my-app", "--data", answer)
+    assert done.returncode == 1
+    assert reason(done.stderr).startswith(message)
+    assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_answer_is_refused_where_it_is_typed(template: Path, tmp_path: Path) -> None:
+    command = pexpect.spawn(
+        program("copier"),
+        ["copy", "--data=mode=new", str(template), "app"],
+        cwd=tmp_path,
+        # There is no terminal that could tell where its cursor is.
+        env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"},
+        dimensions=(24, 300),
+        timeout=60,
+    )
+    command.expect("What is the project's name")
+    command.send("!\r")
+    command.expect("'project_name': must be 1 to 64 letters")
+    command.close(force=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_choices_are_those_that_are_asked() -> None:
+    questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
+    asked = {name: each["choices"] for name, each in questions.items() if "choices" in each}
+    asked = {
+        name: list(values.values()) if isinstance(values, dict) else values
+        for name, values in asked.items()
+    }
+    text = (REPOSITORY / "template/_answers.jinja").read_text()
+    (choices,) = re.findall(r"set choices = (\{.*?\}) -%\}", text, re.DOTALL)
+    assert yaml.safe_load(choices) == asked
 
 
 @pytest.mark.parametrize("port", [7998, 8000])
@@ -88,7 +149,7 @@ def test_debug_ports_leave_that_of_the_web_service_alone(
     template: Path, tmp_path: Path, port: int
 ) -> None:
     answers = {"services": ["api", "worker"], "debug_port": port}
-    with pytest.raises(ValueError, match="no room for the web service"):
+    with pytest.raises(UserMessageError, match="no room for the web service"):
         render(template, tmp_path / "my-app", **answers)
 
 
@@ -136,7 +197,7 @@ def test_nothing_that_exists_is_overwritten(template: Path, tmp_path: Path) -> N
         folder = tmp_path / f"{number}" / "my-app"
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text("mine\n")
-        with pytest.raises(ValueError, match=re.escape(f"{folder / name} exists already")):
+        with pytest.raises(UserMessageError, match=re.escape(f"{folder / name} exists already")):
             render(template, folder)
         assert [path for path in folder.rglob("*") if path.is_file()] == [folder / name]
         assert (folder / name).read_text() == "mine\n"
@@ -160,7 +221,7 @@ def test_a_compose_project_is_left_alone(
 ) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / name).write_text("services: {}\n")
-    with pytest.raises(ValueError, match=re.escape(f"a Compose project already ({name})")):
+    with pytest.raises(UserMessageError, match=re.escape(f"a Compose project already ({name})")):
         render(template, tmp_path / folder, mode="new")
     assert [path.name for path in (tmp_path / folder).iterdir()] == [name]
 

@@ -319,7 +319,7 @@ def test_one_kind_of_project_does_not_become_another(
     project = start(later, tmp_path / "my-app", kind=KINDS[kind])
     before = contents(project)
     refused = update(project, f"--data=mode={other}", check=False).stderr
-    assert "'mode': must stay" in refused.splitlines()[-1]
+    assert "mode: must stay" in refused.splitlines()[-1]
     assert contents(project) == before
 
 

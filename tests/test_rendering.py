@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import NEW_PROJECT, REPOSITORY, git, program, render
+from conftest import NEW_PROJECT, REPOSITORY, copy_without_questions, git, program, render
 from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
 
@@ -52,6 +52,29 @@ def services(rendered: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def defaults(template, tmp_path_factory) -> Path:
     return render(template, tmp_path_factory.mktemp("defaults") / "my-app")
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
+@pytest.mark.parametrize("kind", ["new", "adopt"])
+def test_what_is_told_to_start_can_be_attached_to(
+    template: Path, tmp_path: Path, kind: str, mode: str
+) -> None:
+    if kind == "adopt":
+        (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
+        (tmp_path / "main.py").touch()
+    done = copy_without_questions(template, tmp_path, f"--data=debug_mode={mode}")
+    pages = ["docker/debug/README.md"] + ["README.md"] * (kind == "new")
+    text = "\n".join([done.stderr, *((tmp_path / page).read_text() for page in pages)])
+    example = "REMORA_MODE=crash docker compose -f docker-compose.debug.yml up\n"
+    assert text.count(example) == 1
+    command = (
+        r"(?:REMORA_MODE=(\w+) )?docker compose -f docker-compose\.debug\.yml up(?: --build)?[`\n]"
+    )
+    modes = re.findall(command, text.replace(example, ""))
+    modes += re.findall(r"docker run --rm --init --env (?:REMORA_MODE=(\w+) )?", text)
+    open_mode = "wait" if kind == "new" else "listen"
+    named = "" if mode in ("wait", "listen") else open_mode
+    assert modes == [named] * (5 if kind == "new" else 3)
 
 
 def files(folder: Path) -> list[Path]:

@@ -590,6 +590,11 @@ def test_adopted_project(
 ) -> None:
     model, found = project
     wrong = wrong_adoption(answers, found)
+    if "debug_services" in answers and "debug_services" not in wrong:
+        for service in as_yaml(answers["debug_services"]):  # which have to be there
+            model["services"].setdefault(
+                service["name"], {"build": {"context": "."}, "volumes": []}
+            )
     with scratch() as parent:
         folder = parent / name
         write_compose_project(folder, model)

@@ -441,6 +441,8 @@ def test_service_in_a_profile_is_started_by_itself_only(template: Path, app: Pat
         (["infra/local/docker-compose.yml"], ["infra/local/docker-compose.yml"]),
         (["local.yml", "docs/x.yml"], ["local.yml"]),
         (["environments/dev.yml"], ["environments/dev.yml"]),
+        (["local.yml", "deploy/staging-compose.yml"], ["local.yml"]),
+        (["dev.yml", "docker/compose.yaml"], ["docker/compose.yaml"]),
         (["docker/docker-compose.prod.yml"], ["docker/docker-compose.prod.yml"]),
         (["docker-compose.override.yml"], ["docker-compose.override.yml"]),
         (
@@ -640,6 +642,16 @@ REFUSED = {
         {"compose.yaml": "services: {db: {image: redis}}", "docker-compose.dev.yml": ""},
         [],
         "Name another file, such as --data 'compose_files=[docker-compose.dev.yml]'",
+    ),
+    "a Compose file that is used with --project-directory": (
+        {
+            "infra/compose.yaml": "services: {api: {build:"
+            " {context: ., dockerfile: infra/Dockerfile}}}",
+            "infra/Dockerfile": "FROM python:3.13-slim\nCOPY . .\n",
+            "main.py": "",
+        },
+        [],
+        "infra/compose.yaml builds api with infra/infra/Dockerfile, which is not there.",
     ),
     "an empty Compose file": (
         {**FILES, "compose.yaml": "# to come\n"},

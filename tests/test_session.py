@@ -492,6 +492,33 @@ def test_status_tells_of_an_environment_made_when_the_container_ran(
     assert container.remora("attach").returncode == 1
 
 
+SPAWNS = """
+import multiprocessing, time
+
+def work():
+    time.sleep(1000)  # here
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    lock = multiprocessing.Lock()
+    child = multiprocessing.Process(target=work)
+    child.start()
+    child.join()
+"""
+
+
+def test_helper_of_multiprocessing_is_left_alone(container: Container) -> None:
+    path = container.write("p.py", SPAWNS)
+    container.start("exec python p.py")
+    editor = container.attach({path: [marked(path)]})
+    editor.stopped()
+    text = container.remora("status").stdout
+    assert text.count("is debugged") == 2
+    reason = "it is a helper of multiprocessing's, and runs no code of the project"
+    assert text.count(reason) == text.count("no debugger") == 1
+    assert len(editor.clients) == 2
+
+
 def test_attach_takes_the_processes_that_are_named(container: Container) -> None:
     path = container.write("loop.py", LOOP)
     container.start("python loop.py one & python loop.py two & sleep 1000", mode="demand")

@@ -54,6 +54,15 @@ def is_of_a_library(command):
     return "/site-packages/" in name or "/dist-packages/" in name
 
 
+def is_tracker(command):
+    """Tell whether a Python command line is that of a helper of multiprocessing's for its locks.
+
+    Such a process runs nothing else (`multiprocessing.resource_tracker`).
+    """
+    code = command[-1] if command[1:] else ""
+    return code.startswith("from multiprocessing.resource_tracker import main")
+
+
 def is_without_site(command):
     """Tell whether a Python command line keeps the module `site`, and with it the hook, out."""
     return "S" in parsed(command)[0]

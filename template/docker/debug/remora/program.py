@@ -32,6 +32,8 @@ def begin(chosen):
     if not container.is_interpreter("self"):
         return  # Python is built in, as in uWSGI, whose workers an engine ends with SIGSEGV
     command = container.own_command()
+    if commandline.is_tracker(command):
+        return
     target = setting("TARGET")
     if not chosen:
         # The command has the settings, unless it is another user's, or has cleared its own

@@ -204,6 +204,19 @@ BUILDS = {
         },
         ["app"],
     ),
+    "images that are not known, one of which gets no Python of the project": (
+        {
+            "compose.yaml": "services: {series: {build: {context: ., dockerfile: a/Dockerfile}},"
+            " api: {build: {context: ., dockerfile: b/Dockerfile}},"
+            " jobs: {build: {context: ., dockerfile: c/Dockerfile}}}",
+            "a/Dockerfile": "FROM example/series:16\nCOPY ./a/tools /bin/\nRUN chmod +x /bin/*\n",
+            "a/tools/backup": "",
+            "b/Dockerfile": "FROM example/base:16\nCOPY . .\n",
+            "c/Dockerfile": "FROM example/base:16\nCOPY /lib /lib\n",
+            "lib/x.py": "",
+        },
+        ["api", "jobs"],
+    ),
     "a tool with none of the project's code": (
         {
             "compose.yaml": COMPOSE.format("web/Dockerfile"),

@@ -272,6 +272,16 @@ BUILDS = {
         },
         ["a"],
     ),
+    "Dockerfiles that cannot be read, of servers beside the project": (
+        {
+            "compose.yaml": "services: {ci: {build: {context: ., dockerfile: Dockerfile.jenkins}},"
+            " shop-grafana: {build: {context: ., dockerfile: x.Dockerfile}},"
+            " prometheus-exporter: {build: {context: ., dockerfile: x.Dockerfile}}}",
+            "Dockerfile.jenkins": UNREADABLE,
+            "x.Dockerfile": UNREADABLE,
+        },
+        ["prometheus-exporter"],
+    ),
     "a file of Python that is mounted into a tool": (
         {
             "compose.yaml": "services:"

@@ -105,6 +105,7 @@ FOLDERS = (
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 SERVICES = ["train", "api", "worker"]
+EDITORS = ["vscode", "zed"]
 MODES = ["wait", "listen", "demand", "crash", "off"]
 VERSIONS = ["3.14", "3.13", "3.12", "3.11", "3.10"]
 FRAMEWORKS = ["fastapi", "flask", "django"]
@@ -169,6 +170,11 @@ def are_services(answer: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(name in SERVICES for name in value)
 
 
+def are_editors(answer: Any) -> bool:
+    value = as_yaml(answer)
+    return isinstance(value, list) and all(name in EDITORS for name in value)
+
+
 def is_port(answer: Any) -> bool:
     return type(as_yaml(answer)) is int and 1024 <= as_yaml(answer) <= 65535
 
@@ -193,6 +199,7 @@ QUESTIONS_OF_NEW = {
         is_port,
     ),
     "debug_mode": (st.sampled_from(MODES), is_choice(*MODES)),
+    "editors": (st.lists(st.sampled_from(EDITORS), unique=True), are_editors),
     "mode": (st.just("new"), is_choice("new")),
 }
 
@@ -340,10 +347,10 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
         assert_parses(folder / path)
     found = recorded(folder)
     for name in answers.keys() & found.keys():
-        reads = as_yaml if name in ("services", "gpu", "debug_port") else as_text
+        reads = as_yaml if name in ("services", "editors", "gpu", "debug_port") else as_text
         expected = reads(answers[name])
-        if name == "services":
-            expected = [service for service in SERVICES if service in expected]
+        if name in ("services", "editors"):
+            expected = [choice for choice in SERVICES + EDITORS if choice in expected]
         assert found[name] == expected
     assert is_project_name(found["project_name"]) and is_package_name(found["package_name"])
     services, package, port = found["services"], found["package_name"], found["debug_port"]
@@ -373,8 +380,13 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["name"] == debug["name"]
     assert project["requires-python"] == f">={found['python_version']}"
-    launch = strict_json(folder / ".vscode/launch.json")["configurations"]
-    assert {c["connect"]["port"] for c in launch} == set(range(port, port + len(services) + 1))
+    debugged = []
+    if "vscode" in found["editors"]:
+        debugged.append(strict_json(folder / ".vscode/launch.json")["configurations"])
+    if "zed" in found["editors"]:
+        debugged.append(strict_json(folder / ".zed/debug.json"))
+    for launch in debugged:
+        assert {c["connect"]["port"] for c in launch} == set(range(port, port + len(services) + 1))
     assert (folder / "src" / package / "__init__.py").exists()
     if "train" in services:
         words = shlex.split((folder / "scripts/train.sh").read_text(), comments=True)

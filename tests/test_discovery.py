@@ -687,6 +687,11 @@ REFUSED = {
         "none of the services of compose.yaml looks like Python",
     ),
     "a file called .vscode": ({**FILES, ".vscode": "x"}, [], ".vscode exists already"),
+    "a file called .zed": (
+        {**FILES, ".zed": "x"},
+        ["--data=editors=[zed]"],
+        ".zed exists already",
+    ),
     "a Compose file that is not there": (
         FILES,
         ["--data=compose_files=[compose.yaml, more.yaml]"],
@@ -932,19 +937,36 @@ def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: P
     assert "interval: 20s" in (root / "docker-compose.debugpy.yml").read_text()
 
 
+EDITORS = "--data=editors=[vscode, zed]"
+
+
 def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) -> None:
     text = "services: {web: {build: .}, api: {build: .}}"
     files = {**FILES, "compose.yaml": text}
-    fresh = render(template, write(tmp_path / "fresh", files))
+    fresh = write(tmp_path / "fresh", files)
+    copy_without_questions(template, fresh, EDITORS)
     own = {f".vscode/{name}.json": "{}" for name in ("launch", "tasks", "extensions")}
-    done = copy_without_questions(template, write(tmp_path / "own", {**files, **own}))
+    own[".zed/debug.json"] = "[]"
+    root = write(tmp_path / "own", {**files, **own})
+    done = copy_without_questions(template, root, EDITORS)
     # Each line of a file that would have been written, but for its frame
-    for name in ("launch", "tasks"):
-        lines = (fresh / f".vscode/{name}.json").read_text().splitlines()
+    for name in (".vscode/launch.json", ".vscode/tasks.json", ".zed/debug.json"):
+        lines = (fresh / name).read_text().splitlines()
         inner = [line for line in lines if line.startswith("    ")]
         assert inner and set(inner) <= set(done.stderr.splitlines())
     for key in ("configurations", "compounds", "tasks"):
         assert f'"{key}":\n' in done.stderr
+    assert {name: (root / name).read_text() for name in own} == own
+
+
+def test_nothing_is_to_be_pasted_for_an_editor_that_was_not_answered(
+    template: Path, tmp_path: Path
+) -> None:
+    own = {".vscode/launch.json": "{}", ".vscode/tasks.json": "{}", ".zed/debug.json": "[]"}
+    root = write(tmp_path, {**FILES, **own})
+    done = copy_without_questions(template, root, "--data=editors=[]")
+    assert done.returncode == 0 and "as it was" not in done.stderr
+    assert {name: (root / name).read_text() for name in own} == own
 
 
 def test_enter_to_every_question_gives_the_defaults(template: Path, tmp_path: Path) -> None:
@@ -962,6 +984,7 @@ def test_enter_to_every_question_gives_the_defaults(template: Path, tmp_path: Pa
     for question in (
         "A new project",
         "name",
+        "For which editors",
         "Which services run Python",
         "On which port",
         "What should",

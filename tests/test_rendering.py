@@ -23,7 +23,7 @@ ANSWERS = {
     "demand": {"debug_mode": "demand", "services": ["worker"]},
     "crash": {"debug_mode": "crash", "gpu": True},
     "fastapi": {"services": ["api", "train"]},
-    "flask": {"services": ["api"], "api_framework": "flask"},
+    "flask": {"services": ["api"], "api_framework": "flask", "editors": ["vscode", "zed"]},
     "all": {"services": ["train", "api", "worker"], "api_framework": "django", "gpu": True},
     "oldest": {"python_version": "3.10", "project_name": "A very old Project v1.0"},
     "newest": {"python_version": "3.14", "package_name": "x"},
@@ -202,6 +202,43 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
         assert compound["configurations"] == [f"{service}: debug with all" for service in services]
         used.add(compound["preLaunchTask"])
     assert used == labels
+
+
+@pytest.mark.parametrize("services", [["train"], ["train", "api", "worker"]])
+def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) -> None:
+    """Each scenario is a configuration of launch.json, and its task is what Zed runs first."""
+    render(template, tmp_path, services=services, editors=["vscode", "zed"])
+    launch = strict_json(tmp_path / ".vscode/launch.json")["configurations"]
+    tasks = {t["label"]: t for t in strict_json(tmp_path / ".vscode/tasks.json")["tasks"]}
+    expected = []
+    for configuration in launch:
+        if "preLaunchTask" in configuration:
+            task = tasks[configuration["preLaunchTask"]]
+            expected.append(
+                {
+                    "label": configuration["name"],
+                    "adapter": "Debugpy",
+                    "request": "attach",
+                    "connect": configuration["connect"],
+                    "pathMappings": [{"localRoot": "$ZED_WORKTREE_ROOT", "remoteRoot": "/app"}],
+                    **({"redirectOutput": True} if "redirectOutput" in configuration else {}),
+                    "build": {"command": task["command"], **task.get("options", {})},
+                }
+            )
+    assert strict_json(tmp_path / ".zed/debug.json") == expected
+    assert len(expected) == 2 * len(services) + 1
+
+
+@pytest.mark.parametrize("editors", [[], ["vscode"], ["zed"]])
+def test_only_the_files_of_the_editors_that_were_answered(
+    template: Path, tmp_path: Path, editors: list[str]
+) -> None:
+    render(template, tmp_path, editors=editors)
+    folders = {path.name for path in tmp_path.iterdir() if path.is_dir() and path.name[0] == "."}
+    assert folders == {f".{editor}" for editor in editors}
+    for path in tmp_path.rglob("README.md"):
+        assert_tidy(path)
+        assert ("In VS Code" in path.read_text()) == ("vscode" in editors)
 
 
 def test_agents_are_shown_a_line_of_each_service(rendered: Path, services: list[str]) -> None:

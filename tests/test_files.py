@@ -307,6 +307,16 @@ def test_without_a_copy_of_the_project(container: Container, mapped: str) -> Non
     assert container.exit_code() == 0
 
 
+def test_what_is_installed_in_the_projects_folder_is_not_the_projects(tree: Path) -> None:
+    """In a Dev Container, the copy of the project is the project, environment and all."""
+    installed = [".venv/lib/python3.13/site-packages/lib.py", "ui/node_modules/gyp/lib.py"]
+    for name in ["shop/lib.py", *installed]:
+        write(tree / "project" / name, "x = 1\n")
+    project = PROJECT.Project(str(tree / "project"))
+    assert "shop/lib.py" in project
+    assert not any(name in project for name in installed)
+
+
 def test_mapping_of_a_folder_of_the_project(tree: Path) -> None:
     """As an adopted project may have answered: `api` is in `/app`, and so is nothing else."""
     for name in ["api/main.py", "api/shop/views.py", "api/shop/shop/models.py"]:

@@ -965,6 +965,28 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
     assert {name: (root / name).read_text() for name in own} == own
 
 
+@pytest.mark.parametrize("editors", ["[vscode]", "[vscode, devcontainer]"])
+def test_compose_file_of_a_dev_container_that_is_there(
+    template: Path, tmp_path: Path, editors: str
+) -> None:
+    files = {name: text for name, text in FILES.items() if name != "compose.yaml"}
+    own = {
+        ".devcontainer/compose.yaml": "services: {web: {build: ..}}\n",
+        ".devcontainer/devcontainer.json": "{}",
+    }
+    root = write(tmp_path, {**files, **own})
+    done = copy_without_questions(template, root, f"--data=editors={editors}")
+    assert done.returncode == 0, done.stderr
+    assert {name: (root / name).read_text() for name in own} == own
+    added = {path.name for path in (root / ".devcontainer").iterdir()} - {Path(n).name for n in own}
+    expected = {"docker-compose.debug.yml"}
+    if "devcontainer" in editors:
+        expected.add("compose.debug.yml")
+        changes = (root / ".devcontainer/compose.debug.yml").read_text()
+        assert "- ..:/workspace" in changes
+    assert added == expected
+
+
 def test_nothing_is_to_be_pasted_for_an_editor_that_was_not_answered(
     template: Path, tmp_path: Path
 ) -> None:

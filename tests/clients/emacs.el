@@ -17,8 +17,9 @@
             (lambda (session)
               (let ((frame (dap--debug-session-active-frame session)))
                 (when frame
-                  (princ (format "%s\n" (json-encode (vector (gethash "path" (gethash "source" frame))
-                                                             (gethash "line" frame)))))
+                  (princ (json-encode (vector (gethash "path" (gethash "source" frame))
+                                              (gethash "line" frame))))
+                  (princ "\n")
                   (dap-continue session (dap--debug-session-thread-id session))))))
   (add-hook 'dap-terminated-hook (lambda (_) (setq ended t)))
   (find-file file)

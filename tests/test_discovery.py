@@ -675,7 +675,7 @@ REFUSED = {
             "main.py": "",
         },
         [],
-        "infra/compose.yaml builds api with infra/infra/Dockerfile, which is not there.",
+        "with infra/infra/Dockerfile, which is not there, but infra/Dockerfile is: a file that",
     ),
     "an empty Compose file": (
         {**FILES, "compose.yaml": "# to come\n"},

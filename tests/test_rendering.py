@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import NEW_PROJECT, REPOSITORY, copy_without_questions, git, program, render
+from copier.errors import UserMessageError
 from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
 from shape import Shape
@@ -207,7 +208,7 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
 
 @pytest.mark.parametrize("services", [["train"], ["train", "api", "worker"]])
 def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) -> None:
-    """Each scenario is a configuration of launch.json, and its task is what Zed runs first."""
+    """Each scenario is a configuration of launch.json, and its task is one command."""
     render(template, tmp_path, services=services, editors=["vscode", "zed"])
     launch = strict_json(tmp_path / ".vscode/launch.json")["configurations"]
     tasks = {t["label"]: t for t in strict_json(tmp_path / ".vscode/tasks.json")["tasks"]}
@@ -215,6 +216,11 @@ def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) 
     for configuration in launch:
         if "preLaunchTask" in configuration:
             task = tasks[configuration["preLaunchTask"]]
+            build = {"command": task["command"]}
+            if "options" in task:
+                build["env"] = task["options"]["env"]
+                started = re.match("(.* up --build --detach)( [a-z]+) &&", build["command"])
+                build["command"] = f"{started[1]} --wait{started[2]}"
             expected.append(
                 {
                     "label": configuration["name"],
@@ -223,7 +229,7 @@ def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) 
                     "connect": configuration["connect"],
                     "pathMappings": [{"localRoot": "$ZED_WORKTREE_ROOT", "remoteRoot": "/app"}],
                     **({"redirectOutput": True} if "redirectOutput" in configuration else {}),
-                    "build": {"command": task["command"], **task.get("options", {})},
+                    "build": build,
                 }
             )
     assert strict_json(tmp_path / ".zed/debug.json") == expected
@@ -258,7 +264,7 @@ def test_dev_container(template: Path, tmp_path: Path, shape: str | None) -> Non
 
 
 def test_dev_container_needs_the_files_of_vs_code(template: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="devcontainer needs vscode too"):
+    with pytest.raises(UserMessageError, match="devcontainer needs vscode too"):
         render(template, tmp_path / "my-app", editors=["zed", "devcontainer"])
     assert not (tmp_path / "my-app").exists()
 

@@ -149,6 +149,18 @@ def test_own_listen_at_another_port_while_a_client_is_there(container: Container
     assert container.exit_code() == 0
 
 
+def test_own_session_at_another_port_stops_at_breakpoint(container: Container, own) -> None:
+    path = container.write("p.py", "breakpoint()\nn = 1  # here\n")
+    container.port = free_port()  # where the client is to find it, and not where the hub is
+    listen = f"-m debugpy --listen {container.port} --wait-for-client"
+    container.start(f"python {listen} p.py", mode="listen", REMORA_PORT=str(free_port()), **own)
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (path, marked(path))
+    editor.resume(stop)
+    assert container.exit_code() == 0
+
+
 LOADED = """
 import os, time
 import debugpy.server.api

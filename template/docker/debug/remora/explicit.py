@@ -49,11 +49,16 @@ def _wait_for_client(original):
 
 def _breakpoint(original):
     # Not by the original, which would stop in this file in a session of the program's own debugpy.
-    frame = sys._getframe()
-    while os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__):
-        frame = frame.f_back
     if program.is_attached():
-        sys.modules["pydevd"].settrace(
+        pydevd = sys.modules["pydevd"]
+        frame, debugger = sys._getframe(), pydevd.get_global_debugger()
+        # The built-in breakpoint() comes by a file of debugpy.
+        while frame and (
+            os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__)
+            or debugger.get_file_type(frame) == debugger.PYDEV_FILE
+        ):
+            frame = frame.f_back
+        pydevd.settrace(
             suspend=True,
             trace_only_current_thread=True,
             patch_multiprocessing=False,

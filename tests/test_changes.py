@@ -29,6 +29,7 @@ REPLACED = {
     "patch_new_process_functions": False,
     "PREIMPORT": False,
     "_terminate_on_socket_close": False,
+    "on_configuration_done": True,
     "do_wait_suspend": True,
     "set_tracing_for_untraced_contexts": True,
     "_abs_and_canonical_path": False,

@@ -202,6 +202,50 @@ def test_nothing_is_kept_of_a_session(container: Container, way: str) -> None:
     wait_until(lambda: container.lines[-1:] in (["0"], ["1"]))
 
 
+# Reaches the line once, in a thread, when it is told to.
+ONCE = """
+import _thread, os, queue, sys, threading, time
+
+def work():
+    n = jobs.get()
+    return n  # here
+
+def start():
+    if sys.argv[1] == "_thread":
+        _thread.start_new_thread(work, ())
+    else:
+        threading.Thread(target=work).start()
+
+jobs = queue.Queue()
+if sys.argv[1] == "early":
+    start()
+print("up", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.001)
+if sys.argv[1] != "early":
+    start()
+jobs.put(1)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("mode", ["listen", "demand"])
+@pytest.mark.parametrize("kind", ["early", "late", "_thread"])
+def test_line_that_is_reached_at_once(container: Container, mode: str, kind: str) -> None:
+    """A client that has been told that it is attached misses nothing of what comes then."""
+    path = container.write("p.py", ONCE)
+    container.start(f"exec python p.py {kind}", mode=mode)
+    container.says("up")
+    if mode == "demand":
+        container.remora("attach")
+    editor = container.attach({path: [marked(path)]})
+    container.write("go", "")
+    stop = editor.stopped()
+    assert is_here(stop, path)
+    assert stop.locals["n"] == "1"
+
+
 MAIN_THREAD = """
 import os, sys, time
 

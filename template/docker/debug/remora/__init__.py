@@ -9,6 +9,7 @@ commandline  what the command line of a Python process tells
 link         the way from a process to the hub
 engine       debugpy's pydevd, loaded into a program only when a debugger wants it
 changes      what pydevd does otherwise here
+ending       how a session of pydevd ends
 tracing      threads that run already, where pydevd cannot trace them
 paths        pydevd's paths of files, by what files tells
 files        which file of the project a file of the container is

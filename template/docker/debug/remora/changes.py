@@ -1,4 +1,4 @@
-"""What is changed in pydevd, so that it serves the hub, and how a session of it is ended.
+"""What is changed in pydevd, so that it serves the hub.
 
 If pydevd lacks what a change replaces, the program runs on without a debugger; a line says so.
 Without what a nicety replaces, it is debugged all the same.
@@ -7,22 +7,19 @@ Without what a nicety replaces, it is debugged all the same.
 import os
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
-from remora import paths, tracing, values
+from remora import ending, paths, tracing, values
 from remora.hook import say
 
 applied = False
 
-# Held while a session ends, until all is undone that pydevd has changed in the process.
-ending = threading.Lock()
+# Set unless pydevd is about to trace the process.
+traced = threading.Event()
+traced.set()
 
-# How long threads that were stopped may take to notice that they are to go on, in seconds.
+# How long that may take, in seconds.
 TIMEOUT = 5
-
-# pydevd puts a function in its place that warns of its use.
-settrace = sys.settrace
 
 
 def apply(pydevd):
@@ -38,12 +35,12 @@ def apply(pydevd):
         ):
             change(pydevd)
         is_early = threading.current_thread() is threading.main_thread()
-        if not tracing.find_library(pydevd, settrace) and not is_early:
+        if not tracing.find_library(pydevd, ending.settrace) and not is_early:
             say(
                 f"in pid {os.getpid()}, only threads that start from now on can stop:"
                 " on Python 3.8, the others could on x86 with glibc"
             )
-        for nicety in (pause_in_program, keep_no_frames, values.apply):
+        for nicety in (answer_when_traced, pause_in_program, keep_no_frames, values.apply):
             try:
                 nicety(pydevd)
             except (AttributeError, ImportError):
@@ -75,9 +72,9 @@ def wait_no_longer_than_hub(pydevd):
 
     def wait_for_ready_to_run(self):
         while not self.ready_to_run and not self.pydb_disposed:
-            self.process_internal_commands()
-            self._py_db_command_thread_event.clear()
             self._py_db_command_thread_event.wait(0.1)
+            self._py_db_command_thread_event.clear()
+            self.process_internal_commands()
 
     replace(pydevd.PyDB, "wait_for_ready_to_run", wait_for_ready_to_run)
 
@@ -100,36 +97,20 @@ def stop_when_closed(pydevd):
     from _pydevd_bundle import pydevd_comm
 
     def end(thread):
-        end_session(pydevd, thread.py_db)
+        ending.end_session(pydevd, thread.py_db)
 
     replace(pydevd_comm.ReaderThread, "_terminate_on_socket_close", end)
 
 
-def end_session(pydevd, debugger):
-    """End a session of pydevd, unless it has ended: None stands for the one that may be ending."""
-    with ending:
-        if debugger is None or getattr(debugger, "has_ended", False):
-            return
-        debugger.has_ended = True
-        debugger.dispose_and_kill_all_pydevd_threads()
-        pydevd.set_global_debugger(None)
-        # A thread that pydevd still holds would have itself traced again.
-        deadline = time.monotonic() + TIMEOUT
-        while is_anything_stopped() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        stop_tracing(pydevd)
-        try:
-            forget_session(debugger)
-        except AttributeError:
-            pass  # it is another pydevd, which keeps other things
+def answer_when_traced(pydevd):
+    """Have pydevd answer that it is configured when the program stops at breakpoints."""
+    done = pydevd.PyDB.on_configuration_done
 
+    def on_configuration_done(self):
+        done(self)
+        traced.wait(TIMEOUT)
 
-def is_anything_stopped():
-    """Tell whether a thread has not yet noticed that it is to go on."""
-    return any(
-        getattr(getattr(thread, "additional_info", None), "is_in_wait_loop", False)
-        for thread in threading.enumerate()
-    )
+    pydevd.PyDB.on_configuration_done = on_configuration_done
 
 
 def pause_in_program(pydevd):
@@ -153,72 +134,6 @@ def is_starting(frame):
             return True
         frame = frame.f_back
     return False
-
-
-def stop_tracing(pydevd):
-    """Undo what pydevd has done to this process to trace it."""
-    from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
-    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING
-
-    undo_patch_thread_modules()
-    if PYDEVD_USE_SYS_MONITORING:
-        from _pydevd_sys_monitoring import pydevd_sys_monitoring
-
-        pydevd_sys_monitoring.stop_monitoring(all_threads=True)
-        return
-    import pydevd_tracing
-
-    pydevd_tracing.restore_sys_set_trace_func()
-    threading.settrace(None)
-    pydevd_tracing.set_trace_to_threads(stop_thread, create_dummy_thread=False)
-    for thread, frame in sys._current_frames().items():
-        # Without stop_thread here, a loop that calls nothing would never get to it.
-        trace = None if thread == threading.get_ident() else stop_thread
-        while frame:
-            frame.f_trace = trace
-            frame = frame.f_back
-    settrace(None)
-
-
-def stop_thread(frame, event, argument):
-    """End the tracing of a thread, as its trace function: no thread can do so for another."""
-    if sys.gettrace() is stop_thread:
-        settrace(None)
-    while frame:
-        if frame.f_trace is stop_thread:
-            frame.f_trace = None
-        frame = frame.f_back
-
-
-def forget_session(debugger):
-    """Let go of what refers to a session that has ended, so that its memory is free at once.
-
-    The garbage collector comes to an idle program only after hundreds of sessions.
-    """
-    import pydevd_tracing
-    from _pydevd_bundle.pydevd_constants import _thread_id_to_thread_found as known
-
-    threads = threading.enumerate()
-    for thread in [*threads, *known.values()]:
-        info = getattr(thread, "additional_info", None)
-        if info:
-            info.thread_tracer = info.top_level_thread_tracer_unhandled = None
-            info.top_level_thread_tracer_no_back_frames = []
-    for key in [key for key, thread in list(known.items()) if thread not in threads]:
-        del known[key]
-    pydevd_tracing._last_tracing_func_thread_local = threading.local()
-    paths.pending.clear()
-    values.slow.clear()
-    # These refer to the debugger itself.
-    debugger.trace_dispatch = debugger._local_thread_trace_func = None
-    debugger.source_mapping._on_source_mapping_changed = None
-
-
-def forget_stops():
-    """Have no thread stop again where it was stopped, or about to, when the last client left."""
-    from _pydevd_bundle import pydevd_thread_lifecycle
-
-    pydevd_thread_lifecycle.resume_threads("*")
 
 
 def keep_no_frames(pydevd):

@@ -131,7 +131,7 @@ class Client:
             return
         if self.program is not program:
             return
-        for path, (_, answer) in list(program.breakpoints.items()):
+        for path, answer in list(program.breakpoints.items()):
             for breakpoint in self.ids.known(path, answer)["breakpoints"]:
                 self.event("breakpoint", {"reason": "changed", "breakpoint": breakpoint})
 

@@ -50,8 +50,9 @@ class Debuggee:
         self.is_configured = False
         # Whether the engine has said itself that the program ends.
         self.is_ending = False
-        # What the engine has, by path: the arguments of setBreakpoints, and its answer.
-        self.breakpoints = {}
+        # What the engine has been told of breakpoints, by path: the arguments of setBreakpoints,
+        # and a future of its response. And what it has answered.
+        self.told, self.breakpoints = {}, {}
         # What a session that comes later is told.
         self.threads, self.stops, self.process = {}, {}, None
         self.output = deque(maxlen=100)
@@ -79,12 +80,21 @@ class Debuggee:
         return self.send("attach", dict(memory.attach, subProcess=False))
 
     def set_breakpoints(self, path, arguments):
-        """Set the breakpoints of a file. Returns a future of the response."""
+        """Set the breakpoints of a file, unless the engine has them or is about to.
+
+        Set again, they would be gone for a moment. Returns a future of the response.
+        """
+        told, answer = self.told.get(path, (None, None))
+        if told == arguments:
+            return answer
         answer = self.send("setBreakpoints", arguments)
+        self.told[path] = (arguments, answer)
 
         def note(done):
             if not done.exception() and done.result()["success"]:
-                self.breakpoints[path] = (arguments, done.result()["body"])
+                self.breakpoints[path] = done.result()["body"]
+            elif self.told.get(path) == (arguments, answer):
+                del self.told[path]
 
         answer.add_done_callback(note)
         return answer
@@ -92,10 +102,17 @@ class Debuggee:
     def configure(self, memory):
         """Give the engine all that a client has asked for, then let the program run.
 
-        All is sent at once; returns when the engine has taken it in, or raises Gone.
+        All is sent at once. Returns a future of the last response.
+        """
+        self.prepare(memory)
+        return self.run()
+
+    def run(self):
+        """Let the program run, with what the engine has been given.
+
+        Returns a future of the response, which comes when the program stops at breakpoints.
         """
         self.is_configured = True
-        self.prepare(memory)
         return self.send("configurationDone", {})
 
     def prepare(self, memory):
@@ -161,7 +178,7 @@ class Debuggee:
             self.output.append(body)
 
     def _note_breakpoint(self, changed):
-        for _, answer in self.breakpoints.values():
+        for answer in self.breakpoints.values():
             for breakpoint in answer.get("breakpoints", []):
                 if breakpoint.get("id") == changed.get("id"):
                     breakpoint.update(changed)
@@ -173,6 +190,7 @@ class Debuggee:
     def reset(self):
         """Have the engine forget the client; a program that is kept goes on waiting."""
         self.send("disconnect", {"terminateDebuggee": False})
+        self.told.clear()
         self.breakpoints.clear()
         self.is_configured, self.session = False, None
 

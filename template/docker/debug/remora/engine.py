@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from remora import apart, changes, explicit, link, program, watchdogs
+from remora import apart, changes, ending, explicit, link, program, watchdogs
 from remora.hook import say
 
 # Where debugpy is.
@@ -103,17 +103,21 @@ def attach(connected):
     global connection
     pydevd = load()
     # That of the client before, or of a hub that has ended
-    changes.end_session(pydevd, pydevd.get_global_debugger())
-    changes.forget_stops()
+    ending.end_session(pydevd, pydevd.get_global_debugger())
+    ending.forget_stops()
     connection = connected
-    pydevd.settrace(
-        host=HOST,
-        port=0,
-        suspend=False,
-        notify_stdin=False,
-        patch_multiprocessing=False,
-        dont_trace_start_patterns=[HOME, os.path.dirname(debugpy.__file__)],
-    )
+    changes.traced.clear()
+    try:
+        pydevd.settrace(
+            host=HOST,
+            port=0,
+            suspend=False,
+            notify_stdin=False,
+            patch_multiprocessing=False,
+            dont_trace_start_patterns=[HOME, os.path.dirname(debugpy.__file__)],
+        )
+    finally:
+        changes.traced.set()
     register_fork()
     return program.is_attached()
 
@@ -172,7 +176,8 @@ def after_fork():
 
 def leave_parent(debugger):
     """Exchange the debugger of the process that this one was forked from for one of its own."""
-    changes.ending = threading.Lock()
+    ending.lock = threading.Lock()
+    changes.traced = threading.Event()
     pydevd = sys.modules["pydevd"]
     was_attached = debugger.is_attached()
     # The hub is to see the parent's end when the parent ends.
@@ -187,8 +192,9 @@ def leave_parent(debugger):
     except Exception as error:
         if was_attached and not runs_another:
             say(f"pid {os.getpid()} goes on without a debugger: {error}")
+    changes.traced.set()
     if not program.is_attached():
-        changes.stop_tracing(pydevd)
+        ending.stop_tracing(pydevd)
 
 
 program.loaded_engine = sys.modules[__name__]

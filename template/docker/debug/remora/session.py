@@ -163,11 +163,6 @@ class Session(Client):
             ]
             self.respond(seq, "setBreakpoints", {"breakpoints": found})
             return
-        known, answer = program.breakpoints.get(path, (None, None))
-        if known == arguments:
-            # Set again, they would be gone for a moment.
-            self.respond(seq, "setBreakpoints", self.ids.known(path, answer))
-            return
         future = program.set_breakpoints(path, arguments)
         self._relay(seq, "setBreakpoints", future, lambda body: self.ids.known(path, body))
 
@@ -196,11 +191,13 @@ class Session(Client):
             return
         self.is_configured = True
         self.respond(seq, "configurationDone", {})
-        self.respond(self._attach, "attach", {})
         program = self.program
         if program and not program.is_configured:
-            program.is_configured = True
-            program.send("configurationDone", {})
+            # What the client does next may lead to its breakpoints.
+            running = program.run()
+            running.add_done_callback(lambda _: self.respond(self._attach, "attach", {}))
+        else:
+            self.respond(self._attach, "attach", {})
         if program:
             self.tell_state(program)
         self.hub.configured(self)

@@ -1,0 +1,109 @@
+"""How a session of pydevd ends: nothing is traced any more, and nothing of it is kept."""
+
+import sys
+import threading
+import time
+
+from remora import paths, values
+
+# Held until all is undone that pydevd has changed in the process.
+lock = threading.Lock()
+
+# How long threads that were stopped may take to notice that they are to go on, in seconds.
+TIMEOUT = 5
+
+# pydevd puts a function in its place that warns of its use.
+settrace = sys.settrace
+
+
+def end_session(pydevd, debugger):
+    """End a session of pydevd, unless it has ended: None stands for the one that may be ending."""
+    with lock:
+        if debugger is None or getattr(debugger, "has_ended", False):
+            return
+        debugger.has_ended = True
+        debugger.dispose_and_kill_all_pydevd_threads()
+        pydevd.set_global_debugger(None)
+        # A thread that pydevd still holds would have itself traced again.
+        deadline = time.monotonic() + TIMEOUT
+        while is_anything_stopped() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        stop_tracing(pydevd)
+        try:
+            forget_session(debugger)
+        except AttributeError:
+            pass  # it is another pydevd, which keeps other things
+
+
+def is_anything_stopped():
+    """Tell whether a thread has not yet noticed that it is to go on."""
+    return any(
+        getattr(getattr(thread, "additional_info", None), "is_in_wait_loop", False)
+        for thread in threading.enumerate()
+    )
+
+
+def stop_tracing(pydevd):
+    """Undo what pydevd has done to this process to trace it."""
+    from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
+    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING
+
+    undo_patch_thread_modules()
+    if PYDEVD_USE_SYS_MONITORING:
+        from _pydevd_sys_monitoring import pydevd_sys_monitoring
+
+        pydevd_sys_monitoring.stop_monitoring(all_threads=True)
+        return
+    import pydevd_tracing
+
+    pydevd_tracing.restore_sys_set_trace_func()
+    threading.settrace(None)
+    pydevd_tracing.set_trace_to_threads(stop_thread, create_dummy_thread=False)
+    for thread, frame in sys._current_frames().items():
+        # Without stop_thread here, a loop that calls nothing would never get to it.
+        trace = None if thread == threading.get_ident() else stop_thread
+        while frame:
+            frame.f_trace = trace
+            frame = frame.f_back
+    settrace(None)
+
+
+def stop_thread(frame, event, argument):
+    """End the tracing of a thread, as its trace function: no thread can do so for another."""
+    if sys.gettrace() is stop_thread:
+        settrace(None)
+    while frame:
+        if frame.f_trace is stop_thread:
+            frame.f_trace = None
+        frame = frame.f_back
+
+
+def forget_session(debugger):
+    """Let go of what refers to a session that has ended, so that its memory is free at once.
+
+    The garbage collector comes to an idle program only after hundreds of sessions.
+    """
+    import pydevd_tracing
+    from _pydevd_bundle.pydevd_constants import _thread_id_to_thread_found as known
+
+    threads = threading.enumerate()
+    for thread in [*threads, *known.values()]:
+        info = getattr(thread, "additional_info", None)
+        if info:
+            info.thread_tracer = info.top_level_thread_tracer_unhandled = None
+            info.top_level_thread_tracer_no_back_frames = []
+    for key in [key for key, thread in list(known.items()) if thread not in threads]:
+        del known[key]
+    pydevd_tracing._last_tracing_func_thread_local = threading.local()
+    paths.pending.clear()
+    values.slow.clear()
+    # These refer to the debugger itself.
+    debugger.trace_dispatch = debugger._local_thread_trace_func = None
+    debugger.source_mapping._on_source_mapping_changed = None
+
+
+def forget_stops():
+    """Have no thread stop again where it was stopped, or about to, when the last client left."""
+    from _pydevd_bundle import pydevd_thread_lifecycle
+
+    pydevd_thread_lifecycle.resume_threads("*")

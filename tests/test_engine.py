@@ -246,6 +246,48 @@ def test_line_that_is_reached_at_once(container: Container, mode: str, kind: str
     assert stop.locals["n"] == "1"
 
 
+# Prints how many calls have left their variables, with no garbage collector to come; and a thread
+# that starts when the one before has just ended may have its ident.
+CALLS = """
+import gc, os, threading, time, weakref
+
+gc.disable()
+
+class Big:
+    pass
+
+known = []
+
+def work(n):
+    big = Big()
+    known.append(weakref.ref(big))
+    time.sleep(0.01)
+    return n  # here
+
+while True:
+    thread = threading.Thread(target=work, args=[1])
+    thread.start()
+    thread.join()
+    print("kept", sum(ref() is not None for ref in known), flush=True)
+"""
+
+
+def test_no_frame_is_kept_of_the_program(container: Container) -> None:
+    path = container.write("p.py", CALLS)
+    container.start("exec python p.py", mode="listen")
+    editor = container.attach({path: []})
+    for _ in range(20):
+        editor.set_breakpoints(path)
+    # What a thread does is asked for by its ident.
+    editor.set_breakpoints(path, marked(path))
+    stop = editor.stopped()
+    assert stop.locals["n"] == "1"
+    editor.set_breakpoints(path)
+    editor.resume(stop)
+    lines = len(container.lines)
+    wait_until(lambda: len(container.lines) > lines and container.lines[-1] == "kept 0")
+
+
 MAIN_THREAD = """
 import os, sys, time
 

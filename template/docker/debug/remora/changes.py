@@ -141,13 +141,11 @@ def keep_no_frames(pydevd):
 
     The frame of the function that does so is one of them, and would keep itself.
     """
-    if pydevd.PYDEVD_USE_SYS_MONITORING:
-        # There, a thread of a server sometimes stopped as a dummy of threading with the same ident,
-        # and the client got no answer for its variables. Why is not known yet.
-        return
     import pydevd_tracing
 
     def set_tracing_for_untraced_contexts(self, breakpoints_changed=False):
+        if pydevd.PYDEVD_USE_SYS_MONITORING and breakpoints_changed:
+            pydevd.pydevd_sys_monitoring.update_monitor_events()
         frames = sys._current_frames()
         for thread in threading.enumerate():
             names = ("is_pydev_daemon_thread", "pydev_do_not_trace")
@@ -155,6 +153,8 @@ def keep_no_frames(pydevd):
                 frames.pop(thread.ident, None)
         while frames:
             self.set_trace_for_frame_and_parents(*frames.popitem())
+        if pydevd.PYDEVD_USE_SYS_MONITORING:
+            pydevd.pydevd_sys_monitoring.restart_events()
 
     replace(pydevd.PyDB, "set_tracing_for_untraced_contexts", set_tracing_for_untraced_contexts)
     # By its own frame, what pydevd has for sys.settrace looks only for its caller.

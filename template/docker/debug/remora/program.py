@@ -18,6 +18,10 @@ is_beginning, was_asked = False, False
 # The module `engine` once all of it is loaded, which another thread may be doing.
 loaded_engine = None
 
+# The thread that has answered the hub last. If it went at its own end, what Python runs then would
+# be for pydevd a thread of its own, which it would take the next thread with that ident for.
+answering = None
+
 # Held while a debugger is let in; the hub may ask while the process comes by itself.
 joining = _thread.allocate_lock()
 
@@ -195,12 +199,13 @@ def on_signal(*_):
 
 def start_answer():
     """Start the thread that answers: of `threading`, for which a thread of `_thread` is a dummy."""
+    global answering
     import threading
 
-    thread = threading.Thread(target=answer, name="remora", daemon=True)
+    answering = threading.Thread(target=answer, name="remora", daemon=True)
     # The debugger is to show the program's threads only.
-    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True
-    thread.start()
+    answering.pydev_do_not_trace = answering.is_pydev_daemon_thread = True
+    answering.start()
 
 
 def answer():

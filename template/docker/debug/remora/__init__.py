@@ -10,6 +10,7 @@ link         the way from a process to the hub
 engine       debugpy's pydevd, loaded into a program only when a debugger wants it
 changes      what pydevd does otherwise here
 ending       how a session of pydevd ends
+values       big values are shown soon
 tracing      threads that run already, where pydevd cannot trace them
 paths        pydevd's paths of files, by what files tells
 files        which file of the project a file of the container is

@@ -22,14 +22,14 @@ n += 1  # here
 print("done", n, flush=True)
 """
 
-# What changes.py replaces in pydevd, and whether a program is debugged without it.
+# What changes.py replaces in pydevd, and whether a program is debugged without it. But for the name
+# of what answers a request, which is the protocol's.
 REPLACED = {
     "start_client": False,
     "wait_for_ready_to_run": False,
     "patch_new_process_functions": False,
     "PREIMPORT": False,
     "_terminate_on_socket_close": False,
-    "on_configuration_done": True,
     "do_wait_suspend": True,
     "set_tracing_for_untraced_contexts": True,
     "_abs_and_canonical_path": False,

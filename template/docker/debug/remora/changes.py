@@ -7,6 +7,7 @@ Without what a nicety replaces, it is debugged all the same.
 import os
 import sys
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 from remora import ending, paths, tracing, values
@@ -14,12 +15,9 @@ from remora.hook import say
 
 applied = False
 
-# Set unless pydevd is about to trace the process.
-traced = threading.Event()
-traced.set()
-
-# How long that may take, in seconds.
-TIMEOUT = 5
+# Answers of pydevd that wait until it traces the process, with the debugger that gives each; None
+# unless it is about to begin.
+held, lock = None, threading.Lock()
 
 
 def apply(pydevd):
@@ -104,13 +102,33 @@ def stop_when_closed(pydevd):
 
 def answer_when_traced(pydevd):
     """Have pydevd answer that it is configured when the program stops at breakpoints."""
-    done = pydevd.PyDB.on_configuration_done
+    from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
 
-    def on_configuration_done(self):
-        done(self)
-        traced.wait(TIMEOUT)
+    answer = PyDevJsonCommandProcessor.on_configurationdone_request
 
-    pydevd.PyDB.on_configuration_done = on_configuration_done
+    def on_configurationdone_request(self, py_db, request):
+        found = answer(self, py_db, request)
+        with lock:
+            if held is None:
+                return found
+            held.append((py_db, found))
+
+    PyDevJsonCommandProcessor.on_configurationdone_request = on_configurationdone_request
+
+
+@contextmanager
+def about_to_trace():
+    """Hold the answers of answer_when_traced() until what is done in here traces the process."""
+    global held
+    with lock:
+        held = []
+    try:
+        yield
+    finally:
+        with lock:
+            ready, held = held, None
+        for debugger, answer in ready:
+            debugger.writer.add_command(answer)
 
 
 def pause_in_program(pydevd):

@@ -106,8 +106,7 @@ def attach(connected):
     ending.end_session(pydevd, pydevd.get_global_debugger())
     ending.forget_stops()
     connection = connected
-    changes.traced.clear()
-    try:
+    with changes.about_to_trace():
         pydevd.settrace(
             host=HOST,
             port=0,
@@ -116,8 +115,6 @@ def attach(connected):
             patch_multiprocessing=False,
             dont_trace_start_patterns=[HOME, os.path.dirname(debugpy.__file__)],
         )
-    finally:
-        changes.traced.set()
     register_fork()
     return program.is_attached()
 
@@ -177,7 +174,7 @@ def after_fork():
 def leave_parent(debugger):
     """Exchange the debugger of the process that this one was forked from for one of its own."""
     ending.lock = threading.Lock()
-    changes.traced = threading.Event()
+    changes.lock = threading.Lock()
     pydevd = sys.modules["pydevd"]
     was_attached = debugger.is_attached()
     # The hub is to see the parent's end when the parent ends.
@@ -188,11 +185,11 @@ def leave_parent(debugger):
     caller = sys._getframe(2).f_code
     runs_another = caller.co_name == "_execute_child"  # of subprocess, with a preexec_fn
     try:
-        pydevd.settrace_forked(setup_tracing=was_attached and not runs_another)
+        with changes.about_to_trace():
+            pydevd.settrace_forked(setup_tracing=was_attached and not runs_another)
     except Exception as error:
         if was_attached and not runs_another:
             say(f"pid {os.getpid()} goes on without a debugger: {error}")
-    changes.traced.set()
     if not program.is_attached():
         ending.stop_tracing(pydevd)
 

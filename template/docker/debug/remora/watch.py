@@ -54,7 +54,8 @@ class Session:
         answer = await self.request("setBreakpoints", source=source, breakpoints=[wanted])
         (self.breakpoint,) = answer["breakpoints"]
         await self.request("configurationDone")
-        return await attached
+        with suppress(Ended):  # run() notices that, too
+            await attached
 
     def request(self, name, **arguments):
         """Send a request. Returns a future of the answer's body; it may raise Refused."""

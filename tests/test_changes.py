@@ -162,6 +162,25 @@ def test_own_session_at_another_port_stops_at_breakpoint(container: Container, o
     assert container.exit_code() == 0
 
 
+# What a debugger of the program's own steps through, where it imports something.
+STEPPED = """
+import debugpy, os, sys
+
+files = set()
+sys.settrace(lambda frame, *_: files.add(frame.f_code.co_filename))
+import colorsys
+sys.settrace(None)
+print("imported", len(files) > 0, [x for x in files if "remora/remora" in x], flush=True)
+"""
+
+
+def test_own_debugger_does_not_stop_in_the_layer(container: Container, own) -> None:
+    container.write("p.py", STEPPED)
+    container.start("python p.py", mode="listen", **own)
+    assert container.exit_code() == 0
+    container.says("imported True []")
+
+
 LOADED = """
 import os, time
 import debugpy.server.api

@@ -6,6 +6,8 @@ import sys
 class Finder:
     """Calls a function with a module when the program has imported it.
 
+    It goes when it has found all, so that no debugger of the program's own stops in it after that.
+
     actions: the functions, by the name of the module
     """
 
@@ -25,6 +27,9 @@ class Finder:
             def exec_module(module):
                 execute(module)
                 action(module)
+                self.actions.pop(name, None)
+                if not self.actions and self in sys.meta_path:
+                    sys.meta_path.remove(self)
 
             spec.loader.exec_module = exec_module
         return spec

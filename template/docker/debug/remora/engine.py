@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from remora import apart, changes, ending, explicit, link, program, watchdogs
+from remora import apart, changes, ending, explicit, greenlets, link, program, watchdogs
 from remora.hook import say
 
 # Where debugpy is.
@@ -35,8 +35,9 @@ def load():
     global debugpy
     # Kept here, since the program may have a module of its own under that name again.
     if debugpy is None:
+        greenlets.watch(reload)
         if "pydevd" not in sys.modules:
-            with apart.only(HOME), no_process_started():
+            with apart.only(HOME), no_process_started(), greenlets.support():
                 # Without it, pydevd warns that it cannot trace frozen copies of standard modules.
                 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
                 # Without it, a breakpoint() of another thread would have pydevd connect somewhere.
@@ -53,7 +54,31 @@ def load():
         watchdogs.lift()
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
+    greenlets.tell_threads()
     return pydevd
+
+
+def reload():
+    """Load the engine anew, with modules of its own, before gevent patches those of the program."""
+    global debugpy
+    with program.joining:
+        pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
+        sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # or it warns
+        debugger = pydevd.get_global_debugger()
+        try:
+            # The hub is not told that the program ends, since it comes back.
+            debugger._client_socket.shutdown(2)
+        except (AttributeError, OSError):
+            pass
+        ending.end_session(pydevd, debugger)
+        folder = os.path.dirname(debugpy.__file__)
+        for name, module in list(sys.modules.items()):
+            places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+            if any(place and place.startswith(folder) for place in places):
+                del sys.modules[name]
+        debugpy, changes.applied = None, False
+        if was_attached:
+            program.let_in({})
 
 
 def problem():

@@ -18,12 +18,19 @@ is_beginning, was_asked = False, False
 # The module `engine` once all of it is loaded, which another thread may be doing.
 loaded_engine = None
 
+# As they are before gevent patches them
+allocate_lock, start_new_thread = _thread.allocate_lock, _thread.start_new_thread
+get_ident = _thread.get_ident
+
+# The main thread
+main = get_ident()
+
 # The thread that has answered the hub last. If it went at its own end, what Python runs then would
 # be for pydevd a thread of its own, which it would take the next thread with that ident for.
 answering = None
 
 # Held while a debugger is let in; the hub may ask while the process comes by itself.
-joining = _thread.allocate_lock()
+joining = allocate_lock()
 
 
 def begin(chosen):
@@ -116,8 +123,8 @@ def is_beside(command):
 
 def begin_child():
     """Go on in a process that was forked; for its engine, if there is one, see engine.py."""
-    global joining
-    joining = _thread.allocate_lock()
+    global joining, main
+    joining, main = allocate_lock(), get_ident()
     if loaded_engine and loaded_engine.has_registered:
         joining.acquire()  # which engine.after_fork() releases
 
@@ -132,12 +139,13 @@ def join(**facts):
     if not joining.acquire("asked" not in facts):
         return False
     try:
-        return _join(facts)
+        return let_in(facts)
     finally:
         joining.release()
 
 
-def _join(facts):
+def let_in(facts):
+    """Do what join() does, which holds the lock meanwhile."""
     connection = link.connect()
     if connection is None:
         return False
@@ -191,8 +199,15 @@ def on_signal(*_):
     # Not first in the other thread, which it would take for the main one.
     import threading  # noqa: F401
 
+    start = start_answer
+    if "gevent.monkey" in sys.modules:
+        from remora import greenlets
+
+        greenlets.follow()
+        if greenlets.is_patched():
+            start = answer  # a thread of `threading` would be a greenlet
     try:
-        _thread.start_new_thread(start_answer, ())
+        start_new_thread(start, ())
     except RuntimeError:
         pass  # Python ends, or there can be no more threads
 

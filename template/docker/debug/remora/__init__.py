@@ -11,6 +11,7 @@ engine       debugpy's pydevd, loaded into a program only when a debugger wants 
 changes      what pydevd does otherwise here
 ending       how a session of pydevd ends
 values       big values are shown soon
+greenlets    programs whose threads gevent makes greenlets
 tracing      threads that run already, where pydevd cannot trace them
 paths        pydevd's paths of files, by what files tells
 files        which file of the project a file of the container is

@@ -120,6 +120,7 @@ class Container:
         self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
         self.lines: list[str] = []
+        self.reader = threading.Thread()
         self.editors: list[dap.Editor] = []
         self._environment: dict[str, str] = {}
 
@@ -157,7 +158,8 @@ class Container:
             # What a shell runs in the background ignores it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout:

@@ -319,7 +319,7 @@ def test_bad_setting_ends_the_container(started) -> None:
     done = project.compose("up", "--build", "--detach", "--wait", REMORA_MODE="no", check=False)
     assert done.returncode != 0
     assert project.exit_code() == 78
-    assert "REMORA_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
+    assert "REMORA_MODE must be wait, listen, demand, crash, dump or off, not 'no'" in project.log()
 
 
 @pytest.mark.docker

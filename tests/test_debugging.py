@@ -144,8 +144,8 @@ def test_port_inside_can_be_moved(project: Project) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("REMORA_MODE", "bogus", "wait, listen, demand, crash or off"),
-        ("REMORA_MODE", "WAIT", "wait, listen, demand, crash or off"),
+        ("REMORA_MODE", "bogus", "wait, listen, demand, crash, dump or off"),
+        ("REMORA_MODE", "WAIT", "wait, listen, demand, crash, dump or off"),
         ("REMORA_PORT", "0", "1 to 65535"),
         ("REMORA_PORT", "65536", "1 to 65535"),
         ("REMORA_PORT", "99999999999999999999", "1 to 65535"),
@@ -168,7 +168,7 @@ def test_bad_setting_fails_up(project: Project) -> None:
     done = project.compose("up", "--wait", "--detach", REMORA_MODE="no", check=False)
     assert done.returncode != 0
     assert "exited (78)" in done.stdout
-    assert "REMORA_MODE must be wait, listen, demand, crash or off, not 'no'" in project.log()
+    assert "REMORA_MODE must be wait, listen, demand, crash, dump or off, not 'no'" in project.log()
 
 
 def test_taken_port_starts_nothing(project: Project) -> None:

@@ -554,7 +554,7 @@ def test_port_that_is_taken(container: Container) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"REMORA_MODE": "bogus"}, "REMORA_MODE must be wait, listen, demand, crash or off"),
+        ({"REMORA_MODE": "bogus"}, "REMORA_MODE must be wait, listen, demand, crash, dump or off"),
         ({"REMORA_PORT": "0"}, "REMORA_PORT must be a port number from 1 to 65535, not '0'"),
         ({"REMORA_PORT": "9" * 5000}, "REMORA_PORT must be a port number from 1 to 65535"),
     ],

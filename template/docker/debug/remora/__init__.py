@@ -21,7 +21,11 @@ imports      changes modules that the program imports
 watchdogs    no server ends a worker that is paused
 explicit     answers calls of debugpy that the program's own code has
 apart        keeps the engine's modules apart from the program's
-crash        keeps what an uncaught exception leaves, in mode `crash`
+uncaught     finds exceptions that nothing catches, in the modes `crash` and `dump`
+crash        keeps what such an exception leaves, in mode `crash`
+dumping      when a dump is written, in mode `dump`
+dump         writes one: stacks.py has threads and exceptions, graph.py the values
+texts        the text of a value, without the program's code; summaries, of arrays and tables
 
 In the hub, the one process of the container that owns the debug port:
 

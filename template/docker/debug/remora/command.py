@@ -171,7 +171,7 @@ def ready(health):
 
     health: whether this is a health check, for which a container that is not debugged is healthy.
     """
-    if mode() in ("off", "demand", "crash"):
+    if mode() in ("off", "demand", "crash", "dump"):
         if health:
             return 0
         answer = ask("status")

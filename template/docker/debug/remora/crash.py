@@ -1,53 +1,28 @@
-"""Mode `crash`: an uncaught exception is kept until a client has looked at it.
+"""Mode `crash`: an uncaught exception is kept until a client has looked at it."""
 
-Every hook that was there before reports the exception first, as it would without a debugger.
-"""
-
-import builtins
 import os
 import sys
 import threading
-import traceback
 from contextlib import suppress
 
-from remora import link, program
+from remora import link, program, uncaught
 from remora.hook import say
-
-# The last exception that was shown to a client.
-seen = None
 
 
 def catch():
     """Have every exception that nothing else has caught looked at."""
-    import atexit
-
-    report, report_of_thread = sys.excepthook, threading.excepthook
-
-    def excepthook(kind, error, trace):
-        report(kind, error, trace)
-        keep(error)
-
-    def excepthook_of_thread(arguments):
-        report_of_thread(arguments)
-        keep(arguments.exc_value)
-
-    sys.excepthook, threading.excepthook = excepthook, excepthook_of_thread
-    atexit.register(at_exit)
-    os.register_at_fork(after_in_child=catch_in_child)
-    catch_in_child()
+    uncaught.catch(keep, keep_at_end)
 
 
-def at_exit():
-    """Keep what libraries have caught in a sys.excepthook of their own, as pretty ones do."""
-    error = getattr(sys, "last_value", None)
-    if error is not None and error is not seen:
-        # By now the main thread has ended for pydevd, which leaves a process without threads.
-        last = threading.Thread(target=keep, args=[error])
-        try:
-            last.start()
-            program.until_signal(last.join)
-        except RuntimeError:
-            say_lost(error)
+def keep_at_end(error):
+    """Keep an exception that is found when Python ends."""
+    # By now the main thread has ended for pydevd, which leaves a process without threads.
+    last = threading.Thread(target=keep, args=[error])
+    try:
+        last.start()
+        program.until_signal(last.join)
+    except RuntimeError:
+        say_lost(error)
 
 
 def say_lost(error):
@@ -55,38 +30,8 @@ def say_lost(error):
     say(f"the {type(error).__name__} of pid {os.getpid()} cannot be kept: Python ends")
 
 
-def catch_in_child():
-    """Do so in a child of multiprocessing, which reports its exception with traceback.print_exc."""
-    report = traceback.print_exc
-    if getattr(report, "is_of_remora", False):
-        return
-
-    def print_exc(*arguments, **options):
-        report(*arguments, **options)
-        caller = sys._getframe(1).f_code
-        if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
-            keep(sys.exc_info()[1])
-
-    print_exc.is_of_remora = True
-    traceback.print_exc = print_exc
-
-
-def innermost(error):
-    """Return the exception to look at: of a group (Python 3.11), the first in it."""
-    while isinstance(error, getattr(builtins, "BaseExceptionGroup", ())):
-        error = error.exceptions[0]
-    return error
-
-
 def keep(error):
     """Keep what an uncaught exception leaves until a client has attached and gone on from there."""
-    global seen
-    if error is seen or isinstance(error, (SystemExit, KeyboardInterrupt)):
-        return
-    seen = error
-    error = innermost(error)
-    if error is None or error.__traceback__ is None:
-        return  # a main script that cannot be parsed: there is nothing to look at
     if program.is_attached():
         return  # its user has chosen which exceptions to stop at
     # Python waits for no daemon thread, and pydevd leaves a process that has no others.
@@ -122,6 +67,7 @@ def show(error):
     """Stop the client at the line that raised an exception, with its variables."""
     from remora.engine import debugpy
 
+    error = uncaught.innermost(error)
     if hasattr(debugpy, "trigger_exception_handler"):
         debugpy.trigger_exception_handler(error, as_uncaught=False)
         return
@@ -130,7 +76,7 @@ def show(error):
     import pydevd
 
     debugger, thread = pydevd.get_global_debugger(), threading.current_thread()
-    frame, trace = None, error.__traceback__
+    frame, trace = None, uncaught.trace_of(error)
     while trace:
         if debugger.get_file_type(trace.tb_frame) != debugger.PYDEV_FILE:
             frame = trace.tb_frame

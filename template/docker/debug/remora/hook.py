@@ -37,10 +37,17 @@ def refuse(problem):
 def check_settings():
     """Return the mode, once the settings are known to mean something."""
     mode, port = setting("MODE"), setting("PORT", "5678")
-    if mode not in ("wait", "listen", "demand", "crash", "off", ""):
-        refuse(f"REMORA_MODE must be wait, listen, demand, crash or off, not {mode!r}")
+    if mode not in ("wait", "listen", "demand", "crash", "dump", "off", ""):
+        refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
     if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
         refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
+    if mode == "dump":
+        for name in ("DUMP_LIMIT", "DUMP_KEEP", "DUMP_SECONDS"):
+            value = setting(name, "1")
+            if not (value.isdecimal() and len(value) < 16 and int(value)):
+                refuse(f"REMORA_{name} must be a whole number above 0, not {value!r}")
+        if setting("DUMP_ON", "term") != "term":
+            refuse(f"REMORA_DUMP_ON must be term or nothing, not {setting('DUMP_ON')!r}")
     return mode
 
 

@@ -67,6 +67,10 @@ def begin(chosen):
         from remora import crash
 
         crash.catch()
+    if mode == "dump":
+        from remora import dumping
+
+        dumping.catch()
     if mode in ("wait", "listen"):
         from remora import explicit, imports
 

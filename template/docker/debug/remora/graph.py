@@ -1,0 +1,154 @@
+"""Values as nodes of a graph, the most important first, without any code of the program.
+
+A node is {"type", "text", "size", "children"}. A child is [name, number of a node], or [name, type,
+text] where there is nothing more in it. A name is what follows the value in an expression: `.x`,
+`[0]`, `['a']`; or something else, if there is no such expression.
+"""
+
+import time
+from collections import deque
+from functools import partial
+from heapq import heappop, heappush
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+
+from remora import summaries, texts
+from remora.texts import HIDDEN, is_a, is_just
+from remora.values import SHOWN
+
+# The parts of a program itself, and what else has no children.
+PARTS = (type, CodeType, FunctionType, BuiltinFunctionType, ModuleType)
+LEAVES = (*PARTS, bool, int, float, complex, type(None), str, bytes, bytearray)
+
+
+class Graph:
+    """Values and what is in them.
+
+    room    how many bytes the nodes may take, about
+    until   the time (of time.monotonic) at which to stop
+    """
+
+    def __init__(self, room, until):
+        self.room, self.until = room, until
+        self.secrets = texts.secrets_of_environment()
+        self.is_complete = True
+        # The numbers of values that have one, by their id(); kept, so that no other gets that id.
+        self._numbers, self._kept = {}, []
+        self._queue = []
+
+    def child(self, name, value, rank, secret_name):
+        """Return what stands for a value in a list of children.
+
+        rank: the lower, the sooner the value is written. secret_name: what may tell of a secret.
+        """
+        if texts.hides(secret_name, value):
+            return [name, texts.type_name(value), HIDDEN]
+        if is_a(value, *LEAVES) or (is_just(value, tuple, list, dict, set) and not value):
+            return [name, texts.type_name(value), self.line(value)]
+        number = self._numbers.get(id(value))
+        if number is None:
+            # Even a node of which nothing is written takes a number.
+            if len(self._kept) * 50 > self.room:
+                self.is_complete = False
+                return [name, texts.type_name(value), self.line(value)]
+            number = self._numbers[id(value)] = len(self._kept)
+            self._kept.append(value)
+            heappush(self._queue, (rank, number))
+        return [name, number]
+
+    def nodes(self):
+        """Yield nodes with their numbers, as long as there is time."""
+        while self._queue:
+            if time.monotonic() > self.until:
+                self.is_complete = False
+                return
+            rank, number = heappop(self._queue)
+            yield number, self.node(self._kept[number], rank + 1)
+
+    def line(self, value):
+        """Return the text of a value."""
+        return summaries.line(value) or texts.line(value, self.secrets)
+
+    def node(self, value, rank):
+        """Return the node of a value. rank: that of its children."""
+        node = {"type": texts.type_name(value), "text": self.line(value)}
+        children = []
+        try:
+            if texts.size(value) > SHOWN:
+                node["size"] = texts.size(value)
+            for name, child, secret_name in inside(value):
+                children.append(self.child(name, child, rank, secret_name))
+        except Exception as error:  # such as of a dictionary that another thread changes
+            children.append(["(more)", type(error).__name__, "cannot be read"])
+        if children:
+            node["children"] = children
+        return node
+
+
+def inside(value):
+    """Yield what is in a value, as (name, child, what may tell of a secret)."""
+    kind, found = type(value), summaries.inside(value)
+    if found is not None:
+        for name, child in found:
+            yield name, child, name
+        return
+    if texts.name_of(kind) == "_Environ" and texts.name_of(kind, "__module__") == "os":
+        return  # its names are written elsewhere
+    elements, _ = texts.elements(value, SHOWN)
+    is_sequence = is_a(value, list, tuple, deque)
+    for key, child in elements:
+        if is_a(value, dict):
+            if not is_a(key, str, int, float, type(None)):
+                yield "(key)", key, ""
+            name = texts.cut(texts.line(key, (), 0), 200)
+            yield f"[{name}]", child, key if type(key) is str else ""
+        else:
+            yield f"[{key}]" if is_sequence else f"({key})", child, ""
+    for name, child in attributes(value):
+        yield f".{name}", child, name
+    if kind is MethodType:
+        yield ".__self__", value.__self__, ""
+    elif kind is partial:
+        yield from ((f".{name}", getattr(value, name), "") for name in ("func", "args", "keywords"))
+    elif is_just(value, GeneratorType, CoroutineType):
+        frame = value.gi_frame if kind is GeneratorType else value.cr_frame
+        if frame is not None:
+            yield from ((f"({name})", child, name) for name, child in locals_of(frame))
+    elif is_a(value, BaseException):
+        yield ".args", BaseException.args.__get__(value), ""
+
+
+def attributes(value, count=SHOWN * 2):
+    """Yield the attributes of a value that are data, at most so many: (name, value)."""
+    for kind in texts.bases(value):
+        names = type.__dict__["__dict__"].__get__(kind)
+        own = names.get("__dict__")
+        if type(own) is GetSetDescriptorType:
+            for name, child in list(dict.items(own.__get__(value)))[:count]:
+                if type(name) is str:
+                    yield name, child
+        for name, member in list(names.items())[:1000]:  # those of __slots__
+            if type(member) is MemberDescriptorType and type(name) is str:
+                try:
+                    yield name, member.__get__(value)
+                except AttributeError:
+                    pass  # it is not set
+
+
+def locals_of(frame):
+    """Return the local variables of a frame, as a list of (name, value)."""
+    found = frame.f_locals
+    if texts.name_of(type(found)) == "FrameLocalsProxy":  # Python 3.13
+        found = dict(found)
+    if not is_a(found, dict):
+        return []  # of the body of a class whose metaclass has a namespace of its own
+    return [(name, value) for name, value in list(dict.items(found)) if type(name) is str]

@@ -1,0 +1,191 @@
+"""Threads, frames and exceptions as a dump has them."""
+
+import os
+import sys
+import threading
+
+from remora import graph, texts, uncaught
+from remora.apart import standard_library
+from remora.project import content_of
+
+# The debug layer, whose frames are not shown.
+HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
+
+# How many frames are written of a stack, half of them from each end, and how many exceptions.
+FRAMES, EXCEPTIONS = 200, 50
+
+# How much later than the variables of the user's frames that have crashed, others are written.
+LIBRARY, ELSEWHERE = 1, 2
+
+
+class Stacks:
+    """What a process does, and the exception that has ended it. graph: for the variables."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        # The files of the frames, the user's first
+        self.files = {}
+        self._library = (HOME, *standard_library())
+        self._exceptions, self._numbers = [], {}
+
+    # ---- Exceptions ----
+
+    def exceptions(self, error):
+        """Return an exception and those that it comes from, as records; the first is its own.
+
+        What an exception refers to has the number of the record.
+        """
+        waiting = [error]
+        self._number(error)
+        while waiting and len(self._exceptions) < EXCEPTIONS:
+            one = waiting.pop(0)
+            record = {
+                "type": texts.type_name(one),
+                "module": texts.name_of(type(one), "__module__"),
+                "text": texts.message_of(one, self.graph.secrets),
+                "notes": self._notes(one),
+                "is_context_shown": not BaseException.__suppress_context__.__get__(one),
+                "frames": self.of_trace(uncaught.trace_of(one), LIBRARY),
+                "value": self.graph.child("", one, ELSEWHERE, ""),
+            }
+            self._exceptions.append(record)
+            cause = BaseException.__cause__.__get__(one)
+            context = BaseException.__context__.__get__(one)
+            inner = BaseExceptionGroup.exceptions.__get__(one) if is_group(one) else ()  # noqa: F821
+            for name, others in (("cause", [cause]), ("context", [context]), ("group", inner)):
+                known = [other for other in others if other is not None][:EXCEPTIONS]
+                waiting += [other for other in known if id(other) not in self._numbers]
+                record[name] = [self._number(other) for other in known]
+        return self._exceptions
+
+    def _number(self, error):
+        return self._numbers.setdefault(id(error), len(self._numbers))
+
+    def _notes(self, error):
+        found = [value for name, value in graph.attributes(error) if name == "__notes__"]
+        notes = found[0] if found and type(found[0]) is list else []
+        shown = [note for note in notes if type(note) is str][:EXCEPTIONS]
+        return [texts.cut(texts.without_secrets(note, self.graph.secrets)) for note in shown]
+
+    # ---- Threads ----
+
+    def threads(self, error, frame):
+        """Return all threads as records, first that which has crashed or was interrupted.
+
+        error: the exception that has ended this thread; None for none. frame: this thread's
+        innermost frame; None if the thread is the debug layer's own.
+        """
+        own, found = threading.get_ident(), []
+        if error is not None:
+            trace = uncaught.trace_of(uncaught.innermost(error))
+            frames = self.of_trace(trace, 0)
+            callers = self.of_stack(trace.tb_frame.f_back, 0)
+            found.append(self._thread(own, [*frames, *callers][:FRAMES], is_crashed=True))
+        elif frame is not None:
+            found.append(self._thread(own, self.of_stack(frame, 0)))
+        main = threading.main_thread().ident
+        others = sorted(sys._current_frames().items(), key=lambda item: item[0] != main)
+        for number, innermost in others:
+            rank = ELSEWHERE if found else 0
+            frames = self.of_stack(innermost, rank) if number != own else []
+            if frames:
+                found.append(self._thread(number, frames))
+        return found
+
+    def _thread(self, number, frames, is_crashed=False):
+        thread = dict.get(threading._active, number)
+        names = dict(graph.attributes(thread)) if thread is not None else {}
+        name = names.get("_name")
+        name = texts.cut(name, 200) if type(name) is str else f"thread {number}"
+        is_daemon = names.get("_daemonic") is True
+        return {"name": name, "daemon": is_daemon, "crashed": is_crashed, "frames": frames}
+
+    # ---- Frames ----
+
+    def of_trace(self, trace, rank):
+        """Return the frames of a traceback as records, the innermost first."""
+        found = []
+        while trace is not None:
+            found.append((trace.tb_frame, trace.tb_lineno))
+            trace = trace.tb_next
+        return self._records(found[::-1], rank)
+
+    def of_stack(self, frame, rank):
+        """Return a frame and its callers as records, the innermost first."""
+        found = []
+        while frame is not None:
+            found.append((frame, frame.f_lineno))
+            frame = frame.f_back
+        return self._records(found, rank)
+
+    def _records(self, found, rank):
+        shown = [pair for pair in found if not pair[0].f_code.co_filename.startswith(HOME)]
+        if len(shown) > FRAMES:
+            shown = shown[: FRAMES // 2] + shown[-FRAMES // 2 :]
+        return [self._record(frame, line, rank) for frame, line in shown]
+
+    def _record(self, frame, line, rank):
+        code = frame.f_code
+        file = path_of(code.co_filename)
+        is_user = self.is_user(file)
+        self.files[file] = self.files.get(file) or is_user
+        rank += 0 if is_user else LIBRARY
+        is_module = frame.f_locals is frame.f_globals
+        local = [pair for pair in graph.locals_of(frame) if not is_module or is_shown(*pair)]
+        used = [] if is_module or not is_user else used_globals(frame)
+        return {
+            "file": file,
+            "line": line or code.co_firstlineno,
+            "function": code.co_name,
+            "user": is_user,
+            "locals": [self.graph.child(name, value, rank, name) for name, value in local],
+            "globals": [self.graph.child(name, value, rank + 1, name) for name, value in used],
+        }
+
+    def is_user(self, file):
+        """Tell whether a file is not of a library."""
+        is_installed = "/site-packages/" in file or "/dist-packages/" in file
+        return file.startswith("/") and not is_installed and not file.startswith(self._library)
+
+    # ---- Sources ----
+
+    def sources(self, room):
+        """Return what the files of the frames hold, by their paths: the user's files first.
+
+        room: how many bytes that may take.
+        """
+        found = {}
+        for file in sorted(self.files, key=lambda file: not self.files[file]):
+            content = content_of(file) if file.startswith("/") else None
+            if content is not None and len(content) <= room:
+                found[file] = content.decode(errors="surrogateescape")
+                room -= len(content)
+        return found
+
+
+def is_group(error):
+    return hasattr(BaseException, "add_note") and issubclass(type(error), BaseExceptionGroup)  # noqa: F821
+
+
+def is_shown(name, value):
+    """Tell whether a global variable is shown: a value, not a part of the program."""
+    is_part = texts.is_a(value, *graph.PARTS)
+    return not is_part and not (name.startswith("__") and name.endswith("__"))
+
+
+def used_globals(frame):
+    """Return the global variables that a frame's code names, as a list of (name, value)."""
+    found = frame.f_globals
+    pairs = [(name, dict.get(found, name)) for name in frame.f_code.co_names if name in found]
+    return [pair for pair in pairs if is_shown(*pair)]
+
+
+def path_of(file):
+    """Return the path of a file that Python may know by a relative one."""
+    if file.startswith(("/", "<")):
+        return file
+    try:
+        path = os.path.join(os.getcwd(), file)
+    except OSError:
+        return file
+    return path if os.path.exists(path) else file

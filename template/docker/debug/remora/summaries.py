@@ -1,0 +1,220 @@
+"""Values of NumPy, torch, pandas, polars and PIL, summed up: none of them is copied whole.
+
+Only what the program has loaded is used, and of that only classes of the library itself.
+"""
+
+import sys
+import warnings
+
+from remora import texts
+from remora.values import SHOWN
+
+# How many elements are looked at for counts. torch begins threads for more, which hang in a process
+# that was forked.
+MOST = {"numpy": 1_000_000, "torch": 30_000}
+
+# How many rows are shown of a value that has more dimensions than one, and columns of a table.
+ROWS, COLUMNS = 10, 50
+
+# The classes that are summed up, by the module they are found in. Of those that are in EXACT, a
+# class of the program may make anything of the methods.
+CLASSES = {
+    "numpy": ("ndarray", "generic"),
+    "torch": ("Tensor",),
+    "torch.nn": ("Parameter",),
+    "pandas": ("DataFrame", "Series"),
+    "polars": ("DataFrame", "Series"),
+    "PIL.Image": ("Image",),
+}
+
+
+def kind_of(value):
+    """Return the library and the class of a value that is summed up; None for another one."""
+    kind = type(value)
+    top = texts.name_of(kind, "__module__").partition(".")[0]
+    if top not in ("numpy", "torch", "pandas", "polars", "PIL"):
+        return None
+    for place, names in CLASSES.items():
+        module = sys.modules.get(place)
+        if module is None or not place.startswith(top):
+            continue
+        for name in names:
+            known = vars(module).get(name)
+            is_family = name in ("generic", "Image", "ndarray")
+            if known is kind or (is_family and known and issubclass(kind, known)):
+                return top, name
+    return None
+
+
+def line(value):
+    """Return the text of a value that is summed up; None for another one."""
+    kind = kind_of(value)
+    if kind is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return texts.cut(LINES[kind](value))
+    except Exception as error:
+        return f"<{texts.type_name(value)}: {type(error).__name__}>"
+
+
+def inside(value):
+    """Return what is shown in a value that is summed up, as (name, value); None for another one."""
+    kind = kind_of(value)
+    if kind is None or kind not in INSIDE:
+        return None
+    try:
+        return list(INSIDE[kind](value))
+    except Exception as error:
+        return [("(more)", f"cannot be read: {type(error).__name__}")]
+
+
+# ---- NumPy ----
+
+
+def line_of_array(array):
+    numpy = sys.modules["numpy"]
+    array = numpy.ndarray.view(array, numpy.ndarray)
+    text = f"ndarray {array.dtype}{list(array.shape)}"
+    if array.dtype.kind not in "fiubc" or not array.size:
+        return text
+    part = array if array.size <= MOST["numpy"] else first_part(array)
+    with numpy.errstate(all="ignore"):
+        if array.dtype.kind in "fc":
+            finite = numpy.isfinite(part)
+            strange = part.size - int(finite.sum())
+            if strange:
+                nans = int(numpy.isnan(part).sum())
+                text += f" NaN {nans}, Inf {strange - nans}"
+                part = part[finite]
+        if part.size and array.dtype.kind != "c":
+            text += f" min {part.min()}, max {part.max()}, mean {part.mean():.6g}"
+    return text + (f" (of the first {MOST['numpy']:,})" if array.size > MOST["numpy"] else "")
+
+
+def first_part(array):
+    """Return a part of a big array, without a copy of it."""
+    while array.ndim > 1 and array[0].size > MOST["numpy"]:
+        array = array[0]
+    return array[: max(1, MOST["numpy"] // max(1, array[:1].size))]
+
+
+def inside_array(array):
+    numpy = sys.modules["numpy"]
+    array = numpy.ndarray.view(array, numpy.ndarray)
+    yield ".shape", array.shape
+    yield ".dtype", str(array.dtype)
+    if array.ndim == 0:
+        yield ".item()", array.item()
+    elif array.ndim == 1 and array.dtype.names is None:
+        yield from indexed(array[:SHOWN].tolist())
+    else:
+        yield from indexed([array[n] for n in range(min(ROWS, len(array)))])
+
+
+def indexed(found):
+    return ((f"[{n}]", element) for n, element in enumerate(found))
+
+
+# ---- torch ----
+
+
+def line_of_tensor(tensor):
+    torch = sys.modules["torch"]
+    text = f"{texts.type_name(tensor)} {str(tensor.dtype).rpartition('.')[2]}{list(tensor.shape)}"
+    text += f" on {tensor.device}" + (" requires_grad" if tensor.requires_grad else "")
+    if not is_readable(tensor) or not tensor.numel() or not tensor.is_contiguous():
+        return text
+    with torch.no_grad():
+        part = tensor.detach().view(-1)[: MOST["torch"]]
+        if part.dtype.is_floating_point:
+            finite = torch.isfinite(part)
+            nans, strange = int(torch.isnan(part).sum()), int((~finite).sum())
+            if strange:
+                text += f" NaN {nans}, Inf {strange - nans}"
+                part = part[finite]
+        if part.numel() and not part.dtype.is_complex and part.dtype != torch.bool:
+            least, most = part.min().item(), part.max().item()
+            text += f" min {least:.6g}, max {most:.6g}, mean {part.double().mean().item():.6g}"
+    return text + (f" (of the first {MOST['torch']:,})" if tensor.numel() > MOST["torch"] else "")
+
+
+def is_readable(tensor):
+    """Tell whether the values of a tensor are in memory. Another device may be what has crashed."""
+    strided = sys.modules["torch"].strided
+    return tensor.device.type == "cpu" and tensor.layout == strided and not tensor.is_quantized
+
+
+def inside_tensor(tensor):
+    yield ".shape", tuple(tensor.shape)
+    yield ".dtype", str(tensor.dtype)
+    yield ".device", str(tensor.device)
+    yield ".requires_grad", tensor.requires_grad
+    if tensor.grad is not None and tensor.is_leaf:
+        yield ".grad", tensor.grad
+    if is_readable(tensor):
+        values = tensor.detach()
+        if values.dim() == 0:
+            yield ".item()", values.item()
+        elif values.dim() == 1:
+            yield from indexed(values[:SHOWN].tolist())
+        else:
+            yield from indexed([values[n] for n in range(min(ROWS, len(values)))])
+
+
+# ---- Tables and pictures ----
+
+
+def line_of_table(table):
+    return f"{texts.type_name(table)} of {table.shape[0]} rows x {table.shape[1]} columns"
+
+
+def line_of_column(column):
+    return f"Series {column.dtype}[{len(column)}] {texts.line(column.name, (), 0)}"
+
+
+def inside_table(table):
+    yield ".shape", table.shape
+    head = table[:SHOWN]
+    names = list(table.columns)
+    for position, name in enumerate(names[:COLUMNS]):
+        column = head.iloc[:, position] if hasattr(head, "iloc") else head[name]
+        yield f"[{texts.line(name, (), 0)}]", column
+    if len(names) > COLUMNS:
+        yield ".columns", names
+
+
+def inside_column(column):
+    yield ".dtype", str(column.dtype)
+    head = column[:SHOWN]
+    yield from indexed(head.tolist() if hasattr(head, "tolist") else head.to_list())
+
+
+def line_of_picture(picture):
+    names = dict.get
+    facts = vars(picture)
+    size, mode = names(facts, "_size"), names(facts, "_mode", names(facts, "mode"))
+    return f"{texts.type_name(picture)} {texts.line(mode)} {texts.line(size)}"
+
+
+LINES = {
+    ("numpy", "ndarray"): line_of_array,
+    ("numpy", "generic"): lambda value: f"{texts.type_name(value)}({texts.line(value.item())})",
+    ("torch", "Tensor"): line_of_tensor,
+    ("torch", "Parameter"): line_of_tensor,
+    ("pandas", "DataFrame"): line_of_table,
+    ("pandas", "Series"): line_of_column,
+    ("polars", "DataFrame"): line_of_table,
+    ("polars", "Series"): line_of_column,
+    ("PIL", "Image"): line_of_picture,
+}
+INSIDE = {
+    ("numpy", "ndarray"): inside_array,
+    ("torch", "Tensor"): inside_tensor,
+    ("torch", "Parameter"): inside_tensor,
+    ("pandas", "DataFrame"): inside_table,
+    ("pandas", "Series"): inside_column,
+    ("polars", "DataFrame"): inside_table,
+    ("polars", "Series"): inside_column,
+}

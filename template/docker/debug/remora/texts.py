@@ -1,0 +1,210 @@
+"""The text of a value, in one line, without any code of the program, which may hang or raise.
+
+A class can make anything of its names, of repr() and of isinstance(). So all is read by functions
+of Python's own types.
+"""
+
+import os
+import re
+from collections import deque
+from itertools import islice
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+
+# How long a text may be, and how many elements it shows of a container.
+LENGTH, SHOWN = 2000, 10
+
+# What stands for what is not written.
+HIDDEN = "(hidden)"
+
+# Words in a name that tell of a secret. A `key` alone is most often one of a dictionary.
+SECRET = re.compile(
+    r"(?i)(?<![a-z])(auth|authorization|bearer|cookie|credentials?|dsn|pass|passphrase|passwd"
+    r"|password|private|pwd|secrets?)(?![a-z])|token(?![a-z])|[a-z0-9]_?(api|access|secret)?_?key(?![a-z])"
+    r"|passw(or)?d|secret|credential"
+)
+KEYS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(-----END [A-Z ]*PRIVATE KEY-----)?"
+    r"|\b(sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|\b(AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\b(gh[pousr]|glpat|hf|xox[abprs])[-_][A-Za-z0-9_-]{16,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"
+)
+PASSWORDS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
+
+# Types whose repr() is Python's own, and takes no time.
+PLAIN = (bool, float, complex, type(None), type(Ellipsis), type(NotImplemented), range)
+
+
+def is_secret(name):
+    """Tell whether a name says that its value is a secret."""
+    return SECRET.search(name) is not None
+
+
+def secrets_of_environment():
+    """Return the values of variables of the environment that are secrets by their names."""
+    there = dict(os.environ).items()
+    return {value for name, value in there if is_secret(name) and len(value) > 5}
+
+
+def without_secrets(text, known=()):
+    """Return a text with what looks like a key, and known secrets, left out."""
+    for secret in known:
+        text = text.replace(secret, HIDDEN)
+    if len(text) > 12:
+        text = PASSWORDS.sub(rf"\1:{HIDDEN}", KEYS.sub(HIDDEN, text))
+    return text
+
+
+def is_a(value, *kinds):
+    """Tell whether a value is of one of Python's own types, whatever it says itself."""
+    return issubclass(type(value), kinds)
+
+
+def is_just(value, *kinds):
+    """Tell whether a value is of a type and no class of that. `==` may be the program's."""
+    return any(type(value) is kind for kind in kinds)
+
+
+def bases(value):
+    """Return the classes of a value, its own first."""
+    return type.__dict__["__mro__"].__get__(type(value))
+
+
+def name_of(kind, attribute="__qualname__"):
+    """Return the name of a class, or of its module."""
+    try:
+        name = type.__dict__[attribute].__get__(kind)
+    except AttributeError:
+        return "?"
+    return name if type(name) is str else "?"
+
+
+def type_name(value):
+    """Return the name of a value's class, as a client is shown it."""
+    return name_of(type(value))
+
+
+def is_builtin(kind):
+    """Tell whether a class is one of Python's own, and not of Python code (Py_TPFLAGS_HEAPTYPE)."""
+    return not type.__dict__["__flags__"].__get__(kind) & 512
+
+
+def cut(text, length=LENGTH):
+    """Return a text as it is shown: not too long."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def line(value, known=(), depth=1):
+    """Return the text of a value, at most twice LENGTH long.
+
+    known: secrets to leave out. depth: how far down elements are shown.
+    """
+    try:
+        return cut(_line(value, known, depth), LENGTH * 2)
+    except Exception as error:
+        return f"<{type_name(value)}: {type(error).__name__}>"
+
+
+def _line(value, known, depth):
+    kind = type(value)
+    if is_just(value, *PLAIN):
+        return repr(value)
+    if is_a(value, str):
+        count, most = str.__len__(value), LENGTH - 100
+        start = str.__getitem__(value, slice(0, most))
+        more = f"… ({count} characters)" if count > most else ""
+        return repr(without_secrets(start, known)) + more
+    if is_a(value, bytes, bytearray):
+        base = bytes if is_a(value, bytes) else bytearray
+        start = bytes(base.__getitem__(value, slice(0, LENGTH // 4)))
+        more = f"… ({base.__len__(value)} bytes)" if base.__len__(value) > len(start) else ""
+        return without_secrets(repr(start), known) + more
+    if is_a(value, int):
+        bits = int.bit_length(value)
+        return int.__repr__(value) if bits < 4000 else f"<{name_of(kind)} of {bits} bits>"
+    if is_a(value, float):
+        return float.__repr__(value)
+    if is_a(value, type):
+        return f"<class {name_of(value)!r}>"
+    if is_just(value, FunctionType, BuiltinFunctionType, GeneratorType, CoroutineType):
+        return f"<{name_of(kind)} {value.__qualname__}>"
+    if kind is MethodType:
+        function = value.__func__
+        name = function.__name__ if is_just(function, FunctionType, BuiltinFunctionType) else "?"
+        return f"<method {name} of a {type_name(value.__self__)}>"
+    if kind is ModuleType:
+        name = dict.get(ModuleType.__dict__["__dict__"].__get__(value), "__name__")
+        return f"<module {line(name)}>"
+    if kind is CodeType:
+        return f"<code {value.co_name}>"
+    if is_a(value, BaseException):
+        return f"{name_of(kind)}({message_of(value, known)})"
+    if is_a(value, dict, list, tuple, set, frozenset, deque):
+        return _line_of_container(value, known, depth)
+    return f"<{name_of(kind)} object>"
+
+
+def _line_of_container(value, known, depth):
+    found, marks = elements(value, SHOWN)
+    prefix = "" if is_just(value, dict, list, tuple, set) else type_name(value)
+    count = size(value)
+    if depth <= 0 and count:
+        few = f"{prefix}{marks[0]}…{marks[1]}"
+        return few if count < SHOWN else f"<{type_name(value)} of {count}>"
+    parts = []
+    for key, element in found:
+        shown = line(element, known, depth - 1)
+        if is_a(value, dict):
+            shown = HIDDEN if hides(key, element) else shown
+            parts.append(f"{cut(line(key, known, 0), 100)}: {cut(shown, 200)}")
+        else:
+            parts.append(cut(shown, 200))
+    more = f", … ({count} in all)" if count > len(parts) else ""
+    return f"{prefix}{marks[0]}{', '.join(parts)}{more}{marks[1]}"
+
+
+def hides(name, value):
+    """Tell whether a value is not to be shown under a name."""
+    return type(name) is str and is_a(value, str, bytes) and is_secret(name)
+
+
+def size(value):
+    """Return how many elements a container of Python's own has."""
+    for base in (dict, list, tuple, set, frozenset, deque):
+        if is_a(value, base):
+            return base.__len__(value)
+    return 0
+
+
+def elements(value, count, skip=0):
+    """Return the first elements of a container, as (key or index, element), and its brackets."""
+    if is_a(value, dict):
+        return list(islice(dict.items(value), skip, skip + count)), "{}"
+    for base, marks in ((list, "[]"), (tuple, "()"), (set, "{}"), (frozenset, "{}"), (deque, "[]")):
+        if is_a(value, base):
+            found = list(islice(base.__iter__(value), skip, skip + count))
+            return list(enumerate(found, skip)), marks
+    return [], "()"
+
+
+def message_of(error, known=()):
+    """Return the text of an exception. known: secrets to leave out."""
+    arguments = BaseException.args.__get__(error)
+    names = type.__dict__["__dict__"].__get__
+    text_of = next(kind for kind in bases(error) if "__str__" in names(kind))
+    shown = list(arguments)
+    if text_of is OSError:
+        shown += [OSError.filename.__get__(error), OSError.filename2.__get__(error)]
+    are_plain = all(is_just(one, str, bytes, int, float, type(None)) for one in shown)
+    if text_of is not BaseException and is_builtin(text_of) and are_plain:
+        return cut(without_secrets(text_of.__str__(error), known))
+    if len(arguments) == 1 and type(arguments[0]) is str:
+        return cut(without_secrets(arguments[0], known))
+    return ", ".join(line(one, known, 0) for one in arguments[:SHOWN])

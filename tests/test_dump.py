@@ -1,0 +1,557 @@
+"""Mode `dump`: a crash is written to a file, and opened by any client; without Docker."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest import mock
+
+import pytest
+from bare import Container, imported
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from project import marked
+
+RAISE = """
+import sys, threading
+
+class Cart:
+    def __init__(self):
+        self.items = {"apple": [1, 2, 3]}
+        self.cart = self
+
+def work(a):
+    b = a + 1
+    cart = Cart()
+    raise ValueError(b)  # here
+
+"""
+IN_MULTIPROCESSING = """
+import multiprocessing
+if __name__ == "__main__":
+    process = multiprocessing.get_context("%s").Process(target=work, args=[1])
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+IN_POOL = """
+import multiprocessing, concurrent.futures
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    with %s as pool:
+        try:
+            pool.%s
+        except ValueError as error:
+            print("got", error)
+"""
+# What a library does on its own to an exception, by its mechanism.
+CRASHES = {
+    "main thread": "work(1)\n",
+    "thread": "t = threading.Thread(target=work, args=[1])\nt.start()\nt.join()\n",
+    "daemon thread": (
+        "t = threading.Thread(target=work, args=[1], daemon=True)\nt.start()\nt.join()\n"
+    ),
+    "_thread": """
+import _thread, time
+lock = _thread.allocate_lock()
+def run():
+    with lock:
+        started.append(1)
+        work(1)
+started = []
+_thread.start_new_thread(run, ())
+while not started or lock.locked():
+    time.sleep(0.01)
+while len(sys._current_frames()) > 1:
+    time.sleep(0.01)
+""",
+    "fork": IN_MULTIPROCESSING % "fork",
+    "spawn": IN_MULTIPROCESSING % "spawn",
+    "pool of multiprocessing": IN_POOL % ("context.Pool(1)", "apply(work, [1])"),
+    "pool of concurrent.futures": IN_POOL
+    % (
+        "concurrent.futures.ProcessPoolExecutor(1, mp_context=context)",
+        "submit(work, 1).result()",
+    ),
+    "task of asyncio": """
+import asyncio
+
+async def main():
+    async def task():
+        work(1)
+    asyncio.ensure_future(task())
+    await asyncio.sleep(0.01)
+    print("goes on")
+
+asyncio.run(main())
+""",
+    "own excepthook": """
+def report(kind, error, trace):
+    print("mine", repr(error), flush=True)
+
+sys.excepthook = report
+work(1)
+""",
+    "wrapped excepthook": """
+import io
+before = sys.excepthook
+
+def report(kind, error, trace):
+    sys.stderr, stderr = io.StringIO(), sys.stderr
+    before(kind, error, trace)
+    sys.stderr = stderr
+
+sys.excepthook = report
+work(1)
+""",
+    "exit of a command line": """
+def main():
+    try:
+        work(1)
+    except ValueError as error:
+        print("Error:", error)
+        sys.exit(3)
+
+main()
+""",
+    "group": "try:\n    work(1)\nexcept ValueError as e:\n    raise ExceptionGroup('', [e])\n",
+}
+
+
+CAUGHT = """
+import _thread
+try:
+    work(1)
+except ValueError:
+    try:
+        sys.exit(1)
+    except SystemExit:
+        pass
+try:
+    sys.exit(2)
+except SystemExit:
+    pass
+threading.Thread(target=sys.exit, args=[1]).start()
+print("done")
+"""
+
+
+@pytest.fixture
+def dumps(tmp_path: Path) -> Path:
+    """The folder of the dumps."""
+    return tmp_path / "dumps"
+
+
+def run(container: Container, code: str, mode: str = "dump", **settings: str) -> tuple[int, str]:
+    """Run a program to its end. Returns its exit code and its output."""
+    container.write("p.py", code)
+    settings = {"REMORA_DUMPS": str(container.folder / "dumps"), **settings}
+    container.start("exec python p.py", mode=mode, **settings)
+    code = container.exit_code()
+    container.reader.join()
+    return code, re.sub(r"0x\w+", "0x", "\n".join(container.lines))
+
+
+def dumped(dumps: Path) -> list[dict[str, Any]]:
+    """What is in the dumps, the oldest first."""
+    paths = sorted(dumps.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert all(path.name.endswith(".json.gz") for path in paths)
+    return [json.loads(gzip.decompress(path.read_bytes())) for path in paths]
+
+
+def one_dump(dumps: Path) -> dict[str, Any]:
+    (found,) = dumped(dumps)
+    assert found["format"] == 1
+    return found
+
+
+@pytest.mark.parametrize("kind", CRASHES)
+def test_crash_is_dumped_and_ends_as_it_would_have(
+    container: Container, dumps: Path, tmp_path: Path, kind: str
+) -> None:
+    if kind == "group" and container.version < (3, 11):
+        pytest.skip("Python 3.11 has the first ExceptionGroup")
+    end = run(container, RAISE + CRASHES[kind])
+    found = one_dump(dumps)
+    container.stop()
+    container.lines.clear()
+    assert end == run(container, RAISE + CRASHES[kind], mode="off")
+    assert len(list(dumps.iterdir())) == 1
+    frame = found["threads"][0]["frames"][0]
+    path = tmp_path / "p.py"
+    assert (frame["file"], frame["line"], frame["function"]) == (str(path), marked(path), "work")
+    assert ["b", "int", "2"] in frame["locals"]
+    assert found["sources"][str(path)] == path.read_text()
+    assert found["exceptions"][0]["type"] == ("ExceptionGroup" if kind == "group" else "ValueError")
+
+
+def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None:
+    assert run(container, RAISE + CAUGHT) == (0, "done")
+    assert not dumps.exists()
+
+
+def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
+    code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('remora.')))\n"
+    _, output = run(container, code)
+    wanted = "commandline container dumping hook imports link program uncaught".split()
+    assert output == str([f"remora.{name}" for name in wanted])
+
+
+# ---- What is in it ----
+
+CONTENT = """
+import os, sys, threading, numpy
+from dataclasses import dataclass
+
+class Hostile:
+    def __repr__(self): os._exit(9)
+    def __getattr__(self, name): os._exit(9)
+    def __len__(self): os._exit(9)
+    def __bool__(self): os._exit(9)
+    def __eq__(self, other): os._exit(9)
+    def __hash__(self): return 1
+    @property
+    def __class__(self): os._exit(9)
+    @property
+    def __dict__(self): os._exit(9)
+    @property
+    def costly(self): os._exit(9)
+
+class Meta(type):
+    def __eq__(self, other): os._exit(9)
+    def __hash__(self): os._exit(9)
+    def __getattribute__(self, name): os._exit(9)
+    def __instancecheck__(self, other): os._exit(9)
+
+class Slots:
+    __slots__ = ("x", "unset")
+
+class HostileError(Exception):
+    def __str__(self): os._exit(9)
+
+def elsewhere(ready, end):
+    where = "elsewhere"
+    ready.set()
+    end.wait()
+
+def inner(path):
+    hostile = Hostile()
+    meta = Meta("M", (Slots,), {"__slots__": ("y",)})()
+    Slots.x.__set__(meta, [hostile])
+    password = "swordfish"
+    options = {"api_key": "swordfish", "lr": 0.1, "url": "https://u:swordfish@host/"}
+    weights = numpy.arange(12.0).reshape(3, 4)
+    weights[0, 0] = numpy.nan
+    large = numpy.zeros(2_000_000)
+    table = {n: n for n in range(200_000)}
+    deep = cyclic = []
+    for _ in range(5000):
+        deep.append([])
+        deep = deep[0]
+    cyclic.append(cyclic)
+    text = "x" * 100_000_000
+    number = 10 ** 100_000
+    raise HostileError("no", path)  # here
+
+def outer():
+    try:
+        inner("a.csv")
+    except HostileError as error:
+        raise KeyError("outer") from error
+
+ready, end = threading.Event(), threading.Event()
+threading.Thread(target=elsewhere, args=[ready, end], name="other", daemon=True).start()
+ready.wait()
+sys.excepthook = lambda *_: print("ends")
+outer()
+"""
+
+
+def test_content(container: Container, dumps: Path) -> None:
+    secret = {"SERVICE_TOKEN": "opensesame"}
+    numpy = {"PYTHONPATH": str(Path(pytest.importorskip("numpy").__file__).parents[1])}
+    if container.version != (3, 11):
+        pytest.skip("NumPy of the tests is for this Python only")
+    assert run(container, CONTENT, **secret, **numpy) == (1, "ends")
+    found = one_dump(dumps)
+    text = json.dumps(found["nodes"]) + json.dumps(found["threads"]) + json.dumps(found["command"])
+    assert "swordfish" not in text and "opensesame" not in text
+    assert "SERVICE_TOKEN" in found["environment"]
+    first, second = found["exceptions"][:2]
+    assert (first["type"], first["text"]) == ("KeyError", "'outer'")
+    assert (second["type"], second["text"]) == ("HostileError", "'no', 'a.csv'")
+    assert first["cause"] == [1]
+    assert [frame["function"] for frame in found["threads"][0]["frames"]] == ["outer", "<module>"]
+    assert found["threads"][1]["name"] == "other"
+    inner = {name: rest for name, *rest in second["frames"][0]["locals"]}
+    nodes = found["nodes"]
+    node = {name: nodes[str(rest[0])] for name, rest in inner.items() if len(rest) == 1}
+    assert node["weights"]["text"] == (
+        "ndarray float64[3, 4] NaN 1, Inf 0 min 1.0, max 11.0, mean 6"
+    )
+    assert "of the first 1,000,000" in node["large"]["text"]
+    assert node["table"]["size"] == 200_000 and len(node["table"]["children"]) == 100
+    assert inner["password"] == ["str", "(hidden)"]
+    assert inner["number"] == ["int", "<int of 332193 bits>"]
+    assert inner["text"][1].endswith("… (100000000 characters)")
+    assert [".x"] == [child[0] for child in node["meta"]["children"]]
+    assert node["hostile"]["text"] == "<Hostile object>"
+
+
+# ---- Limits ----
+
+MUCH = """
+class Node:
+    def __init__(self, n):
+        self.n, self.text = n, "x" * 500
+        self.left, self.right = (Node(2 * n), Node(2 * n + 1)) if n < 4096 else (None, None)
+
+def work():
+    near = "the nearest"
+    tree = Node(1)
+    raise ValueError  # here
+
+work()
+"""
+
+
+def test_size_is_bounded(container: Container, dumps: Path) -> None:
+    code, _ = run(container, MUCH, REMORA_DUMP_LIMIT="100000")
+    (path,) = dumps.iterdir()
+    content = gzip.decompress(path.read_bytes())
+    assert 50_000 < len(content) < 100_000
+    found = json.loads(content)
+    assert (code, found["complete"], len(found["nodes"]) > 50) == (1, False, True)
+    assert found["threads"][0]["frames"][0]["locals"][0] == ["near", "str", "'the nearest'"]
+
+
+@pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
+def test_dump_that_cannot_be_written_is_said(container: Container, folder: str) -> None:
+    code, output = run(container, RAISE + "work(1)\n", REMORA_DUMPS=folder)
+    last = output.splitlines()[-1]
+    assert code == 1
+    assert last.startswith(f"remora: the ValueError of pid 1 cannot be dumped in {folder}: "), last
+
+
+def test_memory_that_is_used_up_is_said(container: Container, dumps: Path) -> None:
+    limit = """
+import resource
+
+class Error(Exception):
+    pass
+
+def work():
+    held = [bytearray(10) for _ in range(200_000)]
+    wide = {n: [{m: str(m)} for m in range(100)] for n in range(100)}
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * 4096
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**20, size + 2**20))
+    raise Error
+
+work()
+"""
+    code, output = run(container, limit)
+    assert code == 1
+    if not list(dumps.iterdir()):
+        assert "cannot be dumped" in output.splitlines()[-1]
+    assert not [path for path in dumps.iterdir() if path.name.startswith(".")]
+
+
+def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
+    dumps.mkdir()
+    for number in range(5):
+        path = dumps / f"old-{number}.json.gz"
+        path.write_text("")
+        os.utime(path, (number, number))
+    (dumps / "mine.txt").write_text("")
+    run(container, RAISE + "work(1)\n", REMORA_DUMP_KEEP="3", REMORA_ADDRESS="train at 127.0.0.1:1")
+    (new,) = dumps.glob("train-*")
+    assert re.fullmatch(r"train-\d{8}T\d{6}Z-1-ValueError\.json\.gz", new.name)
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in dumps.iterdir()} == {
+        "mine.txt",
+        "old-3.json.gz",
+        "old-4.json.gz",
+        new.name,
+    }
+
+
+def test_crash_that_comes_again_is_dumped_once(container: Container, dumps: Path) -> None:
+    assert run(container, RAISE + 5 * CRASHES["thread"])[0] == 0
+    one_dump(dumps)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LIMIT", "0"), ("KEEP", "x"), ("SECONDS", "-1"), ("ON", "kill")],
+)
+def test_bad_setting_is_refused(container: Container, name: str, value: str) -> None:
+    code, output = run(container, "print(1)\n", **{f"REMORA_DUMP_{name}": value})
+    assert code == 78
+    assert output.startswith(f"remora: REMORA_DUMP_{name} must be ") and repr(value) in output
+
+
+WAITS = """
+import sys, time
+
+def work():
+    n = 5
+    print("runs", flush=True)
+    time.sleep(600)
+
+"""
+
+
+@pytest.mark.parametrize("handles", [False, True])
+def test_dump_before_sigterm(container: Container, dumps: Path, handles: bool) -> None:
+    own = (
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n" if handles else ""
+    )
+    container.write("p.py", WAITS + own + "work()\n")
+    settings = {"REMORA_DUMPS": str(dumps), "REMORA_DUMP_ON": "term"}
+    container.start("python p.py & wait $!", mode="dump", **settings)
+    container.says("runs")
+    container.execute("pkill", "-TERM", "python")
+    assert container.exit_code() == (7 if handles else 143)
+    if handles:
+        assert not dumps.exists()
+    else:
+        found = one_dump(dumps)
+        (frame, _) = found["threads"][0]["frames"]
+        assert (frame["function"], frame["locals"], found["exceptions"]) == (
+            "work",
+            [["n", "int", "5"]],
+            [],
+        )
+
+
+# ---- Any values ----
+
+
+class Trap:
+    """An object that notes each call of its own code."""
+
+    sprung: ClassVar[list[str]] = []
+
+    def spring(self, *arguments: Any) -> Any:
+        Trap.sprung.append("sprung")
+        raise SystemExit(9)
+
+    __repr__ = __str__ = __len__ = __iter__ = __getitem__ = __bool__ = __eq__ = spring
+    __getattr__ = __contains__ = __index__ = __float__ = __format__ = __dir__ = spring
+    __class__ = __dict__ = property(spring)  # type: ignore[assignment]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Slotted:
+    __slots__ = ("one", "other")
+
+
+class TrapList(Trap, list):
+    """A list that is no use as one."""
+
+
+class TrapDict(Trap, dict):
+    pass
+
+
+class TrapText(str):
+    __repr__ = __str__ = __len__ = __getitem__ = Trap.spring
+
+
+class TrapNumber(int):
+    __repr__ = __str__ = __index__ = __bool__ = Trap.spring
+
+
+class TrapError(Exception):
+    __str__ = __repr__ = Trap.spring
+    __traceback__ = args = property(Trap.spring)  # type: ignore[assignment]
+
+
+# Each makes a value of others.
+KINDS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "dict": lambda others: dict(enumerate(others)),
+    "named": lambda others: {f"name {n}": one for n, one in enumerate(others)},
+    "namespace": lambda others: SimpleNamespace(a=others),
+    "deep": lambda others: functools.reduce(lambda inner, _: [inner], range(3000), others),
+    "big": lambda others: others * 5000,
+    "text": lambda others: "x" * 10**6,
+    "number": lambda others: 10**10000,
+    "bytes": lambda others: bytes(range(256)) * 100,
+    "set": lambda others: {id(one) for one in others},
+    "trap": lambda others: Trap(),
+    "trap key": lambda others: {Trap(): others},
+    "trap list": TrapList,
+    "trap dict": lambda others: TrapDict(enumerate(others)),
+    "trap text": lambda others: TrapText("text"),
+    "trap number": lambda others: TrapNumber(5),
+    "trap error": lambda others: TrapError(*others),
+    "slots": lambda others: Slotted(),
+    "generator": lambda others: (one for one in others),
+    "partial": lambda others: functools.partial(print, *others),
+    "class": lambda others: type("Made", (), {"others": others}),
+    "surrogate": lambda others: "\ud800",
+    "nan": lambda others: float("nan"),
+}
+STEPS = st.lists(
+    st.tuples(st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 30), max_size=4)), max_size=12
+)
+
+
+def graph_of(steps: list[tuple[str, list[int]]]) -> list[Any]:
+    """Values that refer to each other, also in circles."""
+    found: list[Any] = []
+    for kind, numbers in steps:
+        found.append(KINDS[kind]([found[n % len(found)] for n in numbers if found]))
+    for value, (_, numbers) in zip(found, steps, strict=True):
+        for number in numbers:
+            other = found[number % len(found)]
+            if type(value) is list:
+                value.append(other)
+            elif type(value) is dict:
+                value["other"] = other
+            elif type(value) is Slotted:
+                value.one = other
+    return found
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS, limit=st.sampled_from([5_000, 50_000, 1_000_000]))
+def test_any_values_are_dumped(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[int]]], limit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("dumps")
+    names = {"REMORA_DUMPS": str(folder), "REMORA_DUMP_LIMIT": str(limit)}
+    Trap.sprung.clear()
+
+    def crash(values: list[Any]) -> None:
+        raise TrapError(values)
+
+    with imported("remora.dump") as dump, mock.patch.dict(os.environ, names):
+        dump.written.clear()
+        try:
+            crash(graph_of(steps))
+        except TrapError as error:
+            # What pytest and hypothesis do is a stack of its own, and longer than this limit.
+            trace = BaseException.__traceback__.__get__(error)
+            BaseException.__traceback__.__set__(error, trace.tb_next)
+            with mock.patch.object(dump.stacks.Stacks, "of_stack", lambda *_: []):
+                path = dump.write(error)
+    assert not Trap.sprung
+    assert path is not None
+    content = gzip.decompress(Path(path).read_bytes())
+    found = json.loads(content)
+    assert len(content) < limit + 20_000  # which the source of this file may have
+    (frame,) = found["threads"][0]["frames"]
+    assert [name for name, *_ in frame["locals"]] == ["values"]

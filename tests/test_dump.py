@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
-from bare import Container, imported
+from bare import Container, ended, imported
+from dap import DapError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from project import marked
+from project import line, marked
 
 RAISE = """
 import sys, threading
@@ -555,3 +556,172 @@ def test_any_values_are_dumped(
     assert len(content) < limit + 20_000  # which the source of this file may have
     (frame,) = found["threads"][0]["frames"]
     assert [name for name, *_ in frame["locals"]] == ["values"]
+    with imported("remora.recorded") as recorded:
+        opened = recorded.Recorded(found)
+        assert opened.answer("stackTrace", {"threadId": 1})["totalFrames"] == 1
+        scopes = opened.answer("scopes", {"frameId": 1})["scopes"]
+        seen, waiting = set(), [scope["variablesReference"] for scope in scopes]
+        while waiting:
+            reference = waiting.pop()
+            seen.add(reference)
+            inside = opened.answer("variables", {"variablesReference": reference})["variables"]
+            found_here = {one["variablesReference"] for one in inside} - {0, *seen, *waiting}
+            waiting += found_here
+        assert steps == [] or limit < 1_000_000 or len(seen) > 1
+
+
+# ---- Opening one ----
+
+CHAINED = """
+import threading
+
+class Cart:
+    def __init__(self):
+        self.items = {"apple": [1, 2, 3], ("a", 1): None}
+        self.cart = self
+        self.many = list(range(1000))
+
+def parse(text):
+    cart = Cart()
+    return int(text)  # parse
+
+def main():
+    total = 7
+    try:
+        parse("x")
+    except ValueError as error:
+        raise KeyError("price") from error  # here
+
+def other():
+    idle = "idle"
+    end.wait()
+
+end = threading.Event()
+threading.Thread(target=other, name="other", daemon=True).start()
+main()
+"""
+
+
+def crashed(container: Container, mode: str = "dump") -> None:
+    """Leave a dump, in a container that then goes on."""
+    container.write("p.py", CHAINED)
+    settings = {"REMORA_DUMPS": str(container.folder / "dumps"), "REMORA_ADDRESS": "shop at here"}
+    command = "REMORA_MODE=dump python p.py; echo ended; exec sleep 600"
+    container.start(command, mode=mode, **settings)
+    container.says("ended")
+
+
+class Opened:
+    """A client that is shown a dump."""
+
+    def __init__(self, container: Container, *names: str) -> None:
+        self.process = container.begin_remora("open", *names)
+        self.said = [self.process.stdout.readline() for _ in range(2)]
+        self.editor = container.attach({container.folder / "p.py": [10]})
+        self.stop = self.editor.stopped()
+        self.client = self.stop.client
+
+    def frames(self, thread: int) -> list[dict[str, Any]]:
+        return self.client.request("stackTrace", threadId=thread)["stackFrames"]
+
+    def threads(self) -> dict[str, int]:
+        found = self.client.request("threads")["threads"]
+        return {thread["name"]: thread["id"] for thread in found}
+
+    def evaluate(self, expression: str, frame: int) -> str:
+        arguments = {"expression": expression, "frameId": frame, "context": "watch"}
+        return self.client.request("evaluate", **arguments)["result"]
+
+    def inside(self, reference: int, **options: int) -> dict[str, dict[str, Any]]:
+        found = self.client.request("variables", variablesReference=reference, **options)
+        return {variable["name"]: variable for variable in found["variables"]}
+
+    def locals(self, frame: int) -> dict[str, dict[str, Any]]:
+        scopes = self.client.request("scopes", frameId=frame)["scopes"]
+        return self.inside(scopes[0]["variablesReference"])
+
+
+@pytest.mark.parametrize("mode", ["dump", "off", "demand", "listen"])
+def test_dump_is_opened(container: Container, mode: str) -> None:
+    crashed(container, mode)
+    path = container.folder / "p.py"
+    opened = Opened(container)
+    assert opened.said[1] == "Waiting for client to attach... shop at here\n"
+    stop = opened.stop
+    assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
+    assert stop.locals == {"total": "7"}
+    info = opened.client.request("exceptionInfo", threadId=stop.thread)
+    assert info["details"]["message"] == "'price'"
+    threads = opened.threads()
+    *running, cause = threads
+    assert running == ["MainThread", "other"]
+    assert cause.startswith("ValueError: invalid literal for int()")
+    other = opened.frames(threads["other"])
+    frame = next(frame for frame in other if frame["name"] == "other")
+    assert opened.locals(frame["id"])["idle"]["value"] == "'idle'"
+    (innermost, _) = opened.frames(threads[cause])
+    assert (innermost["name"], innermost["line"]) == ("parse", line(path, "# parse"))
+    cart = opened.locals(innermost["id"])["cart"]
+    assert cart["type"] == "Cart"
+    inside = opened.inside(cart["variablesReference"])
+    assert inside["cart"]["variablesReference"] == cart["variablesReference"]
+    apples = opened.inside(inside["items"]["variablesReference"])["'apple'"]
+    assert apples["value"] == "[1, 2, 3]"
+    many = inside["many"]["variablesReference"]
+    assert list(opened.inside(many, start=10, count=2)) == ["10", "11"]
+    for expression, value in {
+        "text": "'x'",
+        "cart.items['apple'][1]": "2",
+        "cart.cart.items['apple'][-1]": "3",
+        "cart.many[99]": "99",
+    }.items():
+        assert opened.evaluate(expression, innermost["id"]) == value
+    for expression in ("len(text)", "cart.items['pear']", "nothing", "1 + 1", "cart.many[999]"):
+        with pytest.raises(DapError, match=r"can be looked at|was not kept"):
+            opened.evaluate(expression, innermost["id"])
+    assert not any(shown["verified"] for shown in opened.client.breakpoints.values())
+    opened.editor.resume(stop)
+    opened.editor.ended()
+    assert ended(opened.process).returncode == 0
+
+
+def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:
+    crashed(container)
+    path = container.folder / "p.py"
+    path.write_text("# edited\n" + CHAINED)
+    opened = Opened(container)
+    source = opened.frames(1)[0]["source"]
+    shown = opened.client.request("source", sourceReference=source["sourceReference"])
+    assert shown["content"] == CHAINED
+
+
+def test_client_that_leaves_lets_the_dump_end(container: Container) -> None:
+    crashed(container)
+    opened = Opened(container)
+    opened.editor.detach()
+    assert ended(opened.process).returncode == 0
+
+
+def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None:
+    crashed(container)
+    (path,) = dumps.iterdir()
+    (dumps / "part.json.gz").write_bytes(path.read_bytes()[:500])
+    done = container.remora("crashes")
+    place = f"{container.folder}/p.py:{marked(container.folder / 'p.py')}"
+    first, name = done.stdout.splitlines()
+    assert first.endswith(f"  shop  KeyError  {place}") and name == f"  {path.name}"
+    assert "part.json.gz is no dump, or only a part of one" in done.stderr
+    (dumps / "part.json.gz").unlink()
+    facts = json.loads(container.remora("crashes", "--json").stdout)
+    assert (facts["exception"], facts["message"], facts["service"]) == (
+        "KeyError",
+        "'price'",
+        "shop",
+    )
+    shown = container.remora("crashes", "--show").stdout
+    for text in ("KeyError: 'price'", "  cause: exception 1", "      total = 7", "thread other"):
+        assert text in shown.splitlines(), shown
+    assert container.remora("crashes", "--show", path.name[:6]).stdout == shown
+    done = container.remora("open", "nothing")
+    assert done.returncode == 1
+    assert done.stderr == f"there is no dump called nothing in {dumps}\n"

@@ -43,4 +43,6 @@ command      the command `remora`; __main__ runs that or the hub
 at           `remora at`, which prints what a program has at a line
 watch        a client of the hub, which reads programs at a line
 place        the line of a file, whatever the user calls the file
+dumps        `remora crashes`: the files of mode `dump`, found, read, listed and printed
+opening      `remora open`, which shows one to a client; recorded answers its requests
 """

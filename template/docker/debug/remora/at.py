@@ -87,7 +87,7 @@ def start_hub():
     if answer is None:
         raise Problem(1, command.NO_HUB)
     for pid, program in answer["programs"].items():
-        if program["kept"] == "crash" and not answer["is_attached"]:
+        if program["kept"] in ("crash", "recorded") and not answer["is_attached"]:
             raise Problem(3, f"pid {pid} has crashed, and is kept for an editor: attach one first")
 
 

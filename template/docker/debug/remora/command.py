@@ -4,6 +4,8 @@
     remora attach [PID...]  make the running programs, or these, ready for a client now
     remora ready            wait until a client can attach
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
+    remora crashes          list what mode `dump` has written, or print one: see dumps.py
+    remora open [NAME]      show one to a client: see opening.py
 
 See the docstring of each function for its exit code.
 """
@@ -50,7 +52,7 @@ def why_not(pid):
         return "it is no Python interpreter: Python is built into it, as into uWSGI"
     if commandline.is_without_site(command):
         return "it was started with an option that keeps the hook out (-S)"
-    environment = virtual_environment(pid, command, settings)
+    environment = container.virtual_environment(pid, command, settings)
     if environment:
         return (
             f"the virtual environment {environment} was made when the container ran, so the debug"
@@ -60,18 +62,6 @@ def why_not(pid):
         "its interpreter has no hook: it came into the container after the debug layer;"
         " have it in the image, and build that anew"
     )
-
-
-def virtual_environment(pid, command, settings):
-    """Return the folder of the virtual environment that a process runs in; None without one.
-
-    command, settings: the command line and the environment of the process.
-    """
-    folder = settings.get("VIRTUAL_ENV")
-    if "/" in command[0]:
-        here = os.path.realpath(f"/proc/{pid}/cwd")
-        folder = os.path.normpath(os.path.join(here, command[0], "../.."))
-    return folder if folder and os.path.exists(f"{folder}/pyvenv.cfg") else None
 
 
 def pythons():
@@ -228,6 +218,12 @@ def main(arguments):
     wait = "wait for so many seconds (60); 0: without end"
     one.add_argument("--timeout", metavar="S", type=float, default=60, help=wait)
     one.add_argument("--json", action="store_true", help="print an object on a line for each stop")
+    one = commands.add_parser("crashes", help="list the dumps of mode `dump`, or print one")
+    name = {"metavar": "NAME", "nargs": "?", "const": "", "help": "print this one, or the newest"}
+    one.add_argument("--show", **name)
+    one.add_argument("--json", action="store_true", help="print objects, one on a line")
+    one = commands.add_parser("open", help="show a dump to a client, with its stacks and variables")
+    one.add_argument("name", metavar="NAME", nargs="?", help="this one, else the newest")
     options = parser.parse_args(arguments)
     if options.command == "status":
         return status()
@@ -239,5 +235,13 @@ def main(arguments):
         from remora import at  # it needs more than the health check should load
 
         return at.main(options)
+    if options.command == "crashes":
+        from remora import dumps
+
+        return dumps.crashes(options)
+    if options.command == "open":
+        from remora import opening
+
+        return opening.main(options.name)
     parser.print_help()
     return 2

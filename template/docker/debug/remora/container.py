@@ -121,6 +121,18 @@ def environment():
     return {name: value for found in environments() for name, value in found.items()}
 
 
+def virtual_environment(pid, command, settings):
+    """Return the folder of the virtual environment that a process runs in; None without one.
+
+    command, settings: the command line and the environment of the process.
+    """
+    folder = settings.get("VIRTUAL_ENV")
+    if "/" in command[0]:
+        here = os.path.realpath(f"/proc/{pid}/cwd")
+        folder = os.path.normpath(os.path.join(here, command[0], "../.."))
+    return folder if folder and os.path.exists(f"{folder}/pyvenv.cfg") else None
+
+
 def open_log():
     """Return a descriptor of the container's log, or None if this user may not write there."""
     try:

@@ -38,7 +38,8 @@ class Debuggee:
 
     pid, started    the process, and when it was started (proc(5))
     command         its command line
-    kept            "wait" or "crash" if the process waits there for a client, else ""
+    kept            "wait", "crash" or "recorded" (see opening.py) if the process waits there for a
+                    client, else ""
     session         the client's session that shows this program, if there is one
     is_configured   whether the engine has the client's breakpoints, so that the program runs
     """
@@ -46,6 +47,8 @@ class Debuggee:
     def __init__(self, reader, writer, pid, started, command, kept):
         self.reader, self.writer = reader, writer
         self.pid, self.started, self.command, self.kept = pid, started, command, kept
+        # Whether it is shown as it is, and cannot run on
+        self.is_crash = kept in ("crash", "recorded")
         self.session = None
         self.is_configured = False
         # Whether the engine has said itself that the program ends.

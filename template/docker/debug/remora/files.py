@@ -99,7 +99,7 @@ class Files:
         """Return what a file is called by its content or else by its paths; None if by neither."""
         same = self.project.same(file)
         if same:
-            return self._closest(same, file)
+            return self.closest(same, file)
         if size_of(file) == 0:
             return None  # there is nothing to stop at
         if file in self.others:
@@ -109,7 +109,7 @@ class Files:
         candidates = [*self.project.by_name.get(name, ()), *named]
         return only_best({local: self._likeness(file, local) for local in candidates})
 
-    def _closest(self, same, file):
+    def closest(self, same, file):
         """Return which of some files with its content a file is; None if that is ambiguous."""
         tails = {local: common_tail(local, file) for local in same}
         longest = max(tails.values())

@@ -168,7 +168,7 @@ class Hub:
         elif expecting and expecting.program is None:
             expecting.take(program)
         else:
-            if program.kept != "crash":
+            if not program.is_crash:
                 program.configure(root.memory)
             self._offer(program)
 
@@ -195,7 +195,7 @@ class Hub:
         """Have a program run on that no session shows."""
         root = self.root
         is_there = self.programs.get(program.pid) is program
-        if not is_there or program.session or root is None or program.kept == "crash":
+        if not is_there or program.session or root is None or program.is_crash:
             return
         if root.is_configured and not offered:
             return
@@ -230,7 +230,8 @@ class Hub:
 
     def _fill_root(self, ended):
         """Show another program in the root session, if one waits for a session."""
-        if ended.is_ending and container.ends_with(ended.pid):
+        is_all = ended.kept == "recorded" or container.ends_with(ended.pid)
+        if ended.is_ending and is_all:
             self.root.terminate()
             return
         waiting = [p for p in self.programs.values() if p.session is None]

@@ -123,14 +123,19 @@ def start(utils, mappings):
     """Begin to tell a client of files. mappings: its path mappings, as the protocol has them."""
     global project, files
     project = project or Project()
+    files = Files(project, pairs_of(mappings))
+    pending.clear()
+    forget(utils)
+
+
+def pairs_of(mappings):
+    """Return a client's path mappings as Files takes them."""
     known = []
     for mapping in mappings:
         there, here = mapping.get("localRoot", ""), mapping.get("remoteRoot", "")
         if there and here:
             known.append((there, os.path.normpath(os.path.join(working_directory(), here))))
-    files = Files(project, known)
-    pending.clear()
-    forget(utils)
+    return known
 
 
 def with_folder_to_watch(options):

@@ -36,6 +36,11 @@ class Project:
         copies = self.by_size.get(size_of(path) or None, ())
         return [local for local in copies if is_copy(path, f"{self.folder}/{local}")]
 
+    def holding(self, content):
+        """Return the files with a content; none for an empty one, of which many are."""
+        copies = self.by_size.get(len(content) or None, ())
+        return [local for local in copies if content_of(f"{self.folder}/{local}") == content]
+
     def client_folder(self, there, here):
         """Return where a client has the project's folder if it maps a folder to one of here.
 

@@ -94,14 +94,14 @@ class Server:
         """Take in a program. It says: command, and why it comes.
 
         held      mode `wait` holds it; held_if: if that is the mode of the hub
-        crashed   an exception is about to end it
+        crashed   an exception is about to end it; recorded: one has, see opening.py
         asked     it was asked to come; problem: why it cannot be debugged
         """
         if "problem" in said:
             return self.hub.calls.note_problem(pid, str(said["problem"]))
         kept = ""
-        if said.get("crashed"):
-            kept = "crash"
+        if said.get("crashed") or said.get("recorded"):
+            kept = "crash" if said.get("crashed") else "recorded"
         elif said.get("held") or said.get("held_if") == self.mode:
             kept = "" if self.hub.was_attached else "wait"
         lines = []

@@ -1,0 +1,84 @@
+"""The command `remora open [NAME]`: show a dump to a client, as if the program were there.
+
+It comes to the hub as a program does that is kept, and answers the client by what was recorded,
+until the client leaves. Exit codes: 0; 1 if that cannot be; 130 for Ctrl+C.
+"""
+
+import asyncio
+import os
+import sys
+
+from remora import command, dumps, link, protocol
+from remora.recorded import Recorded, Refused
+
+
+def main(name):
+    """Run the command, and return its exit code. name: that of the dump; None for the newest."""
+    try:
+        path = dumps.find(name)
+        recorded = Recorded(dumps.read(path))
+    except dumps.Unreadable as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (LookupError, TypeError, AttributeError):
+        print(f"{path} is a dump that is damaged", file=sys.stderr)
+        return 1
+    command.start_hub()
+    connection = link.connect(is_program=False)
+    said = {"recorded": True, "command": ["remora", "open", os.path.basename(path)]}
+    answer = connection and link.exchange(connection, said)
+    if not answer:
+        print(command.NO_HUB, file=sys.stderr)
+        return 1
+    print(f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}")
+    for line in answer["say"]:
+        print(line, flush=True)
+    if not answer["engine"]:
+        return 1
+    try:
+        asyncio.run(serve(connection, recorded))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def serve(connection, recorded):
+    """Answer the hub until it leaves, or the client goes on. connection: the socket to it."""
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
+
+    def send(kind, **message):
+        writer.write(protocol.frame(dict(message, type=kind, seq=0)))
+
+    def tell(event, **body):
+        send("event", event=event, body=body)
+
+    while True:
+        message = await protocol.read(reader)
+        if message is None:
+            return
+        name, arguments = message["command"], message.get("arguments") or {}
+        known = {"request_seq": message["seq"], "command": name}
+        is_end = name in ("continue", "terminate") or arguments.get("terminateDebuggee") is True
+        try:
+            if is_end:
+                body = {"allThreadsContinued": True}
+            elif name in ("configurationDone", "disconnect"):
+                body = {}
+            else:
+                body = recorded.answer(name, arguments)
+            send("response", **known, success=True, body=body)
+        except Refused as error:
+            send("response", **known, success=False, message=str(error), body={})
+        if name == "configurationDone":
+            tell(
+                "process", name="recorded crash", systemProcessId=os.getpid(), startMethod="attach"
+            )
+            for number in range(1, len(recorded.threads) + 1):
+                tell("thread", reason="started", threadId=number)
+            tell("stopped", **recorded.stop())
+        if is_end:
+            tell("terminated")
+        await writer.drain()
+        if is_end:
+            writer.close()
+            return

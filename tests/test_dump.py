@@ -725,3 +725,56 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     done = container.remora("open", "nothing")
     assert done.returncode == 1
     assert done.stderr == f"there is no dump called nothing in {dumps}\n"
+
+
+# ---- Without a crash ----
+
+RUNS = """
+import sys, threading, time
+
+def work():
+    n = 5
+    print("runs", flush=True)
+    while True:
+        time.sleep(0.01)
+
+def other():
+    idle = "idle"
+    time.sleep(600)
+
+threading.Thread(target=other, name="other", daemon=True).start()
+work()
+"""
+
+
+@pytest.mark.parametrize("mode", ["dump", "demand", "listen"])
+def test_running_programs_are_dumped(container: Container, dumps: Path, mode: str) -> None:
+    path = container.write("p.py", RUNS)
+    container.start("python p.py", mode=mode, REMORA_DUMPS=str(dumps))
+    container.says("runs")
+    if mode == "listen":  # with an engine, and stopped
+        editor = container.attach({path: [line(path, "time.sleep(0.01)")]})
+        editor.stopped()
+    done = container.remora("dump")
+    assert done.returncode == 0, (done, container.log())
+    written = Path(done.stdout.strip())
+    assert written.parent == dumps and "-stack.json.gz" in written.name
+    found = one_dump(dumps)
+    names = [thread["name"] for thread in found["threads"]]
+    assert names[0] == "MainThread" and "other" in names and "remora" not in names
+    work = next(one for one in found["threads"][0]["frames"] if one["function"] == "work")
+    assert work["locals"] == [["n", "int", "5"]]
+    assert container.process.poll() is None
+
+
+def test_dump_that_cannot_be_asked_for(container: Container) -> None:
+    container.write("p.py", RUNS)
+    container.start("exec python p.py", mode="dump", REMORA_DUMPS="/proc/nowhere")
+    container.says("runs")
+    done = container.remora("dump", "1", "99999")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "pid 1 could not write one: the container's log says why",
+        "pid 99999 cannot be asked: `remora status` says why, if it is Python",
+    ]
+    container.says("the stack of pid 1 cannot be dumped in /proc/nowhere: ")

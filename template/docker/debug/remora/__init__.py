@@ -33,6 +33,8 @@ server       its sockets, for clients, programs and the command
 hub          all clients and programs, and which of these each client is shown
 calls        who is asked for an engine, and who has not come yet
 session      what a client asks; client, what it is told
+moments      the programs that are asked for a dump
+daemon       what makes the hub a process of its own
 breakpoints  the ids of breakpoints that a client knows
 debuggee     a program, as its engine's connection
 protocol     frames of the Debug Adapter Protocol, and what a client may ask
@@ -43,6 +45,6 @@ command      the command `remora`; __main__ runs that or the hub
 at           `remora at`, which prints what a program has at a line
 watch        a client of the hub, which reads programs at a line
 place        the line of a file, whatever the user calls the file
-dumps        `remora crashes`: the files of mode `dump`, found, read, listed and printed
+dumps        `remora crashes` and `remora dump`: the files of mode `dump`
 opening      `remora open`, which shows one to a client; recorded answers its requests
 """

@@ -4,6 +4,7 @@
     remora attach [PID...]  make the running programs, or these, ready for a client now
     remora ready            wait until a client can attach
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
+    remora dump [PID...]    have running programs write what they do to files
     remora crashes          list what mode `dump` has written, or print one: see dumps.py
     remora open [NAME]      show one to a client: see opening.py
 
@@ -218,6 +219,8 @@ def main(arguments):
     wait = "wait for so many seconds (60); 0: without end"
     one.add_argument("--timeout", metavar="S", type=float, default=60, help=wait)
     one.add_argument("--json", action="store_true", help="print an object on a line for each stop")
+    one = commands.add_parser("dump", help="write what running programs do to files")
+    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("crashes", help="list the dumps of mode `dump`, or print one")
     name = {"metavar": "NAME", "nargs": "?", "const": "", "help": "print this one, or the newest"}
     one.add_argument("--show", **name)
@@ -235,10 +238,10 @@ def main(arguments):
         from remora import at  # it needs more than the health check should load
 
         return at.main(options)
-    if options.command == "crashes":
+    if options.command in ("crashes", "dump"):
         from remora import dumps
 
-        return dumps.crashes(options)
+        return dumps.moment(options.pids) if options.command == "dump" else dumps.crashes(options)
     if options.command == "open":
         from remora import opening
 

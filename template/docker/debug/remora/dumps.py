@@ -1,10 +1,11 @@
 """The files that mode `dump` has written: found, read, listed and printed. Nothing in them is run.
 
+    remora dump [PID...]             have running programs write one, without a crash
     remora crashes [--json]          list them, the newest first
     remora crashes --show [NAME]     print one, the newest if none is named
 
 A name may be cut short, or be the path of a file that was brought here. Exit codes: 0; 1 if there
-is no such file, or it cannot be read.
+is no such file, or it cannot be read or written.
 """
 
 import json
@@ -13,7 +14,7 @@ import sys
 import time
 import zlib
 
-from remora import container
+from remora import command, container
 from remora.dump import FOLDER, SUFFIX
 from remora.hook import setting
 
@@ -85,6 +86,37 @@ def read(path, head_only=False):
     if not isinstance(found, dict) or found.get("format") != 1:
         raise Unreadable(f"{path} is no dump of format 1, which this debug layer reads")
     return found
+
+
+# ---- What a program does now ----
+
+
+def moment(chosen):
+    """Have running programs write dumps, and return the exit code. chosen: their pids, or none."""
+    if command.mode() == "off":
+        print(command.OFF)
+        return 1
+    command.start_hub()
+    answer = command.ask("dump", pids=chosen)
+    if answer is None:
+        print(command.NO_HUB)
+        return 1
+    written = {int(pid): path for pid, path in answer["dumped"].items()}
+    for pid in chosen or written:
+        path = written.get(pid)
+        if path:
+            print(path)
+        elif pid not in written:
+            print(f"pid {pid} cannot be asked: `remora status` says why, if it is Python")
+        elif path is None:
+            print(
+                f"pid {pid} has not answered: it is inside a library that is not Python, or stopped"
+            )
+        else:
+            print(f"pid {pid} could not write one: the container's log says why")
+    if not chosen and not written:
+        print("nothing can be asked for one")
+    return 0 if written and all(map(written.get, chosen or written)) else 1
 
 
 # ---- What is printed ----

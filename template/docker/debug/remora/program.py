@@ -159,11 +159,15 @@ def let_in(facts):
         problem = engine.problem()
         if problem:
             # The hub does not ask again, and can tell why.
-            link.exchange(connection, {"problem": problem})
+            answer = link.exchange(connection, {"problem": problem})
+            if is_dumped(connection, answer):
+                return False
             connection.close()
             say(f"pid {os.getpid()} cannot be debugged: {problem}")
             return False
     answer = link.exchange(connection, dict(facts, command=container.own_command()))
+    if is_dumped(connection, answer):
+        return False
     is_wanted = bool(answer and answer["engine"])
     if is_wanted:
         from remora import engine
@@ -180,6 +184,17 @@ def let_in(facts):
         return False
     connection.settimeout(None)
     return engine.attach(connection)
+
+
+def is_dumped(connection, answer):
+    """Write a dump of this process if the hub asks for that. Returns whether it does."""
+    if not (answer and answer.get("dump")):
+        return False
+    from remora import dumping
+
+    link.exchange(connection, {"dumped": dumping.write()})
+    connection.close()
+    return True
 
 
 def is_attached():

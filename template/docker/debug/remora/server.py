@@ -12,11 +12,12 @@ import signal
 import socket
 import sys
 
-from remora import container, link, protocol
+from remora import container, daemon, link, protocol
 from remora.calls import ANSWER_TIMEOUT
 from remora.debuggee import Debuggee
 from remora.hook import say, setting
 from remora.hub import Hub
+from remora.moments import Moments
 from remora.session import Session
 
 # How many connections may be there that are no session yet; the oldest has to go.
@@ -33,7 +34,7 @@ class Server:
         if container.has_network_of_machine():
             self.host = "127.0.0.1"  # any other address is one of the machine, for its neighbours
         self.hub = Hub(self.port)
-        self.port_server = None
+        self.port_server, self.moments = None, Moments()
         self._opening = asyncio.Lock()
         self._strangers = []
 
@@ -97,6 +98,8 @@ class Server:
         crashed   an exception is about to end it; recorded: one has, see opening.py
         asked     it was asked to come; problem: why it cannot be debugged
         """
+        if self.moments.is_asked(pid):
+            return await self.moments.take(pid, reader, writer)
         if "problem" in said:
             return self.hub.calls.note_problem(pid, str(said["problem"]))
         kept = ""
@@ -135,6 +138,8 @@ class Server:
         answer = {}
         if said["ask"] == "attach":
             answer = await self._prepare(said.get("pids") or None)
+        elif said["ask"] == "dump":
+            answer = {"dumped": await self.moments.ask(said.get("pids"))}
         elif said["ask"] == "ready" and self.mode in ("wait", "listen"):
             answer = await self._try_port()
         answer.update(
@@ -199,7 +204,7 @@ class Server:
                 say(f"{problem}. Programs run without a debugger" if problem else listening)
         say_new_names()
         os.close(is_ready)
-        leave_terminal()
+        daemon.leave_terminal()
         async with local:
             await asyncio.Event().wait()
 
@@ -216,28 +221,13 @@ def say_new_names():
             say(f"DEBUGPY_{name} is called REMORA_{name} now")
 
 
-def leave_terminal():
-    """Let go of what the process that started the hub had open: a pipe would never end."""
-    nothing = os.open(setting("LOG", os.devnull), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    for descriptor in (0, 1, 2):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
-
-
 def main(is_ready):
     """Be the hub of this container. is_ready: see Server.run()."""
     # The settings are those of the container, whatever has become of them on the way here.
     for name, value in container.environment().items():
         if name.startswith(("REMORA_", "DEBUGPY_")):
             os.environ.setdefault(name, value)
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor != is_ready:
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass  # that of the listing
-    os.set_inheritable(is_ready, False)
+    daemon.close_inherited(but=is_ready)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")

@@ -198,3 +198,10 @@ def is_held(command):
         if commandline.is_installer(command_of(pid)):
             return False
     return pid == 1
+
+
+def is_beside(command):
+    """Tell whether this process runs beside the programs only, such as a health check."""
+    is_of_exec = parent_of(os.getpid()) == 0 and os.getpid() != 1
+    is_one_liner = commandline.program_of(command) is None
+    return commandline.is_installer(command) or (is_of_exec and is_one_liner)

@@ -79,7 +79,7 @@ def begin(chosen):
         wait_for_client(held=True)
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
         wait_for_client(held_if="wait")
-    elif link.exists(link.ATTACHED) and not is_beside(command):
+    elif link.exists(link.ATTACHED) and not container.is_beside(command):
         join()
     elif mode in ("wait", "listen") and not link.exists(link.HUB):
         link.start_hub(wait=False)
@@ -116,13 +116,6 @@ def until_signal(wait, *arguments):
     finally:
         for number, handler in handlers.items():
             _signal.signal(number, handler)
-
-
-def is_beside(command):
-    """Tell whether a process runs beside the programs only, such as a health check."""
-    is_of_exec = container.parent_of(os.getpid()) == 0 and os.getpid() != 1
-    is_one_liner = commandline.program_of(command) is None
-    return commandline.is_installer(command) or (is_of_exec and is_one_liner)
 
 
 def begin_child():

@@ -137,6 +137,7 @@ SECTIONS = {
     ("docs/modes.md", "Values without an editor"): Section(
         running, ["/train.py:76 in train_epoch (pid ", "  loss = "]
     ),
+    ("docs/modes.md", "A crash that nobody waits for"): Section(running, []),
     ("docs/modes.md", "One of several programs"): Section(built, [WAITING.format("train")]),
     ("docs/modes.md", "Another port in the container"): Section(built, [WAITING.format("train")]),
     ("docs/modes.md", "Jobs that others wait for"): Section(

@@ -218,6 +218,20 @@ def test_crash_is_kept(project: Project, where: str) -> None:
     assert printed == sorted(project.log().splitlines())
 
 
+def test_crash_is_dumped_and_read_elsewhere(project: Project) -> None:
+    path = project.start(f"{CRASH}\ncrash(1)\n", REMORA_MODE="dump")
+    assert project.exit_code() == 1
+    project.compose("cp", "train:/var/lib/remora/dumps", "crashes")
+    (dump,) = (project.root / "crashes").iterdir()
+    project.compose("down")
+    # Another container of the image, which has that file, and which nothing is started in
+    mount = ("--volume", f"{dump}:/tmp/{dump.name}:ro", "--user", "root")
+    show = ("remora", "crashes", "--show", f"/tmp/{dump.name}")
+    shown = project.compose("run", "--rm", "-T", *mount, "train", *show, REMORA_MODE="off").stdout
+    assert f"/app/src/program.py:{marked(path)} in crash\n" in shown
+    assert "secret = 42" in shown
+
+
 def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> None:
     code = f"{CRASH}\nimport os\ncrash(int(os.environ['RANK']))\n"
     command = "for RANK in 0 1 2; do RANK=$$RANK python src/program.py & done; wait"

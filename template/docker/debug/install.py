@@ -248,6 +248,9 @@ def main(destination):
         if version >= (3, 15):
             write_file(site_packages / "remora.start", ENTRY_POINT)
 
+    # For mode `dump`: whatever its user is, a program may write there.
+    make_folder(destination, Path("/var/lib/remora/dumps")).chmod(0o1777)
+
     commands = make_folder(destination, Path("/usr/local/bin"))
     write_file(commands / "remora", COMMAND.format(home=homes[max(homes)]), 0o755)
     write_file(commands / "debug-attach", OLD_COMMAND, 0o755)

@@ -211,15 +211,16 @@ def on_signal(*_):
     # Not first in the other thread, which it would take for the main one.
     import threading  # noqa: F401
 
-    start = start_answer
+    # By pydevd's own, if it is there: it would take another thread that begins for a dummy.
+    start, function = _thread.start_new_thread, start_answer
     if "gevent.monkey" in sys.modules:
         from remora import greenlets
 
         greenlets.follow()
         if greenlets.is_patched():
-            start = answer  # a thread of `threading` would be a greenlet
+            start, function = start_new_thread, answer  # one of `threading` would be a greenlet
     try:
-        start_new_thread(start, ())
+        start(function, ())
     except RuntimeError:
         pass  # Python ends, or there can be no more threads
 

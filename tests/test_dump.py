@@ -333,6 +333,21 @@ def test_size_is_bounded(container: Container, dumps: Path) -> None:
     assert found["threads"][0]["frames"][0]["locals"][0] == ["near", "str", "'the nearest'"]
 
 
+def test_many_big_frames_leave_room_for_what_is_in_them(container: Container, dumps: Path) -> None:
+    code = """
+def work(n):
+    text, values = "x" * 1500, [[n]]
+    work(n - 1) if n else 1 / 0
+
+work(150)
+"""
+    run(container, code, REMORA_DUMP_LIMIT="400000")
+    (path,) = dumps.iterdir()
+    assert len(gzip.decompress(path.read_bytes())) < 400_000
+    found = one_dump(dumps)
+    assert found["nodes"] and len(found["threads"][0]["frames"]) == 152
+
+
 @pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
 def test_dump_that_cannot_be_written_is_said(container: Container, folder: str) -> None:
     code, output = run(container, RAISE + "work(1)\n", REMORA_DUMPS=folder)
@@ -725,6 +740,45 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     done = container.remora("open", "nothing")
     assert done.returncode == 1
     assert done.stderr == f"there is no dump called nothing in {dumps}\n"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_file_of_the_project_is_the_one_of_the_client(shop: Container, is_there: bool) -> None:
+    """Wherever the container has it, or had it."""
+    copy = shop.folder.parent / "project/src/p.py"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(CHAINED)
+    crashed(shop)
+    if not is_there:
+        (shop.folder / "p.py").unlink()
+    process = shop.begin_remora("open")
+    process.stdout.readline()
+    editor = shop.attach({Path("/home/me/shop/src/p.py"): [1]})
+    assert editor.stopped().path == Path("/home/me/shop/src/p.py")
+    editor.detach()
+    assert ended(process).returncode == 0
+
+
+@pytest.mark.parametrize("change", ["empty", "text", "format", "threads", "escape"])
+def test_file_that_is_no_good_dump(container: Container, dumps: Path, change: str) -> None:
+    crashed(container)
+    (path,) = dumps.iterdir()
+    found = json.loads(gzip.decompress(path.read_bytes()))
+    if change == "format":
+        found["format"] = 2
+    elif change == "threads":
+        found["threads"] = found["exceptions"] = [5]
+    else:
+        found["service"] = "a\x1b[2J"
+    content = {"empty": "", "text": "text"}.get(change, json.dumps(found))
+    path.write_bytes(gzip.compress(content.encode()))
+    done = container.remora("crashes", "--show")
+    assert "Traceback" not in done.stderr and "\x1b" not in done.stdout
+    assert done.returncode == (0 if change == "escape" else 1)
+    assert "\x1b" not in container.remora("crashes").stdout
+    if change != "escape":
+        done = container.remora("open")
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 
 
 # ---- Without a crash ----

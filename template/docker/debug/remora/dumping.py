@@ -2,6 +2,7 @@
 
 import _signal
 import os
+import sys
 
 from remora import uncaught
 from remora.hook import say, setting
@@ -16,11 +17,12 @@ def catch():
 def write(error=None, frame=None):
     """Write a dump of this process, and return its path: see write() in dump.py."""
     try:
-        from remora import apart
+        if "remora.dump" not in sys.modules:
+            from remora import apart
 
-        with apart.only(os.path.dirname(os.path.dirname(__file__))):
-            from remora import dump
-        return dump.write(error, frame)
+            with apart.only(os.path.dirname(os.path.dirname(__file__))):
+                __import__("remora.dump")
+        return sys.modules["remora.dump"].write(error, frame)
     except BaseException as problem:
         say(f"pid {os.getpid()} cannot be dumped: {type(problem).__name__}")
 

@@ -10,6 +10,7 @@ is no such file, or it cannot be read or written.
 
 import json
 import os
+import re
 import sys
 import time
 import zlib
@@ -23,6 +24,10 @@ MOST = 2**30
 
 # What stands in a file after all but the values.
 HEAD_END = b', "nodes": {'
+
+
+# What comes of a file whose parts are not where they belong
+DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
 
 
 class Unreadable(Exception):
@@ -62,20 +67,17 @@ def read(path, head_only=False):
 
     Raises Unreadable.
     """
-    unpacker, content = zlib.decompressobj(47), b""
-    parts = []
+    unpacker, content, room = zlib.decompressobj(47), bytearray(), MOST
     try:
         with open(path, "rb") as file:
-            while not (head_only and HEAD_END in content):
+            while not (unpacker.eof or (head_only and HEAD_END in content)):
                 part = file.read(2**16)
-                if not part or unpacker.eof:
+                if not part:
                     break
-                parts.append(unpacker.decompress(part, MOST))
-                if unpacker.unconsumed_tail or sum(map(len, parts[-1:])) >= MOST:
+                content += unpacker.decompress(part, room)
+                room = MOST - len(content)
+                if room <= 0:
                     raise Unreadable(f"{path} is too long to be a dump")
-                if head_only:
-                    content = b"".join(parts)
-        content = b"".join(parts)
         if head_only and HEAD_END in content:
             content = content.partition(HEAD_END)[0] + b"}"
         found = json.loads(content.decode())
@@ -126,16 +128,21 @@ def summary(name):
     """Return what one line says of a dump, as a dictionary."""
     found = read(f"{folder()}/{name}", head_only=True)
     facts = {"name": name, "time": stamp(found["time"]), "service": found["service"]}
-    errors, frame = found["exceptions"], place(found)
+    errors, frame = found["exceptions"], frame_of(found)
     facts["exception"] = errors[0]["type"] if errors else None
     facts["message"] = errors[0]["text"] if errors else None
     return {**facts, "file": frame.get("file"), "line": frame.get("line"), "pid": found["pid"]}
 
 
-def place(found):
+def frame_of(found):
     """Return the frame that a dump is about: the innermost of the user's that has crashed."""
     frames = found["threads"][0]["frames"] if found["threads"] else []
     return next((frame for frame in frames if frame["user"]), frames[0] if frames else {})
+
+
+def plain(text):
+    """Return a text without what a terminal would take for a command."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def stamp(seconds):
@@ -148,23 +155,27 @@ def crashes(options):
     if options.show is not None:
         try:
             found = read(find(options.show))
-            print(json.dumps(found) if options.json else "\n".join(lines(found)))
+            print(json.dumps(found) if options.json else plain("\n".join(lines(found))))
         except Unreadable as error:
             print(error, file=sys.stderr)
+            return 1
+        except DAMAGED:
+            print("the dump is damaged", file=sys.stderr)
             return 1
         return 0
     found = names()
     for name in found:
         try:
             facts = summary(name)
-        except (Unreadable, LookupError, TypeError) as error:
+        except (Unreadable, *DAMAGED) as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         if options.json:
             print(json.dumps(facts))
             continue
         what = facts["exception"] or "no exception"
-        print(f"{facts['time']}  {facts['service']}  {what}  {facts['file']}:{facts['line']}")
+        place = f"{facts['file']}:{facts['line']}"
+        print(plain(f"{facts['time']}  {facts['service']}  {what}  {place}"))
         print(f"  {name}")
     if not found:
         print(f"there is no dump in {folder()}", file=sys.stderr)

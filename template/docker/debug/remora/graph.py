@@ -41,6 +41,8 @@ class Graph:
         self.room, self.until = room, until
         self.secrets = texts.secrets_of_environment()
         self.is_complete = True
+        # How many characters of texts were made
+        self.made = 0
         # The numbers of values that have one, by their id(); kept, so that no other gets that id.
         self._numbers, self._kept = {}, []
         self._queue = []
@@ -74,9 +76,17 @@ class Graph:
             rank, number = heappop(self._queue)
             yield number, self.node(self._kept[number], rank + 1)
 
+    def is_full(self):
+        """Tell whether stacks are to have no more variables, so that there is room for the rest."""
+        is_full = self.made > self.room // 4 or time.monotonic() > self.until
+        self.is_complete = self.is_complete and not is_full
+        return is_full
+
     def line(self, value):
         """Return the text of a value."""
-        return summaries.line(value) or texts.line(value, self.secrets)
+        found = summaries.line(value) or texts.line(value, self.secrets)
+        self.made += len(found)
+        return found
 
     def node(self, value, rank):
         """Return the node of a value. rank: that of its children."""

@@ -20,7 +20,7 @@ def main(name):
     except dumps.Unreadable as error:
         print(error, file=sys.stderr)
         return 1
-    except (LookupError, TypeError, AttributeError):
+    except dumps.DAMAGED:
         print(f"{path} is a dump that is damaged", file=sys.stderr)
         return 1
     command.start_hub()
@@ -30,7 +30,7 @@ def main(name):
     if not answer:
         print(command.NO_HUB, file=sys.stderr)
         return 1
-    print(f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}")
+    print(dumps.plain(f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}"))
     for line in answer["say"]:
         print(line, flush=True)
     if not answer["engine"]:

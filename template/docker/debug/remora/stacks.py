@@ -14,6 +14,9 @@ HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 # How many frames are written of a stack, half of them from each end, and how many exceptions.
 FRAMES, EXCEPTIONS = 200, 50
 
+# How many variables are written of a frame.
+VARIABLES = 1000
+
 # How much later than the variables of the user's frames that have crashed, others are written.
 LIBRARY, ELSEWHERE = 1, 2
 
@@ -131,8 +134,9 @@ class Stacks:
         self.files[file] = self.files.get(file) or is_user
         rank += 0 if is_user else LIBRARY
         is_module = frame.f_locals is frame.f_globals
-        local = [pair for pair in graph.locals_of(frame) if not is_module or is_shown(*pair)]
-        used = [] if is_module or not is_user else used_globals(frame)
+        found = [] if self.graph.is_full() else graph.locals_of(frame)
+        local = [pair for pair in found if not is_module or is_shown(*pair)][:VARIABLES]
+        used = used_globals(frame)[:VARIABLES] if is_user and found and not is_module else []
         return {
             "file": file,
             "line": line or code.co_firstlineno,

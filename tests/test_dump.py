@@ -126,6 +126,31 @@ main()
 }
 
 
+# What a DataLoader's worker does, with a class that is made as torch makes its own.
+WRAPPER = """
+import sys, traceback
+
+class ExceptionWrapper:
+    def __init__(self, exc_info=None, where="in background"):
+        self.exc_type, self.where = (exc_info or sys.exc_info())[0], where
+"""
+IN_DATALOADER = """
+import multiprocessing
+
+def loop(queue):
+    from torch._utils import ExceptionWrapper
+    try:
+        work(1)
+    except Exception:
+        queue.put(ExceptionWrapper(where="in DataLoader worker process 0"))
+
+if __name__ == "__main__":
+    queue = multiprocessing.SimpleQueue()
+    process = multiprocessing.get_context("fork").Process(target=loop, args=[queue])
+    process.start()
+    print(queue.get().where)
+    process.join()
+"""
 CAUGHT = """
 import _thread
 try:
@@ -191,6 +216,21 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
     assert ["b", "int", "2"] in frame["locals"]
     assert found["sources"][str(path)] == path.read_text()
     assert found["exceptions"][0]["type"] == ("ExceptionGroup" if kind == "group" else "ValueError")
+
+
+def test_worker_of_a_dataloader(container: Container, dumps: Path) -> None:
+    container.write("torch/__init__.py", "")
+    container.write("torch/_utils.py", WRAPPER)
+    assert run(container, RAISE + IN_DATALOADER) == (0, "in DataLoader worker process 0")
+    found = one_dump(dumps)
+    assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
+
+
+def test_files_called_like_modules_are_not_loaded(container: Container, dumps: Path) -> None:
+    for name in ("json", "zlib", "re", "remora", "heapq", "ast"):
+        container.write(f"{name}.py", "import os\nos._exit(9)\n")
+    assert run(container, RAISE + CRASHES["main thread"])[0] == 1
+    one_dump(dumps)
 
 
 def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None:

@@ -2,10 +2,12 @@
 
 import _signal
 import os
-import sys
 
 from remora import uncaught
 from remora.hook import say, setting
+
+# The module `dump`, once it is loaded. The program may have a package of the same name as this one.
+writer = None
 
 
 def catch():
@@ -16,13 +18,14 @@ def catch():
 
 def write(error=None, frame=None):
     """Write a dump of this process, and return its path: see write() in dump.py."""
+    global writer
     try:
-        if "remora.dump" not in sys.modules:
+        if writer is None:
             from remora import apart
 
             with apart.only(os.path.dirname(os.path.dirname(__file__))):
-                __import__("remora.dump")
-        return sys.modules["remora.dump"].write(error, frame)
+                from remora import dump as writer
+        return writer.write(error, frame)
     except BaseException as problem:
         say(f"pid {os.getpid()} cannot be dumped: {type(problem).__name__}")
 

@@ -9,6 +9,7 @@ commandline  what the command line of a Python process tells
 link         the way from a process to the hub
 engine       debugpy's pydevd, loaded into a program only when a debugger wants it
 changes      what pydevd does otherwise here
+threads      threads of this layer's own
 ending       how a session of pydevd ends
 values       big values are shown soon
 greenlets    programs whose threads gevent makes greenlets

@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from remora import apart, changes, ending, explicit, greenlets, link, program, watchdogs
+from remora import apart, changes, ending, explicit, greenlets, link, program, threads, watchdogs
 from remora.hook import say
 
 # Where debugpy is.
@@ -131,8 +131,15 @@ def attach(connected):
     ending.end_session(pydevd, pydevd.get_global_debugger())
     ending.forget_stops()
     connection = connected
+    threads.call(begin_session)
+    register_fork()
+    return program.is_attached()
+
+
+def begin_session():
+    """Have pydevd trace this process, and connect it to the hub."""
     with changes.about_to_trace():
-        pydevd.settrace(
+        sys.modules["pydevd"].settrace(
             host=HOST,
             port=0,
             suspend=False,
@@ -140,8 +147,6 @@ def attach(connected):
             patch_multiprocessing=False,
             dont_trace_start_patterns=[HOME, os.path.dirname(debugpy.__file__)],
         )
-    register_fork()
-    return program.is_attached()
 
 
 def take_connection():

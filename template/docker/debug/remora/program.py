@@ -25,10 +25,6 @@ get_ident = _thread.get_ident
 # The main thread
 main = get_ident()
 
-# The thread that has answered the hub last. If it went at its own end, what Python runs then would
-# be for pydevd a thread of its own, which it would take the next thread with that ident for.
-answering = None
-
 # Held while a debugger is let in; the hub may ask while the process comes by itself.
 joining = allocate_lock()
 
@@ -227,13 +223,9 @@ def on_signal(*_):
 
 def start_answer():
     """Start the thread that answers: of `threading`, for which a thread of `_thread` is a dummy."""
-    global answering
-    import threading
+    from remora import threads
 
-    answering = threading.Thread(target=answer, name="remora", daemon=True)
-    # The debugger is to show the program's threads only.
-    answering.pydev_do_not_trace = answering.is_pydev_daemon_thread = True
-    answering.start()
+    threads.start(answer)
 
 
 def answer():

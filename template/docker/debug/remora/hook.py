@@ -73,6 +73,10 @@ def main():
         mode = check_settings()
         if mode == "off":
             return
+        from remora import commandline, container
+
+        if mode and not commandline.is_target(container.own_command(), setting("TARGET")):
+            return
         from remora import program
 
         program.begin(mode)

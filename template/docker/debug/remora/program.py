@@ -30,7 +30,7 @@ joining = allocate_lock()
 
 
 def begin(chosen):
-    """Do in a process that starts what its mode says.
+    """Do in a process that starts what its mode says. The hook has passed over those not meant.
 
     chosen: a mode but `off`, or "" if the environment has none, which `env -i`, sudo or cron may
     have cleared.
@@ -41,17 +41,14 @@ def begin(chosen):
     command = container.own_command()
     if commandline.is_tracker(command):
         return
-    target = setting("TARGET")
     if not chosen:
         # The command has the settings, unless it is another user's, or has cleared its own
         # environment: then the hub knows more.
         settings = container.environment()
         chosen = setting("MODE", "off" if all(container.environments()) else "unknown", settings)
         target = setting("TARGET", environment=settings)
-        if chosen == "off":
+        if chosen == "off" or not commandline.is_target(command, target):
             return
-    if not commandline.is_target(command, target):
-        return
     mode, is_beginning = chosen, True
     try:
         _signal.signal(container.SIGNAL, on_signal)

@@ -188,12 +188,20 @@ def test_no_layer_has_a_secret(request: pytest.FixtureRequest, image: str) -> No
         assert not re.search(r"(^|/)\.(env[^/]*|git)(/|$)", entry.name)
 
 
+# The folder of the debug image that mode `dump` writes to
+DUMPS = "var/lib/remora/dumps"
+
+
 @pytest.mark.docker
 def test_only_root_can_change_what_debugging_adds(production: Saved, debug: Saved) -> None:
     assert debug.layers[:-1] == production.layers
     for entry, _ in debug.entries(len(production.layers)):
         assert entry.uid == 0
-        assert entry.issym() or not entry.mode & 0o022, entry.name
+        if entry.name == DUMPS:
+            # Whoever crashes writes there, and removes nobody else's.
+            assert entry.isdir() and entry.mode & 0o7777 == 0o1777
+        else:
+            assert entry.issym() or not entry.mode & 0o022, entry.name
 
 
 @pytest.mark.docker
@@ -249,6 +257,8 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
         "/usr/local/bin/debug-attach",
         "/usr/local/bin/debug-entrypoint.sh",
         f"{site_packages}/remora.pth",
+        f"/{Path(DUMPS).parent}",
+        f"/{DUMPS}",
     }
 
 

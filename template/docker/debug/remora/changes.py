@@ -38,7 +38,13 @@ def apply(pydevd):
                 f"in pid {os.getpid()}, only threads that start from now on can stop:"
                 " on Python 3.8, the others could on x86 with glibc"
             )
-        for nicety in (answer_when_traced, pause_in_program, keep_no_frames, values.apply):
+        for nicety in (
+            answer_when_traced,
+            pause_in_program,
+            keep_no_frames,
+            end_quietly,
+            values.apply,
+        ):
             try:
                 nicety(pydevd)
             except (AttributeError, ImportError):
@@ -129,6 +135,24 @@ def about_to_trace():
             ready, held = held, None
         for debugger, answer in ready:
             debugger.writer.add_command(answer)
+
+
+def end_quietly(pydevd):
+    """Have Python 3.13 and later end without a word of threads that pydevd has made dummies of.
+
+    pydevd asks for such a thread once more when it ends, which makes another dummy. That one goes
+    only when `threading` is empty already.
+    """
+    tracker = threading._DeleteDummyThreadOnDel
+    forget = tracker.__del__
+
+    def __del__(self):
+        try:
+            forget(self)
+        except TypeError:
+            pass
+
+    tracker.__del__ = __del__
 
 
 def pause_in_program(pydevd):

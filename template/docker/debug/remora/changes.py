@@ -4,6 +4,7 @@ If pydevd lacks what a change replaces, the program runs on without a debugger; 
 Without what a nicety replaces, it is debugged all the same.
 """
 
+import itertools
 import os
 import sys
 import threading
@@ -18,6 +19,9 @@ applied = False
 # Answers of pydevd that wait until it traces the process, with the debugger that gives each; None
 # unless it is about to begin.
 held, lock = None, threading.Lock()
+
+# What the count of changes of breakpoints begins at in a session.
+changes_before = itertools.count(10_000, 10_000)
 
 
 def apply(pydevd):
@@ -42,6 +46,7 @@ def apply(pydevd):
             answer_when_traced,
             pause_in_program,
             keep_no_frames,
+            forget_breakpoints,
             end_quietly,
             values.apply,
         ):
@@ -135,6 +140,21 @@ def about_to_trace():
             ready, held = held, None
         for debugger, answer in ready:
             debugger.writer.add_command(answer)
+
+
+def forget_breakpoints(pydevd):
+    """Have no breakpoint of an earlier session hit.
+
+    pydevd keeps by code which lines have one, until the debugger's count of changes is another. A
+    new debugger would begin that count anew.
+    """
+    begin = pydevd.PyDB.__init__
+
+    def __init__(self, *arguments, **options):
+        begin(self, *arguments, **options)
+        self.mtime += next(changes_before)
+
+    pydevd.PyDB.__init__ = __init__
 
 
 def end_quietly(pydevd):

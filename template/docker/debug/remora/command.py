@@ -21,6 +21,7 @@ from remora.hook import setting
 # Why a command can do nothing
 OFF = "REMORA_MODE is off, so nothing in this container can be debugged"
 NO_HUB = "the debugger's hub does not answer"
+NO_ANSWER = "has not answered: it is inside a library that is not Python, or stopped"
 
 
 def ask(what, **more):
@@ -147,9 +148,7 @@ def attach(chosen):
         elif str(pid) in problems or not container.can_be_asked(pid):
             print(f"pid {pid} cannot be debugged: {problems.get(str(pid)) or why_not(pid)}")
         else:
-            print(
-                f"pid {pid} has not answered: it is inside a library that is not Python, or stopped"
-            )
+            print(f"pid {pid} {NO_ANSWER}")
             print("or another user's. It will be ready as soon as it is back in Python.")
     if not wanted:
         print("nothing can be debugged:")

@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 
-from remora import command, container
+from remora import command, container, texts
 from remora.dump import FOLDER, SUFFIX
 from remora.hook import setting
 
@@ -111,9 +111,7 @@ def moment(chosen):
         elif pid not in written:
             print(f"pid {pid} cannot be asked: `remora status` says why, if it is Python")
         elif path is None:
-            print(
-                f"pid {pid} has not answered: it is inside a library that is not Python, or stopped"
-            )
+            print(f"pid {pid} {command.NO_ANSWER}")
         else:
             print(f"pid {pid} could not write one: the container's log says why")
     if not chosen and not written:
@@ -213,4 +211,4 @@ def lines_of_frames(found, frames):
         for name, *rest in frame["locals"] if frame["user"] else ():
             node = found["nodes"].get(str(rest[0]), {}) if len(rest) == 1 else {}
             shown = rest[1] if len(rest) == 2 else node.get("text", "(not kept)")
-            yield f"      {name} = {shown if len(shown) < 200 else shown[:200] + '…'}"
+            yield f"      {name} = {texts.cut(shown, 200)}"

@@ -16,8 +16,7 @@ MOST = {"numpy": 1_000_000, "torch": 30_000}
 # How many rows are shown of a value that has more dimensions than one, and columns of a table.
 ROWS, COLUMNS = 10, 50
 
-# The classes that are summed up, by the module they are found in. Of those that are in EXACT, a
-# class of the program may make anything of the methods.
+# The classes that are summed up, by the module they are found in.
 CLASSES = {
     "numpy": ("ndarray", "generic"),
     "torch": ("Tensor",),
@@ -40,6 +39,7 @@ def kind_of(value):
             continue
         for name in names:
             known = vars(module).get(name)
+            # Of another one, a class of the program may make anything of the methods.
             is_family = name in ("generic", "Image", "ndarray")
             if known is kind or (is_family and known and issubclass(kind, known)):
                 return top, name
@@ -54,7 +54,7 @@ def line(value):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return texts.cut(LINES[kind](value))
+            return texts.cut(SUMMARIES[kind][0](value))
     except Exception as error:
         return f"<{texts.type_name(value)}: {type(error).__name__}>"
 
@@ -62,10 +62,11 @@ def line(value):
 def inside(value):
     """Return what is shown in a value that is summed up, as (name, value); None for another one."""
     kind = kind_of(value)
-    if kind is None or kind not in INSIDE:
+    look = SUMMARIES[kind][1] if kind else None
+    if look is None:
         return None
     try:
-        return list(INSIDE[kind](value))
+        return list(look(value))
     except Exception as error:
         return [("(more)", f"cannot be read: {type(error).__name__}")]
 
@@ -198,23 +199,19 @@ def line_of_picture(picture):
     return f"{texts.type_name(picture)} {texts.line(mode)} {texts.line(size)}"
 
 
-LINES = {
-    ("numpy", "ndarray"): line_of_array,
-    ("numpy", "generic"): lambda value: f"{texts.type_name(value)}({texts.line(value.item())})",
-    ("torch", "Tensor"): line_of_tensor,
-    ("torch", "Parameter"): line_of_tensor,
-    ("pandas", "DataFrame"): line_of_table,
-    ("pandas", "Series"): line_of_column,
-    ("polars", "DataFrame"): line_of_table,
-    ("polars", "Series"): line_of_column,
-    ("PIL", "Image"): line_of_picture,
-}
-INSIDE = {
-    ("numpy", "ndarray"): inside_array,
-    ("torch", "Tensor"): inside_tensor,
-    ("torch", "Parameter"): inside_tensor,
-    ("pandas", "DataFrame"): inside_table,
-    ("pandas", "Series"): inside_column,
-    ("polars", "DataFrame"): inside_table,
-    ("polars", "Series"): inside_column,
+def line_of_scalar(value):
+    return f"{texts.type_name(value)}({texts.line(value.item())})"
+
+
+# What gives the line of a value, and what is in it, by what kind_of() returns.
+SUMMARIES = {
+    ("numpy", "ndarray"): (line_of_array, inside_array),
+    ("numpy", "generic"): (line_of_scalar, None),
+    ("torch", "Tensor"): (line_of_tensor, inside_tensor),
+    ("torch", "Parameter"): (line_of_tensor, inside_tensor),
+    ("pandas", "DataFrame"): (line_of_table, inside_table),
+    ("pandas", "Series"): (line_of_column, inside_column),
+    ("polars", "DataFrame"): (line_of_table, inside_table),
+    ("polars", "Series"): (line_of_column, inside_column),
+    ("PIL", "Image"): (line_of_picture, None),
 }

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from remora import container, link, protocol
 from remora.place import ROOT, name_of
+from remora.texts import cut
 
 # How many characters of a value are read, and how many frames of a stack, from the innermost.
 LENGTH, FRAMES = 200, 50
@@ -192,9 +193,9 @@ class Watch:
         for expression in self.expressions:
             arguments = {"expression": expression, "frameId": frame, "context": "watch"}
             try:
-                values[expression] = cut((await request("evaluate", **arguments))["result"])
+                values[expression] = cut((await request("evaluate", **arguments))["result"], LENGTH)
             except Refused as error:
-                errors[expression] = cut(str(error))
+                errors[expression] = cut(str(error), LENGTH)
         threads = {one["id"]: one["name"] for one in (await request("threads"))["threads"]}
         return {
             "file": self.place.name,
@@ -204,12 +205,7 @@ class Watch:
             "command": " ".join(container.command_of(session.pid)),
             "thread": threads.get(thread, ""),
             "stack": [dict(zip(("file", "line", "function"), entry)) for entry in stack],  # noqa: B905
-            "locals": {one["name"]: cut(one["value"]) for one in variables},
+            "locals": {one["name"]: cut(one["value"], LENGTH) for one in variables},
             "values": values,
             "errors": errors,
         }
-
-
-def cut(value):
-    """Return a value as it is printed."""
-    return value if len(value) <= LENGTH else value[:LENGTH] + "…"

@@ -32,6 +32,16 @@ NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 
+# The end of a program whose function `work` a child runs, by the start method that is put in here.
+IN_MULTIPROCESSING = """
+import multiprocessing
+if __name__ == "__main__":
+    process = multiprocessing.get_context("%s").Process(target=work, args=[1])
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
 # Sends Ctrl+C while the engine is imported, to code that swallows the exception.
 SWALLOWED = """
 import os, signal, sys

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,24 @@ def copy_without_questions(
         capture_output=True,
         text=True,
     )
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """Install packages for the Python that is debugged, once.
+
+    Returns a function of their names, which gives the setting with which programs find them.
+    """
+
+    @cache
+    def installed(*packages: str) -> dict[str, str]:
+        folder = tmp_path_factory.mktemp("packages")
+        python = os.environ.get("DEBUGGED_PYTHON", sys.executable)
+        pip = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
+        subprocess.run([*pip, "--target", folder, *packages], check=True)
+        return {"PYTHONPATH": str(folder)}
+
+    return installed
 
 
 def reason(stderr: str) -> str:

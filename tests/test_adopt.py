@@ -411,44 +411,53 @@ def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
     project.run(*run, image, "sh", "-c", script)
 
 
-@pytest.mark.docker
-def test_what_an_adopted_project_has_lost(engine, template, free_port, tmp_path) -> None:
-    """Its image has no shell any more; then its service is another one."""
-    root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
-    root.mkdir()
-    (root / "compose.yaml").write_text("services: {web: {build: .}}")
-    (root / "Dockerfile").write_text("FROM scratch\nCOPY passwd group /etc/\n")
-    (root / "passwd").write_text("root:x:0:0:root:/:/sbin/nologin\n")
-    (root / "group").write_text("root:x:0:\n")
-    render(template, root, debug_port=free_port, debug_services=[{"name": "web"}])
-    project = Project(root, "web")
-    try:
-        done = project.compose("build", check=False)
-        assert '"/bin/sh": stat /bin/sh: no such file or directory' in done.stdout
-        (root / "compose.yaml").write_text("services: {api: {build: .}}")
-        done = project.compose("config", "--quiet", check=False)
-        assert 'cannot extend service "web-without-debugger"' in done.stdout
-    finally:
-        remove_images(project, root.name)
+@pytest.fixture
+def little(engine, template, free_port, tmp_path):
+    """Adopt a project of one service, given its name and Dockerfile, and remove it in the end."""
+    projects = []
 
+    def little(service: str, dockerfile: str, **files: str) -> Project:
+        root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
+        root.mkdir()
+        compose = f"services: {{{service}: {{build: .}}}}"
+        for name, text in {"compose.yaml": compose, "Dockerfile": dockerfile, **files}.items():
+            (root / name).write_text(text)
+        render(template, root, debug_port=free_port, debug_services=[{"name": service}])
+        projects.append(Project(root, service))
+        return projects[-1]
 
-@pytest.mark.docker
-def test_image_without_python_runs_on(engine, template, free_port, tmp_path) -> None:
-    root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
-    root.mkdir()
-    (root / "compose.yaml").write_text("services: {cache: {build: .}}")
-    (root / "Dockerfile").write_text("FROM redis:8-alpine\n")
-    services = [{"name": "cache"}]
-    render(template, root, debug_port=free_port, debug_services=services)
-    project = Project(root, "cache")
-    try:
-        built = project.compose("build", "--progress", "plain").stdout
-        assert "There is no Python in this image, hence nothing to debug." in built
-        project.compose("up", "--detach", "--wait")
-        wait_until(lambda: "Ready to accept connections" in project.log())
-        asked = remora(project, "ready", check=False)
-        assert asked.returncode == 1
-        assert "there is no Python in this image, hence nothing to debug" in asked.stdout
-    finally:
+    yield little
+    for project in projects:
         project.down()
-        remove_images(project, root.name)
+        remove_images(project, project.root.name)
+
+
+@pytest.mark.docker
+def test_image_without_a_shell_is_not_built(little) -> None:
+    users = {"passwd": "root:x:0:0:root:/:/sbin/nologin\n", "group": "root:x:0:\n"}
+    project = little("web", "FROM scratch\nCOPY passwd group /etc/\n", **users)
+    done = project.compose("build", check=False)
+    assert '"/bin/sh": stat /bin/sh: no such file or directory' in done.stdout
+
+
+@pytest.mark.docker
+def test_service_that_is_called_otherwise_now(little) -> None:
+    project = little("web", "FROM scratch\n")
+    compose = project.root / "compose.yaml"
+    text = compose.read_text()
+    compose.write_text(text.replace("web", "api"))
+    done = project.compose("config", "--quiet", check=False)
+    assert 'cannot extend service "web-without-debugger"' in done.stdout
+    compose.write_text(text)
+
+
+@pytest.mark.docker
+def test_image_without_python_runs_on(little) -> None:
+    project = little("cache", "FROM redis:8-alpine\n")
+    built = project.compose("build", "--progress", "plain").stdout
+    assert "There is no Python in this image, hence nothing to debug." in built
+    project.compose("up", "--detach", "--wait")
+    wait_until(lambda: "Ready to accept connections" in project.log())
+    asked = remora(project, "ready", check=False)
+    assert asked.returncode == 1
+    assert "there is no Python in this image, hence nothing to debug" in asked.stdout

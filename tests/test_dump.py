@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
-from bare import Container, ended, imported
+from bare import IN_MULTIPROCESSING, Container, ended, imported
 from dap import DapError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,14 +33,6 @@ def work(a):
     cart = Cart()
     raise ValueError(b)  # here
 
-"""
-IN_MULTIPROCESSING = """
-import multiprocessing
-if __name__ == "__main__":
-    process = multiprocessing.get_context("%s").Process(target=work, args=[1])
-    process.start()
-    process.join()
-    sys.exit(process.exitcode)
 """
 IN_POOL = """
 import multiprocessing, concurrent.futures
@@ -315,11 +307,10 @@ outer()
 """
 
 
-def test_content(container: Container, dumps: Path) -> None:
-    secret = {"SERVICE_TOKEN": "opensesame"}
-    numpy = {"PYTHONPATH": str(Path(pytest.importorskip("numpy").__file__).parents[1])}
-    if container.version != (3, 11):
-        pytest.skip("NumPy of the tests is for this Python only")
+def test_content(
+    container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
+) -> None:
+    secret, numpy = {"SERVICE_TOKEN": "opensesame"}, installed("numpy")
     assert run(container, CONTENT, **secret, **numpy) == (1, "ends")
     found = one_dump(dumps)
     text = json.dumps(found["nodes"]) + json.dumps(found["threads"]) + json.dumps(found["command"])

@@ -168,6 +168,23 @@ def project_here(template: Path, container: Container) -> Path:
     return path
 
 
+def stops(container: Container, *command: str, **environment: str) -> list[list[object]]:
+    """Run an editor until the program has ended, and return the paths and lines it stopped at."""
+    done = subprocess.run(
+        command,
+        cwd=container.folder,
+        capture_output=True,
+        text=True,
+        timeout=2 * dap.TIMEOUT,
+        env={**os.environ, **environment},
+    )
+    output = done.stdout + done.stderr
+    print(output)  # which pytest shows if a test fails
+    found = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
+    assert container.exit_code() == 0
+    return found
+
+
 def test_neovim(container: Container, project_here: Path) -> None:
     """nvim-dap is in no package registry: NVIM_DAP says where a copy of its repository is."""
     editor = needed(shutil.which("nvim"))
@@ -175,18 +192,9 @@ def test_neovim(container: Container, project_here: Path) -> None:
     container.start("python p.py")
     container.says("Waiting for client to attach...")
     command = [editor, "--clean", "--headless", "-l", str(CLIENTS / "nvim.lua"), plugin]
-    done = subprocess.run(
-        [*command, "app: debug", str(project_here), str(marked(project_here))],
-        cwd=container.folder,
-        capture_output=True,
-        text=True,
-        timeout=2 * dap.TIMEOUT,
-    )
-    output = done.stdout + done.stderr
-    stops = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
+    place = [str(project_here), marked(project_here)]
     # The child is a session of its own, which the editor opens.
-    assert stops == [[str(project_here), marked(project_here)]] * 2, output
-    assert container.exit_code() == 0
+    assert stops(container, *command, "app: debug", *map(str, place)) == [place] * 2
 
 
 def test_emacs(container: Container, project_here: Path) -> None:
@@ -195,16 +203,6 @@ def test_emacs(container: Container, project_here: Path) -> None:
     container.start("python p.py")
     container.says("Waiting for client to attach...")
     command = [editor, "--batch", "--load", str(CLIENTS / "emacs.el")]
-    done = subprocess.run(
-        [*command, "app: attach", str(project_here), str(marked(project_here))],
-        cwd=container.folder,
-        capture_output=True,
-        text=True,
-        timeout=2 * dap.TIMEOUT,
-        env={**os.environ, "HOME": str(container.folder)},
-    )
-    output = done.stdout + done.stderr
-    stops = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
+    place, home = [str(project_here), marked(project_here)], str(container.folder)
     # It opens no session for a child, which runs on.
-    assert stops == [[str(project_here), marked(project_here)]], output
-    assert container.exit_code() == 0
+    assert stops(container, *command, "app: attach", *map(str, place), HOME=home) == [place]

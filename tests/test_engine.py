@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from bare import SWALLOWED, Container
+from bare import IN_MULTIPROCESSING, SWALLOWED, Container
 from dap import Editor, Stop
 from project import line, marked, wait_until
 
@@ -551,14 +551,6 @@ def work(a):
     b = a + 1
     raise ValueError(b)  # here
 
-"""
-IN_MULTIPROCESSING = """
-import multiprocessing
-if __name__ == "__main__":
-    process = multiprocessing.get_context("%s").Process(target=work, args=[1])
-    process.start()
-    process.join()
-    sys.exit(process.exitcode)
 """
 CRASHES = {
     "main thread": ("work(1)\n", 1),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,10 @@ from bare import Container, free_port
 from project import marked, wait_until
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+@pytest.fixture
+def packages(installed: Callable[..., dict[str, str]]) -> dict[str, str]:
     """The setting with which a program finds gevent and gunicorn."""
-    folder = tmp_path_factory.mktemp("packages")
-    python = os.environ.get("DEBUGGED_PYTHON", sys.executable)
-    pip = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
-    subprocess.run([*pip, "--target", folder, "gunicorn[gevent]"], check=True)
-    return {"PYTHONPATH": str(folder)}
+    return installed("gunicorn[gevent]")
 
 
 PROGRAM = """

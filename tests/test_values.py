@@ -5,9 +5,7 @@ No time is measured here, but what is touched, and what is sent: benchmarks.md h
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import dap
@@ -150,14 +148,10 @@ def test_all_elements_can_be_opened(container: Container) -> None:
 # ---- NumPy and pandas ----
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+@pytest.fixture
+def packages(installed: Callable[..., dict[str, str]]) -> dict[str, str]:
     """The setting with which a program finds pandas."""
-    folder = tmp_path_factory.mktemp("packages")
-    python = os.environ.get("DEBUGGED_PYTHON", sys.executable)
-    pip = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
-    subprocess.run([*pip, "--target", folder, "pandas"], check=True)
-    return {"PYTHONPATH": str(folder)}
+    return installed("pandas")
 
 
 FRAMES = """

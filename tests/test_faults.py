@@ -251,7 +251,13 @@ def project_with_clock(built_with_clock: Project, tmp_path: Path):
 def test_clock_that_jumps(project_with_clock: Project) -> None:
     project = project_with_clock
     clock = project.root / "src/clock"
-    clock.write_text("+0")
+
+    def set_clock(offset: str) -> None:
+        """Put a whole file in place: a thread may read the clock at any time, also an empty one."""
+        clock.with_suffix(".new").write_text(offset)
+        clock.with_suffix(".new").replace(clock)
+
+    set_clock("+0")
     library = "$$(find / -xdev -name libfaketime.so.1 | head -n 1)"
     command = f"export LD_PRELOAD={library}; exec python src/program.py"
     project.override(
@@ -269,7 +275,7 @@ def test_clock_that_jumps(project_with_clock: Project) -> None:
     editor, stop = stop_at_breakpoint(project, path)
     this_year = int(stop.locals["year"])
     for years in (10, -10):
-        clock.write_text(f"{years:+}y")
+        set_clock(f"{years:+}y")
         for _ in range(2):
             editor.resume(stop)
             stop = editor.stopped()

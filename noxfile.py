@@ -28,7 +28,7 @@ def tests(session: nox.Session) -> None:
     session.install("-r", "tests/requirements.txt")
     session.run(
         "pytest",
-        *["-m", "not docker and not npm and not editors", "--numprocesses=auto"],
+        *["-m", "not docker and not npm and not editors and not vscode", "--numprocesses=auto"],
         "tests",
         *session.posargs,
     )
@@ -83,6 +83,28 @@ def editors(session: nox.Session) -> None:
         session.run(*install, *packages, external=True)
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "-m", "editors", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def vscode(session: nox.Session) -> None:
+    """Debug with VS Code, in a browser. It needs Node.js, npm and Docker, and builds for minutes."""
+    session.install("-r", "tests/requirements.txt", "playwright>=1.55,<2")
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        # The browser, and what code-server's packages are compiled with.
+        packages = ["chromium", "build-essential", "pkg-config", "libkrb5-dev"]
+        packages += ["libsecret-1-dev", "libx11-dev", "libxkbfile-dev"]
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--yes", "--quiet", *packages, external=True)
+    with session.chdir("tests/vscode"):
+        # What code-server needs is locked by its own shrinkwrap.
+        install = ["npm", "install", "--ignore-scripts", "--no-package-lock"]
+        session.run(*install, "--no-audit", "--no-fund", external=True)
+        # code-server is built with the Node.js that it is made for, which is one of its packages.
+        session.run("npm", "rebuild", "node", external=True)
+        path = f"{Path('node_modules/.bin').resolve()}:{os.environ['PATH']}"
+        session.run("npm", "rebuild", external=True, env={"PATH": path})
+    session.run("tests/engine.sh", "start", external=True)
+    session.run("pytest", "-m", "vscode", "tests", *session.posargs)
 
 
 @nox.session(default=False)

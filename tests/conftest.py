@@ -99,6 +99,14 @@ def copy_without_questions(
     )
 
 
+def needed(program: Path | str | None) -> str:
+    """Return the path of a program. Without it a test is skipped; in CI that is a failure."""
+    if program is None or not Path(program).exists():
+        reason = "an editor is not installed: nox -s editors and nox -s vscode do it"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return str(program)
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
     """Install packages for the Python that is debugged, once.

@@ -17,21 +17,13 @@ from pathlib import Path
 import dap
 import pytest
 from bare import Container
-from conftest import remove_images, render, replace
+from conftest import needed, remove_images, render, replace
 from project import TIMEOUT, Project, line, marked
 from shape import Shape
 
 pytestmark = pytest.mark.editors
 
 CLIENTS = Path(__file__).parent / "clients"
-
-
-def needed(program: Path | str | None) -> str:
-    """Return the path of a program. Without it a test is skipped; in CI that is a failure."""
-    if program is None or not Path(program).exists():
-        reason = "an editor is not installed: nox -s editors does it"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return str(program)
 
 
 # ---- A Dev Container ----

@@ -1,0 +1,219 @@
+"""VS Code itself debugs containers: its tasks, its sessions, its windows.
+
+code-server is VS Code, served to a browser. `nox -s vscode` installs it from npm, and Chromium from
+Debian.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import find_free_port, needed
+from dap import TIMEOUT
+from project import Project, listening_here, marked, wait_until
+
+playwright = pytest.importorskip("playwright.sync_api", reason="nox -s vscode installs it")
+pytestmark = pytest.mark.vscode
+
+HERE = Path(__file__).parent / "vscode"
+NODE = HERE / "node_modules/.bin/node"
+SERVER = HERE / "node_modules/code-server/out/node/entry.js"
+
+
+class VSCode:
+    """VS Code with a folder open."""
+
+    def __init__(self, page: playwright.Page, path: Path) -> None:
+        self.page = page
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(2 * TIMEOUT)
+        self._socket.connect(str(path))
+        self._stream = self._socket.makefile("rw")
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+    def run(self, code: str) -> Any:
+        """Return the value of an expression in JavaScript, in which `vscode` is VS Code's API."""
+        print(json.dumps(f"async (vscode) => {code}"), file=self._stream, flush=True)
+        answer = json.loads(self._stream.readline())
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def open(self, path: Path, *breakpoints: int) -> None:
+        """Show a file, and set breakpoints in it."""
+        file = f"vscode.Uri.file({json.dumps(str(path))})"
+        self.run(f"{{ await vscode.window.showTextDocument({file}) }}")
+        for number in breakpoints:
+            place = f"new vscode.Location({file}, new vscode.Position({number - 1}, 0))"
+            self.run(f"vscode.debug.addBreakpoints([new vscode.SourceBreakpoint({place})])")
+
+    def press(self, keys: str) -> None:
+        self.page.keyboard.press(keys)
+
+    def stopped(self) -> tuple[Path, int]:
+        """Wait until it shows a stopped line, and return its place."""
+        self.shows(".debug-top-stack-frame-line")
+        path, number = self.run("""{
+            const { document, selection } = vscode.window.activeTextEditor;
+            return [document.fileName, selection.active.line + 1];
+        }""")
+        return Path(path), number
+
+    def debugs(self) -> bool:
+        """Say whether a debug session is open."""
+        # The API names a parent as active that has ended with its children.
+        return self.page.locator(".debug-toolbar").is_visible()
+
+    def shows(self, selector: str, text: str | re.Pattern[str] = "") -> playwright.Locator:
+        """Wait until the page shows a text in an element, and return that."""
+        found = self.page.locator(selector, has_text=text).first
+        found.wait_for(timeout=1000 * 2 * TIMEOUT)
+        return found
+
+
+@contextmanager
+def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
+    """Open a folder in VS Code."""
+    extensions, data, path = scratch / "extensions", scratch / "data", scratch / "socket"
+    shutil.copytree(HERE / "extension", extensions / "remora.debugpy-1.0.0")
+    (data / "User").mkdir(parents=True)
+    shutil.copy(HERE / "settings.json", data / "User")
+    port = find_free_port()
+    command = [needed(NODE), needed(SERVER), "--auth=none", f"--bind-addr=127.0.0.1:{port}"]
+    options = [f"--user-data-dir={data}", f"--extensions-dir={extensions}", "--disable-telemetry"]
+    options.append("--disable-update-check")
+    environment = {**os.environ, "VSCODE_TEST_SOCKET": str(path)}
+    # Its own home: a user's settings of code-server are none of a test's business.
+    environment["XDG_CONFIG_HOME"] = str(scratch)
+    browser = needed(shutil.which("chromium"))
+    with (
+        subprocess.Popen([*command, *options], env=environment, start_new_session=True) as server,
+        playwright.sync_playwright() as play,
+    ):
+        try:
+            wait_until(lambda: reached(port))
+            # A sandbox needs more rights than a container's root has.
+            arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+            chromium = play.chromium.launch(executable_path=browser, args=arguments)
+            page = chromium.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=2)
+            page.goto(f"http://127.0.0.1:{port}/?folder={folder}")
+            wait_until(path.exists)
+            editor = VSCode(page, path)
+            yield editor
+            page.screenshot(path=scratch / "last.png")
+            print(f"what VS Code showed last: {scratch / 'last.png'}")
+            editor.close()
+            chromium.close()
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def reached(port: int) -> bool:
+    """Say whether somebody listens on a port of this machine."""
+    return ("127.0.0.1", port) in listening_here()
+
+
+@pytest.fixture
+def editor(project: Project, tmp_path: Path) -> Iterator[VSCode]:
+    """VS Code with the project open."""
+    with vscode(project.root, tmp_path / "vscode") as editor:
+        yield editor
+
+
+def running(project: Project) -> list[str]:
+    """The services that run."""
+    services = ("ps", "--status=running", "--format={{.Service}}")
+    return project.compose(*services).stdout.split()
+
+
+def test_f5(project: Project, editor: VSCode) -> None:
+    editor.open(project.source, project.line("history = []"))
+    editor.press("F5")
+    assert editor.stopped() == (project.source, project.line("history = []"))
+    assert editor.debugs()
+    value = editor.run("""vscode.debug.activeDebugSession.customRequest("evaluate",
+        { expression: "inputs.shape", frameId: vscode.debug.activeStackItem.frameId })""")
+    assert value["result"] == "(250000, 2)"
+    editor.press("F10")
+    wait_until(lambda: editor.stopped() == (project.source, project.line("bar = ")))
+    # One press stops it, and all that F5 has started.
+    editor.press("Shift+F5")
+    wait_until(lambda: not running(project) and not editor.debugs())
+
+
+def started(project: Project) -> str:
+    """When the service's container was started last."""
+    return project.run(
+        "docker", "inspect", "--format={{.State.StartedAt}}", project.container()
+    ).stdout
+
+
+PARENT = """
+import subprocess
+import sys
+
+def work(name):
+    print(name)  # here
+
+if len(sys.argv) == 1:
+    children = [subprocess.Popen([sys.executable, __file__, f"child {n}"]) for n in (1, 2)]
+    work("parent")
+    sys.exit(max(child.wait() for child in children))
+work(sys.argv[1])
+"""
+
+
+def test_children_are_sessions_and_one_press_stops_all(project: Project, editor: VSCode) -> None:
+    path = project.root / "src/program.py"
+    path.write_text(PARENT)
+    (project.root / "scripts/train.sh").write_text("exec python src/program.py\n")
+    editor.open(path, marked(path))
+    editor.press("F5")
+    wait_until(lambda: editor.page.locator(".debug-call-stack .session").count() == 3)
+    editor.press("Shift+F5")
+    wait_until(lambda: not running(project) and not editor.debugs())
+
+
+def test_restart_starts_it_anew(project: Project, editor: VSCode) -> None:
+    editor.open(project.source, project.line("history = []"))
+    editor.press("F5")
+    editor.stopped()
+    first = started(project)
+    editor.press("Control+Shift+F5")
+    wait_until(lambda: started(project) != first)
+    assert editor.stopped() == (project.source, project.line("history = []"))
+
+
+def test_start_that_fails_is_a_dialog_and_its_output_is_shown(
+    project: Project, editor: VSCode
+) -> None:
+    (project.root / "scripts/train.sh").write_text("echo no data in /data >&2; exit 3\n")
+    editor.press("F5")
+    editor.shows(
+        ".monaco-dialog-box", "The preLaunchTask 'train: start' terminated with exit code 1."
+    )
+    editor.shows(".xterm-rows", "no data in /data")
+
+
+def test_attach_that_cannot_work_is_a_dialog_and_says_why(project: Project, editor: VSCode) -> None:
+    project.compose("up", "--detach", REMORA_MODE="off")
+    folder = "vscode.workspace.workspaceFolders[0]"
+    # Nobody waits for its end, which comes when the dialog is closed.
+    editor.run(f"""{{ vscode.debug.startDebugging({folder}, "train: attach") }}""")
+    editor.shows(
+        ".monaco-dialog-box", "The preLaunchTask 'train: attach' terminated with exit code 1."
+    )
+    editor.shows(".xterm-rows", "REMORA_MODE is off")

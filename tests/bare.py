@@ -152,6 +152,7 @@ class Container:
         self._environment = {
             **inherited,
             "PATH": f"{self.python.parent}:{os.environ['PATH']}",
+            "HOSTNAME": "bare",  # as each engine sets it
             "REMORA_MODE": mode,
             "REMORA_PORT": str(self.port),
             "REMORA_LOG": str(self.folder / "hub.log"),
@@ -216,10 +217,10 @@ class Container:
         """Run the command `remora` in the container."""
         return ended(self.begin_remora(*arguments))
 
-    def begin_remora(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin_remora(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start the command `remora` in the container."""
         main = self.python.parents[2] / "remora/remora/__main__.py"
-        return self.begin(str(self.python), "-I", "-S", str(main), *arguments)
+        return self.begin(str(self.python), "-I", "-S", str(main), *arguments, **environment)
 
     def hubs(self) -> list[str]:
         """The pids of the hubs of the container, as it has them."""

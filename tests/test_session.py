@@ -10,7 +10,7 @@ from typing import Any
 
 import dap
 import pytest
-from bare import SWALLOWED, Container
+from bare import SWALLOWED, Container, ended
 from project import marked, wait_until
 
 PROGRAM = """
@@ -283,6 +283,24 @@ def test_working_directory_that_is_deleted(container: Container, options: dict[s
     assert (stop.path, stop.locals["name"]) == (path, "'a'")
     editor.resume(stop)
     assert container.exit_code() == 0
+
+
+@pytest.mark.parametrize("kept", ["", "A=1", 'PATH="$PATH" LANG=C'])
+def test_command_that_clears_its_environment(container: Container, kept: str) -> None:
+    """Without an init, nothing but the health check then has the settings of the container."""
+    path = container.write("loop.py", LOOP)
+    container.start(f'exec env -i {kept} "$(command -v python)" loop.py', mode="")
+    wait_until(lambda: " runs " in container.remora("status").stdout)
+    ended(container.begin_remora("ready", "--health", REMORA_MODE="listen"))
+    editor = container.attach({path: [marked(path)]})
+    assert editor.stopped().path == path
+
+
+def test_container_without_a_mode_is_off(container: Container) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start("exec python loop.py", mode="")
+    wait_until(lambda: f"python {path.name}" in container.remora("status").stdout)
+    assert "REMORA_MODE is off" in container.remora("status").stdout
 
 
 def test_target_is_a_pattern_over_the_command_line(container: Container) -> None:
@@ -578,6 +596,16 @@ def test_names_of_the_first_release_work(container: Container) -> None:
     for name in ("MODE", "PORT"):
         line = f"remora: DEBUGPY_{name} is called REMORA_{name} now"
         assert container.lines.count(line) == 1
+
+
+@pytest.mark.parametrize("mode", ["off", "dump"])
+def test_nothing_is_said_of_names_where_the_output_is_that_of_production(
+    container: Container, mode: str
+) -> None:
+    container.start("exec env -u REMORA_MODE python -c 'print(1)'", "", DEBUGPY_MODE=mode)
+    assert container.exit_code() == 0
+    wait_until(lambda: container.lines != [])
+    assert container.lines == ["1"]
 
 
 def test_names_that_compose_hands_on_are_said(container: Container) -> None:

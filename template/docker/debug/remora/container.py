@@ -108,7 +108,7 @@ def environments():
     """Return the environments that may have the container's settings; a later one counts more.
 
     An init in front of the container's command has been started before the entry point set
-    anything. One is empty if it is another user's, or if the command has cleared its own.
+    anything. One is empty if it is another user's.
     """
     first = [1]
     if has_init():
@@ -119,6 +119,15 @@ def environments():
 def environment():
     """Return the environment of the container's command, as far as it is known."""
     return {name: value for found in environments() for name, value in found.items()}
+
+
+def is_environment_known():
+    """Tell whether environment() is what the container was given.
+
+    Each engine gives HOSTNAME to its containers: a command that has none has cleared its own
+    environment (`env -i NAME=value python x.py`).
+    """
+    return all("HOSTNAME" in found for found in environments())
 
 
 def virtual_environment(pid, command, settings):

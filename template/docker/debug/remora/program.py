@@ -45,7 +45,7 @@ def begin(chosen):
         # The command has the settings, unless it is another user's, or has cleared its own
         # environment: then the hub knows more.
         settings = container.environment()
-        chosen = setting("MODE", "off" if all(container.environments()) else "unknown", settings)
+        chosen = setting("MODE", "off" if container.is_environment_known() else "unknown", settings)
         target = setting("TARGET", environment=settings)
         if chosen == "off" or not commandline.is_target(command, target):
             return

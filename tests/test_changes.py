@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dap
 import pytest
 from bare import Container, free_port
 from project import line, marked, wait_until
@@ -258,3 +260,64 @@ def test_own_pydevd_that_is_not_debugpys(container: Container, mode: str) -> Non
     container.write("end", "")
     assert container.exit_code() == 0
     assert container.lines[-1] == "done"
+
+
+# ---- Calls of pydevd that are for the debugger of another editor ----
+
+SETTRACE = """
+import sys
+import {module} as pydevd
+
+def work(a):
+    pydevd.settrace("127.0.0.1", port={port})
+    a += 1  # after settrace()
+    pydevd.settrace("127.0.0.1", port={port}, suspend=False)
+    return a  # here
+
+print("done", work(1), flush=True)
+if "twice" in sys.argv:
+    print("done", work(2), flush=True)
+"""
+
+
+@pytest.fixture(scope="module", params=["pydevd", "pydevd_pycharm"])
+def for_another(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """A module with settrace(), and the setting with which programs find it."""
+    folder = tmp_path_factory.mktemp("for-another")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    subprocess.run([*pip, "pydevd==3.5.0"], check=True)
+    # All that PyCharm's own module has. Its package has no wheel, and builds for minutes.
+    (folder / "pydevd_pycharm.py").write_text("from pydevd import settrace, stoptrace\n")
+    return request.param, {"PYTHONPATH": str(folder)}
+
+
+def test_settrace_is_a_breakpoint_with_client(container: Container, for_another) -> None:
+    module, setting = for_another
+    path = container.write("p.py", SETTRACE.format(module=module, port=free_port()))
+    container.start("exec python p.py", **setting)
+    editor = container.attach({path: [marked(path)]})
+    for expected in (line(path, "# after settrace()"), marked(path)):
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == (path, expected)
+        editor.resume(stop)
+    assert container.exit_code() == 0
+    assert container.lines[-1] == "done 2"
+
+
+def test_settrace_is_ignored_without_client(container: Container, for_another) -> None:
+    module, setting = for_another
+    container.write("p.py", SETTRACE.format(module=module, port=free_port()))
+    container.start("exec python p.py twice", mode="listen", **setting)
+    assert container.exit_code() == 0
+    container.says("done 3")
+    said = [text for text in container.lines if "settrace(), which reaches nobody" in text]
+    assert len(said) == 1 and "done 2" in container.lines
+
+
+def test_settrace_goes_to_who_is_there(container: Container, for_another) -> None:
+    module, setting = for_another
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        another.settimeout(dap.TIMEOUT)
+        container.write("p.py", SETTRACE.format(module=module, port=another.getsockname()[1]))
+        container.start("exec python p.py", mode="listen", **setting)
+        another.accept()[0].close()

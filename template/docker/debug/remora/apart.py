@@ -117,7 +117,7 @@ def only(home):
     """Have imports find the standard library and what is in the folder `home`, and nothing else.
 
     Afterwards, a module that the program would not have found, since a file of its own comes first,
-    is not there for it.
+    is not there for it, unless it is one of pydevd's.
     """
     library = standard_library()
     path, environment = list(sys.path), dict(os.environ)
@@ -135,7 +135,8 @@ def only(home):
         if file and name != "__main__" and not file.startswith((home, *library)):
             if in_folders(top, [home, *library]):
                 hidden[name] = sys.modules.pop(name)
-    finder = Finder([home, f"{home}/debugpy/_vendored/pydevd", *library])
+    pydevd = f"{home}/debugpy/_vendored/pydevd"
+    finder = Finder([home, pydevd, *library])
     sys.meta_path.insert(0, finder)
     try:
         with at_once():
@@ -143,7 +144,12 @@ def only(home):
     finally:
         sys.meta_path.remove(finder)
         loaded = {name.partition(".")[0] for name in finder.found}
-        shadowed = {name for name in loaded if in_folders(name, own_folders)}
+        # pydevd imports parts of itself later, by their names.
+        shadowed = {
+            name
+            for name in loaded
+            if in_folders(name, own_folders) and not in_folders(name, [pydevd])
+        }
         for name in finder.found:
             if name.partition(".")[0] in shadowed:
                 sys.modules.pop(name, None)

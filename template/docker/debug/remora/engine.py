@@ -47,6 +47,7 @@ def load():
                 debugpy = sys.modules["debugpy"]
             # Its own breakpoint() does nothing while no client is attached, as it is to.
             explicit.answer(debugpy, but=["breakpoint"])
+            explicit.answer_settrace(sys.modules["pydevd"])
         else:
             if problem():
                 raise RuntimeError(problem())

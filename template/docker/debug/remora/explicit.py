@@ -1,8 +1,11 @@
-"""Calls of debugpy in the program's own code: at the hub's port, the hub answers them.
+"""Calls of debugpy and pydevd in the program's own code: at the hub's port, the hub answers them.
 
 It listens there already. So `debugpy.listen(5678)` returns, and what follows does what it would do
 if debugpy had listened. At any other port, debugpy does what it always does, unless a client of the
 hub debugs the process already: a process has one debugger, so there is no need to listen.
+
+`pydevd.settrace(host)` goes to the debugger of another editor, such as PyCharm. Where that is not
+there, it is ignored as an explicit breakpoint() is; where a client of the hub is, it is one.
 """
 
 import os
@@ -16,9 +19,36 @@ def answer(debugpy, but=()):
     """Replace those functions of debugpy that the hub answers, but some."""
     if not hasattr(debugpy, "wait_for_client"):
         return  # a module of the program's own that is called so
+    ACTIONS.pop("pydevd", None)  # debugpy has one of its own
     for name, function in FUNCTIONS.items():
         if name not in but:
             setattr(debugpy, name, _wrapped(function, getattr(debugpy, name)))
+
+
+def answer_settrace(pydevd):
+    """Have pydevd.settrace() of the program's own code be an explicit breakpoint."""
+    original = getattr(pydevd, "settrace", None)
+    if original is None or hasattr(original, "reaches_nobody"):
+        return
+
+    def settrace(*arguments, **options):
+        caller = sys._getframe(1)
+        package = caller.f_globals.get("__name__", "").partition(".")[0]
+        if package in ("remora", "debugpy", "pydevd"):
+            return original(*arguments, **options)
+        if program.is_attached():
+            is_to_stop = options.get("suspend", arguments[4] if len(arguments) > 4 else True)
+            return original(suspend=True, stop_at_frame=caller) if is_to_stop else None
+        if settrace.reaches_nobody:
+            return None  # pydevd takes itself for connected, and would wait for ever
+        try:
+            return original(*arguments, **options)
+        except OSError as error:
+            settrace.reaches_nobody = True
+            say(f"pid {os.getpid()} goes on after pydevd.settrace(), which reaches nobody: {error}")
+
+    settrace.reaches_nobody = False
+    pydevd.settrace = settrace
 
 
 def _wrapped(function, original):
@@ -37,6 +67,8 @@ def _listen(original, address, **options):
         say(
             f"pid {os.getpid()} listens at no other port: a client of port {port} debugs it already"
         )
+        if "ipykernel.debugger" in sys.modules:
+            raise RuntimeError("another client debugs this kernel")  # or it waits there for ever
     link.start_hub(wait=True)
     return "127.0.0.1", port
 
@@ -76,3 +108,6 @@ FUNCTIONS = {
     "breakpoint": _breakpoint,
     "is_client_connected": _is_client_connected,
 }
+
+# What is done with modules when the program has imported them: see imports.py.
+ACTIONS = {"debugpy": answer, "pydevd": answer_settrace}

@@ -67,7 +67,7 @@ def begin(chosen):
     if mode in ("wait", "listen"):
         from remora import explicit, imports
 
-        imports.change({"debugpy": explicit.answer})
+        imports.change(explicit.ACTIONS)
     if mode == "wait" and container.is_held(command):
         wait_for_client(held=True)
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):

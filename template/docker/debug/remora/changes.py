@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from remora import ending, paths, tracing, values
+from remora import ending, paths, templates, tracing, values
 from remora.hook import say
 
 applied = False
@@ -49,6 +49,7 @@ def apply(pydevd):
             forget_breakpoints,
             end_quietly,
             values.apply,
+            templates.apply,
         ):
             try:
                 nicety(pydevd)

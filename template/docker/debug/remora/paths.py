@@ -82,9 +82,16 @@ def apply(pydevd):
         except (SyntaxError, ValueError, TypeError):
             return True  # it cannot be read here, so nothing is known of it
 
+    def kind_of(py_db, path, number):
+        _, known = py_db.api_received_breakpoints.get(
+            (utils.normcase_from_client(path), number), (None, (path, "python-line"))
+        )
+        return known[1]
+
     def describe_breakpoint(self, py_db, source, number, result):
         """Return a breakpoint for the client: set only if a file of the program has its line."""
         found = describe(self, py_db, source, number, result)
+        kind = kind_of(py_db, source.path, number)
         local = files.local(source.path)
         places = files.places(local)
         problem = None
@@ -101,7 +108,10 @@ def apply(pydevd):
             pending.setdefault(local, []).append(tell)
         elif result.original_line > count_lines(places[0]) > 0:
             problem = f"{places[0]} has no line {result.original_line}: build the image anew"
-            self.api.remove_breakpoint(py_db, source.path, "python-line", number)
+            self.api.remove_breakpoint(py_db, source.path, kind, number)
+        elif kind != "python-line":
+            if result.error_code == self.api.ADD_BREAKPOINT_LAZY_VALIDATION:
+                problem = f"The breakpoint is set when Django or Jinja renders {places[0]}."
         elif not has_code(places[0], result.translated_line):
             problem = f"line {result.translated_line} of {places[0]} has no code"
         return dict(found, verified=False, message=problem) if problem else found

@@ -1,0 +1,177 @@
+"""Breakpoints in templates: with Django and Flask themselves, from a package index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bare import Container, imported
+from project import line
+
+TEMPLATE = """<h1>A list</h1>
+{% for item in items %}
+<p>{{ item }}</p>
+<p>again {{ item }}</p>
+{% endfor %}
+"""
+
+# Renders index.html, by each of the libraries. What the other one does is not to matter.
+DJANGO = """
+import jinja2
+import django
+from django.conf import settings
+from django.template.loader import render_to_string
+
+place = {"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": ["pages"]}
+settings.configure(TEMPLATES=[dict(place, APP_DIRS=True)], INSTALLED_APPS=["shop"])
+django.setup()
+
+def render():
+    return render_to_string("index.html", {"items": ["a"]})
+"""
+JINJA = """
+import jinja2
+import django.template
+
+loader = jinja2.FileSystemLoader(["pages", "../site/shop/templates"])
+environment = jinja2.Environment(loader=loader)
+
+def render():
+    return environment.get_template("index.html").render(items=["a"])
+"""
+FLASK = """
+import flask
+
+app = flask.Flask("__main__", template_folder="pages")
+
+def render():
+    with app.test_request_context():
+        return flask.render_template("index.html", items=["a"])
+"""
+PROGRAMS = {"django": DJANGO, "jinja2": JINJA, "flask": FLASK}
+
+HOME = Path("/home/dev/shop")
+
+
+@pytest.fixture
+def packages(installed: Callable[..., dict[str, str]], shop: Container) -> dict[str, str]:
+    """The setting with which a program finds Django, Flask, and the package `shop`."""
+    shop.write("../site/shop/__init__.py", "")
+    (path,) = installed("django", "flask").values()
+    return {"PYTHONPATH": f"{path}:../site"}
+
+
+def message(container: Container, path: Path) -> str | None:
+    """What is said of the last breakpoint of a file, if it is not set; None if it is."""
+    shown = container.editors[-1].clients[0].breakpoints.values()
+    *_, found = (b for b in shown if b["source"]["path"] == str(path))
+    return None if found["verified"] else found["message"]
+
+
+@pytest.mark.parametrize("library", PROGRAMS)
+def test_breakpoint_before_the_library_is_imported(
+    shop: Container, packages: dict[str, str], library: str
+) -> None:
+    """The file is where the client does not have it, and another one has its name."""
+    template, another = HOME / "src/pages/index.html", HOME / "src/pages/old/index.html"
+    for folder in ("pages", "../project/src/pages"):
+        place = shop.write(f"{folder}/index.html", TEMPLATE)
+        shop.write(f"{folder}/old/index.html", TEMPLATE.replace("again", "never"))
+    program = shop.write("p.py", "print()" + PROGRAMS[library] + "\nprint(render())\n")
+    number = line(place, "<p>{{ item }}")
+    shop.start("python p.py", **packages)
+    editor = shop.attach({template: [number], another: [number], program: [1]}, justMyCode=True)
+    at_start = editor.stopped()
+    assert at_start.path == program
+    waits = "The breakpoint is set when Django or Jinja renders {}."
+    assert message(shop, template) == waits.format(shop.folder / "pages/index.html")
+    editor.resume(at_start)
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["item"]) == (template, number, "'a'")
+    assert message(shop, template) is None
+    assert message(shop, another)
+    after = editor.step(stop)
+    assert (after.path, after.line) == (template, number + 1)
+    editor.resume(after)
+    assert shop.exit_code() == 0
+
+
+LOOP = """
+import os, time
+print("up", flush=True)
+while not os.path.exists("end"):
+    render()
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("library", ["django", "jinja2"])
+def test_template_of_a_package_of_a_program_that_runs(
+    shop: Container, packages: dict[str, str], library: str
+) -> None:
+    template = HOME / "src/shop/templates/index.html"
+    place = shop.write("../site/shop/templates/index.html", TEMPLATE)
+    shop.write("p.py", PROGRAMS[library] + LOOP)
+    shop.start("exec python p.py", mode="listen", **packages)
+    shop.says("up")
+    number = line(place, "again")
+    for _ in range(2):
+        editor = shop.attach({template: [number]}, justMyCode=True)
+        stop = editor.stopped()
+        assert (stop.path, stop.line, stop.locals["item"]) == (template, number, "'a'")
+        assert message(shop, template) is None
+        # A line that no program has.
+        editor.set_breakpoints(template, 99)
+        assert message(shop, template)
+        editor.detach()
+    shop.write("end", "")
+    assert shop.exit_code() == 0
+
+
+SCRIPT = """{}
+import sys
+text = "{{{{ no template }}}}"
+print(text)  # here
+"""
+
+# Files with that text that Python runs, and how they begin
+SCRIPTS = {"run": "#", "run.pyw": "#", "run.cgi": "#!/usr/bin/env python3"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_that_is_not_called_py(shop: Container, name: str) -> None:
+    """Templates beside it cost no time where nothing renders them."""
+    script = shop.write(name, SCRIPT.format(SCRIPTS[name]))
+    template = shop.write("index.html", TEMPLATE)
+    shop.start(f"python {name}")
+    # What is written for launch.json elsewhere does no harm.
+    editor = shop.attach({template: [3], script: [4]}, django=True, jinja=True)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (script, 4)
+    assert message(shop, script) is None
+    assert message(shop, template)
+    manager = "__import__('pydevd').get_global_debugger().get_plugin_lazy_init()"
+    active = f"{manager}.active_plugins"
+    assert stop.client.request("evaluate", expression=active)["result"] == "[]"
+    editor.resume(stop)
+    assert shop.exit_code() == 0
+
+
+# What is in files that Python does not run by now, and whether they are templates
+FILES = {
+    "a.html": ("<p>text</p>", True),
+    "a.txt": ("{{ name }}", True),
+    "a.sql.j2": ("select {% if all %}*{% endif %}", True),
+    "Dockerfile": ("FROM {{ image }}", True),
+    "bin/run": ("print('{{ name }}')", False),
+    "a.conf": ("workers = 2", False),
+    "a.py": ("{{ name }}", False),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_a_template(name: str) -> None:
+    text, expected = FILES[name]
+    with imported("remora.templates") as templates:
+        assert templates.is_template(name, text.encode()) is expected

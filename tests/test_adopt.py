@@ -57,7 +57,7 @@ KINDS = """
     pythonpath-set read-only-root reloader required-variable restart-always
     root-as-working-directory same-layout-twice secrets several-pythons
     several-services-one-dockerfile sh-c shell-form-cmd shell-script string-command subprocesses
-    supervisord symlinked-script tabs unrelated-mount user-number-in-compose
+    supervisord symlinked-script tabs templates unrelated-mount user-number-in-compose
     user-root-in-compose uv-venv version-2-file version-key watch working-dir yaml-tags
 """.split()
 

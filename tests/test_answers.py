@@ -115,6 +115,60 @@ def test_command_line_says_why_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+# What is found and recorded, or follows from other answers, and what nobody means by it.
+DERIVED = "cannot be given, it follows from the other answers"
+FOUND = [
+    *(
+        (name, answer, DERIVED)
+        for answer in ("x", [1])
+        for name in (
+            *("project_slug", "refusal_of_mode", "refusal_of_adoption", "included_files"),
+            *("extended_files", "dockerfiles", "start_mode", "debuggees"),
+        )
+    ),
+    ("service_facts", "x", "must be a mapping from each service"),
+    ("service_facts", "[1]", "must be a mapping from each service"),
+    ("service_facts", "{web: 1}", "must be a mapping from each service"),
+    ("service_facts", "{api: {}}", "must tell of web and of no other service"),
+    ("service_facts", "{web: {files: x}}", "must hold what was found, which is not so of files"),
+    ("service_facts", {"web": {"image": [1]}}, "which is not so of image"),
+    ("compose_name", ["x"], "must be a text"),
+    ("compose_name", None, "must be a text"),
+    ("debug_file", {}, "must be a text"),
+    ("debug_file", "main.py", "must be the path of a YAML file below this folder"),
+    ("debug_file", "../debug.yml", "must be the path of a YAML file below this folder"),
+    ("debug_file", "[", "must be the path of a YAML file below this folder"),
+    ("kept_files", "x", "must be a list of paths, such as [.vscode/launch.json], not x"),
+    ("kept_files", "[1]", "must be a list of paths"),
+    ("kept_files", "{", "must be a list of paths"),
+    ("refresh", "x", "must be true or false, not x"),
+    ("refresh", [], "must be true or false"),
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "message"), FOUND)
+def test_what_is_found_is_not_taken_for_something_else(
+    template: Path, tmp_path: Path, question: str, answer: object, message: str
+) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
+    (tmp_path / "main.py").write_text("print(1)\n")
+    with pytest.raises(UserMessageError) as refusal:
+        render(template, tmp_path, **{question: answer})
+    assert reason(f"{refusal.value}\n").startswith(f"{question}: ")
+    assert message in reason(f"{refusal.value}\n")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_every_answer_that_is_found_is_tried() -> None:
+    questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
+    never_asked = {
+        name
+        for name, each in questions.items()
+        if not name.startswith("_") and "help" not in each and name != "compose_files"
+    }
+    assert {name for name, _, _ in FOUND} == never_asked
+
+
 def test_bad_answer_is_refused_where_it_is_typed(template: Path, tmp_path: Path) -> None:
     command = pexpect.spawn(
         program("copier"),

@@ -79,7 +79,8 @@ def states(answer):
     programs = {int(pid): state for pid, state in answer.get("programs", {}).items()}
     problems = answer.get("problems", {})
     found = {}
-    for pid in pythons():
+    dumps = [pid for pid, program in programs.items() if program["kept"] == "recorded"]
+    for pid in (*dumps, *pythons()):
         program = programs.get(pid)
         if program and program["is_shown"]:
             found[pid] = "is debugged"
@@ -95,9 +96,10 @@ def states(answer):
 
 def show(found, answer, notes=()):
     """Print what each Python process does, or why it cannot be debugged. notes: more, by pid."""
-    problems = answer.get("problems", {})
+    problems, programs = answer.get("problems", {}), answer.get("programs", {})
     for pid, state in found.items():
-        print(f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}")
+        command = programs.get(str(pid), {}).get("command") or container.command_of(pid)
+        print(f"  pid {pid:<6} {state:<11} {' '.join(command)[:200]}")
         if state == "no debugger":
             print(f"    {problems.get(str(pid)) or why_not(pid)}")
         elif pid in notes:

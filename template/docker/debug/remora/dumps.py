@@ -4,8 +4,8 @@
     remora crashes [--json]          list them, the newest first
     remora crashes --show [NAME]     print one, the newest if none is named
 
-A name may be cut short, or be the path of a file that was brought here. Exit codes: 0; 1 if there
-is no such file, or it cannot be read or written.
+A name may be cut short, be a service, which means its newest dump, or be the path of a file that
+was brought here. Exit codes: 0; 1 if there is no such file, or it cannot be read or written.
 """
 
 import json
@@ -50,14 +50,17 @@ def names():
 
 
 def find(name):
-    """Return the path of the dump that is called by a name, or the newest. Raises Unreadable."""
+    """Return the path of the dump that a name means, or the newest. Raises Unreadable."""
     if name and (os.path.sep in name or os.path.isfile(name)):
         return name
     found = [one for one in names() if not name or one.startswith(name)]
     if not found:
         named = f" called {name}" if name else ""
-        raise Unreadable(f"there is no dump{named} in {folder()}")
-    if name and len(found) > 1 and name not in found:
+        hint = "mode `dump` writes one when a program crashes"
+        raise Unreadable(f"there is no dump{named} in {folder()}: {hint}")
+    of_service = [one for one in found if re.match(r"-\d{8}T\d{6}Z-", one[len(name or "") :])]
+    found = of_service if name and of_service else found
+    if name and len(found) > 1 and name not in found and not of_service:
         raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
     return f"{folder()}/{name if name in found else found[0]}"
 

@@ -149,7 +149,7 @@ class Server:
             problems=self.hub.calls.problems(),
             is_attached=bool(self.hub.root and self.hub.root.is_configured),
             programs={
-                pid: {"kept": p.kept, "is_shown": p.session is not None}
+                pid: {"kept": p.kept, "is_shown": p.session is not None, "command": p.command}
                 for pid, p in self.hub.programs.items()
             },
         )

@@ -770,7 +770,8 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     assert container.remora("crashes", "--show", path.name[:6]).stdout == shown
     done = container.remora("open", "nothing")
     assert done.returncode == 1
-    assert done.stderr == f"there is no dump called nothing in {dumps}\n"
+    hint = "REMORA_MODE=dump has one written when a program crashes"
+    assert done.stderr == f"there is no dump called nothing in {dumps}: {hint}\n"
 
 
 @pytest.mark.parametrize("is_there", [True, False])

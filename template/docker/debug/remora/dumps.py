@@ -26,6 +26,9 @@ MOST = 2**30
 HEAD_END = b', "nodes": {'
 
 
+# What to do where there is none
+HINT = "REMORA_MODE=dump has one written when a program crashes"
+
 # What comes of a file whose parts are not where they belong
 DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
 
@@ -56,8 +59,7 @@ def find(name):
     found = [one for one in names() if not name or one.startswith(name)]
     if not found:
         named = f" called {name}" if name else ""
-        hint = "mode `dump` writes one when a program crashes"
-        raise Unreadable(f"there is no dump{named} in {folder()}: {hint}")
+        raise Unreadable(f"there is no dump{named} in {folder()}: {HINT}")
     of_service = [one for one in found if re.match(r"-\d{8}T\d{6}Z-", one[len(name or "") :])]
     found = of_service if name and of_service else found
     if name and len(found) > 1 and name not in found and not of_service:
@@ -179,7 +181,7 @@ def crashes(options):
         print(plain(f"{facts['time']}  {facts['service']}  {what}  {place}"))
         print(f"  {name}")
     if not found:
-        print(f"there is no dump in {folder()}", file=sys.stderr)
+        print(f"there is no dump in {folder()}: {HINT}", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def assert_shown(project: Project, editor: dap.Editor, path: Path) -> None:
 def containers(project: Project) -> list[str]:
     """The services of the containers that are there, running or not."""
     listed = project.compose("--profile", "*", "ps", "--all", "--format", "{{.Service}}")
-    return listed.stdout.split()
+    # Compose may print warnings first.
+    return [line for line in listed.stdout.splitlines() if not line.startswith("time=")]
 
 
 # ---- In an editor ----
@@ -191,11 +193,11 @@ def test_file_is_opened_without_compose(project: Project) -> None:
     (dump,) = (project.root / "dumps").iterdir()
     port = project.configuration("train: last crash")["connect"]["port"]
     page = (Path(__file__).parents[1] / "docs/crashes.md").read_text()
-    (command,) = re.findall(r"^docker run .+(?:\\\n.+)*", page, re.MULTILINE)
+    (command,) = re.findall(r"^docker run (?:.*\\\n)*.*", page, re.MULTILINE)
     example = re.search(r"train-\S+\.json\.gz", command)[0]
     for old, new in [
         (example, dump.name),
-        ("my-app", project.compose("config", "--format", "{{.Name}}").stdout.strip()),
+        ("my-app", json.loads(project.compose("config", "--format", "json").stdout)["name"]),
         ("127.0.0.1:5678", f"127.0.0.1:{port}"),
         ("docker run", "docker run --detach"),
     ]:

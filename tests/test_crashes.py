@@ -178,7 +178,7 @@ def test_file_is_opened_in_another_clone(project: Project) -> None:
     project.compose("down", "--volumes")
     (dump,) = (project.root / "dumps").iterdir()
     name = f"dumps/{dump.name}"
-    run = ("run", "--rm", "--detach", "--service-ports", "remora")
+    run = ("run", "--detach", "--service-ports", "remora")
     project.compose(*run, "open", name)
     editor = attach_when_open(project)
     assert_shown(project, editor, path)

@@ -84,6 +84,10 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
     )
     # Of the tests there is no service in production: what theirs has is the debugger's.
     before["tests"] = {key: after["tests"][key] for key in ("profiles", "networks", "entrypoint")}
+    # And what shows dumps is no part of the application: see test_crashes.py.
+    showing = after.pop("remora")
+    assert {"privileged", "cap_add", "devices", "pid", "ipc"}.isdisjoint(showing)
+    assert [mount["source"] for mount in showing["volumes"]] == ["remora-dumps", str(tmp_path)]
     for name, service in after.items():
         changed = {key for key in service if service[key] != before[name].get(key)}
         assert before[name].keys() <= service.keys()
@@ -92,7 +96,9 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
             *("volumes", "ports", "tmpfs", "healthcheck"),
         }
         for mount in service.get("volumes", []):
-            if mount not in before[name].get("volumes", []):
+            if mount not in before[name].get("volumes", []) and mount["type"] == "volume":
+                assert (mount["source"], mount["target"]) == ("remora-dumps", f"/{DUMPS}")
+            elif mount not in before[name].get("volumes", []):
                 assert (mount["type"], mount["read_only"]) == ("bind", True)
                 assert tmp_path in Path(mount["source"]).parents
 

@@ -184,7 +184,7 @@ def typed(block: str, template: Path, name: str, port: int) -> str:
         ("copier copy", f"copier copy --data debug_port={port}"),
         ("<template>", str(template)),
         (r"(docker compose .*) up\b", r"\1 up --detach --wait"),
-        # What shows a list ends by itself. (What is removed at its end may be in the way of `down`.)
+        # A list ends by itself. What is removed at its end (`--rm`) may be in the way of `down`.
         (r"(docker compose .*) run (?!--rm (?:remora cr|--ent))(?:--rm )?", r"\1 run --detach "),
         ("docker run", f"docker run --detach --name {name}-run"),
         ("127.0.0.1:5678:", f"127.0.0.1:{port}:"),

@@ -774,6 +774,24 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     assert done.stderr == f"there is no dump called nothing in {dumps}: {hint}\n"
 
 
+def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:
+    names = [
+        *("shop-20260101T000000Z-7-KeyError", "shop-20260102T000000Z-7-KeyError"),
+        *("shop-eval-20260103T000000Z-7-KeyError", "shop2-20260104T000000Z-7-KeyError"),
+    ]
+    for number, name in enumerate(names):
+        (tmp_path / f"{name}.json.gz").touch()
+        os.utime(tmp_path / f"{name}.json.gz", (number, number))
+    setting = {"REMORA_DUMPS": str(tmp_path)}
+    with imported("remora.dumps") as dumps, mock.patch.dict(os.environ, setting):
+        meant = {"shop": 1, "shop-eval": 2, "shop-e": 2, "shop-20260101": 0, None: 3, "": 3}
+        for name, number in meant.items():
+            assert dumps.find(name) == f"{tmp_path}/{names[number]}.json.gz"
+        for name in ("sho", "shop-2026"):
+            with pytest.raises(dumps.Unreadable, match="say which"):
+                dumps.find(name)
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_file_of_the_project_is_the_one_of_the_client(shop: Container, is_there: bool) -> None:
     """Wherever the container has it, or had it."""

@@ -61,10 +61,9 @@ def find(name):
         named = f" called {name}" if name else ""
         raise Unreadable(f"there is no dump{named} in {folder()}: {HINT}")
     of_service = [one for one in found if re.match(r"-\d{8}T\d{6}Z-", one[len(name or "") :])]
-    found = of_service if name and of_service else found
     if name and len(found) > 1 and name not in found and not of_service:
         raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
-    return f"{folder()}/{name if name in found else found[0]}"
+    return f"{folder()}/{name if name in found else (of_service or found)[0]}"
 
 
 def read(path, head_only=False):

@@ -132,8 +132,11 @@ class Recorded:
 
     def files_as_they_were(self):
         """Return the user's files in the stacks whose recorded text is not in the client's file."""
-        files = dict.fromkeys(frame["file"] for frame in self.frames if frame["user"])
-        return [file for file in files if "sourceReference" in self._source(file)]
+        try:
+            files = dict.fromkeys(frame["file"] for frame in self.frames if frame["user"])
+            return [file for file in files if "sourceReference" in self._source(file)]
+        except (LookupError, TypeError, AttributeError):
+            return []  # it is damaged, as the client's requests are told
 
     def on_source(self, arguments):
         text = self.sources[self._texts[arguments["sourceReference"] - 1]]

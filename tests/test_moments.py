@@ -235,6 +235,7 @@ def test_crash_is_dumped_and_read_elsewhere(project: Project) -> None:
 def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> None:
     code = f"{CRASH}\nimport os\ncrash(int(os.environ['RANK']))\n"
     command = "for RANK in 0 1 2; do RANK=$$RANK python src/program.py & done; wait"
+    project.override("keep.yml", environment={"REMORA_KEEP": "3"})
     project.start(code, command, REMORA_MODE="crash")
     wait_until(lambda: project.log().count("Waiting for client to attach...") == 3)
     editor = project.attach()

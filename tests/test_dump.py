@@ -382,6 +382,48 @@ def test_content(
     assert node["hostile"]["text"] == "<Hostile object>"
 
 
+SECRETS = """
+import os
+from types import SimpleNamespace
+
+class SecretStr:
+    def __init__(self, value):
+        self._secret_value = value
+
+def work():
+    password = "swordfish"
+    environment = os.environ
+    copied = dict(os.environ)
+    secret = SecretStr("swordfish")
+    headers = {"Authorization": "swordfish", "X-Api-Key": "swordfish", "Accept": "shown-1"}
+    scope = [(b"authorization", b"swordfish"), (b"accept", b"shown-2")]
+    form = [["password", "swordfish"], ["name", "shown-3"]]
+    auth = ("me", "swordfish")
+    credentials = {"user": "me", "value": "swordfish"}
+    options = SimpleNamespace(access_token="swordfish", lr="shown-4")
+    url = "postgres://me:swordfish@host/shown-5"
+    redis = "redis://:swordfish@host/0"
+    dsn = "https://swordfish@sentry.example/1"
+    line = "host=h user=me password=swordfish dbname=shown-6"
+    header = "Authorization: Bearer swordfish0123456789"
+    body = '{"token": "swordfish", "name": "shown-7"}'
+    key = "sk-swordfish0123456789abcdef"
+    raise RuntimeError("cannot log in by ?token=swordfish&name=shown-8")
+
+work()
+"""
+
+
+def test_secrets_of_any_kind_are_left_out(container: Container, dumps: Path) -> None:
+    settings = {"SERVICE_TOKEN": "swordfish-1", "DATABASE_URL": "mysql://me:swordfish@host/db"}
+    assert run(container, SECRETS, **settings)[0] == 1
+    found = one_dump(dumps)
+    text = json.dumps({**found, "sources": {}})
+    assert "swordfish" not in text, text[text.index("swordfish") - 200 :][:250]
+    for number in range(1, 9):
+        assert f"shown-{number}" in text
+
+
 # ---- Limits ----
 
 MUCH = """
@@ -476,6 +518,43 @@ def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
     }
 
 
+def test_old_dumps_are_removed_where_all_are_too_large(container: Container, dumps: Path) -> None:
+    dumps.mkdir()
+    for number in range(5):
+        path = dumps / f"old-{number}.json.gz"
+        path.write_bytes(bytes(100_000))
+        os.utime(path, (number, number))
+    run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="210000", REMORA_ADDRESS="train at x")
+    found = {path.name for path in dumps.glob("old-*")}
+    assert found == {"old-3.json.gz", "old-4.json.gz"}
+    assert len(list(dumps.glob("train-*"))) == 1
+
+
+def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path) -> None:
+    run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="1")
+    one_dump(dumps)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [("size=4k", "No space left on device"), ("ro", "Read-only file system")],
+)
+def test_disk_that_takes_nothing(container: Container, options: str, reason: str) -> None:
+    # What a disk of 4 kB cannot take, however well it is compressed
+    container.write("p.py", f"{RAISE}work(1)\n# {os.urandom(20_000).hex()}\n")
+    mount = f"mkdir dumps && mount -t tmpfs -o {options} none dumps"
+    container.start(
+        f"{mount} && {{ python p.py; echo ended $?; ls -A dumps; }}",
+        mode="dump",
+        REMORA_DUMPS=str(container.folder / "dumps"),
+    )
+    assert container.exit_code() == 0
+    container.reader.join()
+    where = container.folder / "dumps"
+    said = f"remora: the ValueError of pid 4 cannot be dumped in {where}: {reason}"
+    assert container.lines[-2:] == [said, "ended 1"]  # no part of a file is left
+
+
 def test_crash_that_comes_again_is_dumped_once(container: Container, dumps: Path) -> None:
     assert run(container, RAISE + 5 * CRASHES["thread"])[0] == 0
     one_dump(dumps)
@@ -483,7 +562,7 @@ def test_crash_that_comes_again_is_dumped_once(container: Container, dumps: Path
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LIMIT", "0"), ("KEEP", "x"), ("SECONDS", "-1"), ("ON", "kill")],
+    [("LIMIT", "0"), ("KEEP", "x"), ("TOTAL", "1G"), ("SECONDS", "-1"), ("ON", "kill")],
 )
 def test_bad_setting_is_refused(container: Container, name: str, value: str) -> None:
     code, output = run(container, "print(1)\n", **{f"REMORA_DUMP_{name}": value})

@@ -7,6 +7,9 @@ what Python has loaded by then, and in mode `off` nothing is left behind.
 import os
 import sys
 
+# What limits dumps, in names of settings after DUMP_
+LIMITS = ("LIMIT", "KEEP", "TOTAL", "SECONDS")
+
 # `site` reads the .pth files of a virtual environment twice.
 has_run = False
 
@@ -53,7 +56,7 @@ def check_settings():
         refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
     if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
         refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
-    numbers = {"crash": ["KEEP"], "dump": ["DUMP_LIMIT", "DUMP_KEEP", "DUMP_SECONDS"]}
+    numbers = {"crash": ["KEEP"], "dump": ["DUMP_" + name for name in LIMITS]}
     for name in numbers.get(mode, ()):
         if not whole(setting(name, "1")):
             refuse(f"REMORA_{name} must be a whole number above 0, not {setting(name)!r}")

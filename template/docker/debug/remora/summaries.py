@@ -188,6 +188,8 @@ def inside_table(table):
 
 def inside_column(column):
     yield ".dtype", str(column.dtype)
+    if type(column.name) is str and texts.is_secret(column.name):
+        return
     head = column[:SHOWN]
     yield from indexed(head.tolist() if hasattr(head, "tolist") else head.to_list())
 

@@ -20,6 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from project import line, marked
 
+# Dumps of format 1, which later releases read too
+DUMPS = Path(__file__).with_name("dumps")
+
 RAISE = """
 import sys, threading
 
@@ -854,6 +857,26 @@ def test_dump_is_opened(container: Container, mode: str) -> None:
     opened.editor.resume(stop)
     opened.editor.ended()
     assert ended(opened.process).returncode == 0
+
+
+@pytest.mark.parametrize("path", sorted(DUMPS.iterdir()), ids=lambda path: path.name)
+def test_dump_of_another_python_is_opened(container: Container, path: Path) -> None:
+    """Of each version of Python that has written one there, all of the program above."""
+    container.start("exec sleep 600", mode="off")
+    done = container.remora("crashes", "--show", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Python {path.name.split('-')[1].removesuffix('.json.gz')}." in done.stdout
+    process = container.begin_remora("open", str(path))
+    assert "Waiting for client" in process.stdout.readline() + process.stdout.readline()
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals) == (Path("/app/p.py"), 19, {"total": "7"})
+    source = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["source"]
+    shown = stop.client.request("source", sourceReference=source["sourceReference"])
+    assert shown["content"] == CHAINED
+    editor.resume(stop)
+    editor.ended()
+    assert ended(process).returncode == 0
 
 
 def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:

@@ -166,7 +166,7 @@ def start(project: Project, name: str, mode: str, arguments: str = "", **setting
 CHANGING = [
     r"\d{4}-\d\d-\d\d.|\d+:\d+:\d+(\.\d+)?|\b[EIW]\d{4}\b|\d+\.\d+s",
     r"0x\w+|\b[0-9a-f]{12}\b",
-    r"(?<=process )\d+|(?<=pid: )\d+",
+    r"(?<=process )\d+|(?<=pid: )\d+|(?<=by PID )\d+",
 ]
 
 
@@ -231,9 +231,8 @@ def test_one_rank_of_torchrun_is_kept(project: Project) -> None:
     stop = project.attach().stopped()
     assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
     project.editors[-1].resume(stop)
-    wait_until(lambda: "ChildFailedError in pid" in project.log())
-    assert remora(project, "let-go").returncode == 0
     assert project.exit_code() == 1
+    assert "Root Cause (first observed failure):" in project.log()
 
 
 def test_ranks_are_dumped_before_the_container_is_stopped(project: Project) -> None:
@@ -309,7 +308,8 @@ def test_values_are_summed_up(project: Project) -> None:
     numbers = {name: rest[0] for name, *rest in frame["locals"] if len(rest) == 1}
     shown = {name: nodes[str(numbers[name])]["text"] for name in TEXTS}
     assert shown == TEXTS
-    assert sum(len(json.dumps(node)) for node in nodes.values()) < 1_000_000
+    # A hundredth of what the list of tensors has
+    assert sum(len(json.dumps(node)) for node in nodes.values()) < 4_000_000
     (weight,) = (
         nodes[str(rest[0])]
         for node in nodes.values()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,22 @@ def test_crash_is_dumped_and_read_elsewhere(project: Project) -> None:
     shown = project.compose("run", "--rm", "-T", *mount, "train", *show, REMORA_MODE="off").stdout
     assert f"/app/src/program.py:{marked(path)} in crash\n" in shown
     assert "secret = 42" in shown
+
+
+def test_container_that_is_stopped_leaves_a_dump(project: Project) -> None:
+    """As Docker stops it, and Kubernetes, and a machine that is given back."""
+    code = "import time\nepoch = 7\nprint('runs', flush=True)\ntime.sleep(600)  # here\n"
+    project.override("dump.yml", environment={"REMORA_DUMP_ON": "term"})
+    path = project.start(code, "exec python src/program.py", REMORA_MODE="dump")
+    wait_until(lambda: "runs" in project.log())
+    project.compose("stop")
+    assert project.exit_code() == 143
+    project.compose("cp", "train:/var/lib/remora/dumps", "crashes")
+    (dump,) = (project.root / "crashes").iterdir()
+    found = json.loads(gzip.decompress(dump.read_bytes()))
+    (frame,) = found["threads"][0]["frames"]
+    assert (frame["line"], found["exceptions"]) == (marked(path), [])
+    assert ["epoch", "int", "7"] in frame["locals"]
 
 
 def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> None:

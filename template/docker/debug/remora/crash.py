@@ -73,9 +73,12 @@ def wait_for_client(error, ends):
             stream.flush()
     link.start_hub(wait=True)
     connection = link.connect()
+    if connection is None and link.exists(link.HUB):
+        return None  # it is another user's, which has been said
     answer = connection and link.exchange(connection, {"crash": name_of(error), "ends": ends})
     if not answer:
-        return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: there is no hub")
+        problem = "the debugger's hub does not answer"
+        return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: {problem}")
     connection.settimeout(None)
     for line in answer.get("say", []):
         say(line)

@@ -165,6 +165,7 @@ def start(project: Project, name: str, mode: str, arguments: str = "", **setting
 # What differs each time: times, addresses, pids, the names of containers
 CHANGING = [
     r"\d{4}-\d\d-\d\d.|\d+:\d+:\d+(\.\d+)?|\b[EIW]\d{4}\b|\d+\.\d+s",
+    r"(?<=… )\d+(?= torch/)",
     r"0x\w+|\b[0-9a-f]{12}\b",
     r"(?<=process )\d+|(?<=pid: )\d+|(?<=by PID )\d+",
 ]

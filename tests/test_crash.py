@@ -139,6 +139,29 @@ def test_crash_is_reported_and_then_kept(container: Container, kind: str) -> Non
     assert printed in container.log()
 
 
+OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]
+OWN_MODULES = f"""
+import subprocess
+sys.path[:] = [folder for folder in sys.path if "site-packages" not in folder]
+for name in {OWN_NAMES}:
+    __import__(name)
+subprocess.Popen = subprocess.run = None
+work(1)
+"""
+
+
+def test_crash_of_a_program_that_has_changed_what_it_can(container: Container) -> None:
+    for name in OWN_NAMES:
+        container.write(f"{name}.py", "")
+    path = container.write("p.py", RAISE + OWN_MODULES)
+    container.start("python p.py", mode="crash")
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
+    editor.resume(stop)
+    assert container.exit_code() == 1
+
+
 CAUGHT = """
 import os
 try:

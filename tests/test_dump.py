@@ -258,6 +258,19 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
     assert found["exceptions"][0]["type"] == ("ExceptionGroup" if "group" in kind else "ValueError")
 
 
+def test_task_of_uvloop(
+    container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
+) -> None:
+    """It reports by a method of its own, which cannot be changed."""
+    code = CRASHES["task of asyncio"].replace("import asyncio", "import asyncio, uvloop")
+    code = RAISE + code.replace("asyncio.run(", "uvloop.install()\nasyncio.run(")
+    settings = installed("uvloop")
+    code, output = run(container, code, **settings)
+    assert code == 0 and "Task exception was never retrieved" in output
+    found = one_dump(dumps)
+    assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
+
+
 def test_worker_of_a_dataloader(container: Container, dumps: Path) -> None:
     container.write("torch/__init__.py", "")
     container.write("torch/_utils.py", WRAPPER)

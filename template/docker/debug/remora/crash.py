@@ -95,8 +95,9 @@ def show(error):
     from remora.engine import debugpy
 
     error = uncaught.innermost(error)
-    if hasattr(debugpy, "trigger_exception_handler"):
-        debugpy.trigger_exception_handler(error, as_uncaught=False)
+    api = debugpy.server.api  # which has no imports, as debugpy itself has at the first call
+    if hasattr(api, "trigger_exception_handler"):
+        api.trigger_exception_handler(error, as_uncaught=False)
         return
 
     # Before 1.8.22, which is all that Python 3.8 and 3.9 get, debugpy had no function for this.

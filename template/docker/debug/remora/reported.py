@@ -23,7 +23,8 @@ def handed_on():
 
 def all_changes():
     """Return these, and those that find what asyncio reports, after which the program goes on."""
-    return {**handed_on(), "asyncio.base_events": catch_in_loop}
+    loops = {"asyncio.base_events": catch_in_loop, "asyncio.log": catch_in_log}
+    return {**handed_on(), **loops}
 
 
 def catch_handed_on(module):
@@ -67,3 +68,14 @@ def catch_in_loop(module):
             tell(error, GOING_ON)
 
     module.BaseEventLoop.call_exception_handler = call_exception_handler
+
+
+def catch_in_log(module):
+    """Have exceptions found that loops report which are none of asyncio's own, such as uvloop."""
+
+    def find(record):
+        if isinstance(record.exc_info, tuple):
+            tell(record.exc_info[1], GOING_ON)
+        return True
+
+    module.logger.addFilter(find)

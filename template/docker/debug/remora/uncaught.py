@@ -14,6 +14,9 @@ from remora import imports, program
 # is a hook that something wraps, which may hold back what was reported until the hook returns.
 ENDING, GOING_ON, AT_EXIT, WRAPPED = "ending", "going on", "at exit", "wrapped"
 
+# The instruction that a frame ends with, of Python 3.8 to 3.10.
+RETURN_VALUE = 83
+
 # How many exceptions of a group are looked at, in all.
 MEMBERS = 1000
 
@@ -163,8 +166,14 @@ def take_left():
     """Return the exception that a sys.exit() has followed, once, if the program ends by that."""
     global left
     ending, left = left, None
+    if ending is None:
+        return None
+    error, outermost, place = ending
     # Or the end was caught, and the program has gone on.
-    return ending[0] if ending and ending[1].f_lasti == ending[2] else None
+    if sys.version_info >= (3, 11):
+        return error if outermost.f_lasti == place else None
+    # Code in `finally` is another place, until Python 3.11.
+    return error if outermost.f_code.co_code[outermost.f_lasti] != RETURN_VALUE else None
 
 
 def act_later(error):
@@ -188,12 +197,13 @@ def catch_exits():
             # A command line that is wrong ends a program with 2.
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
-            is_main = _thread.get_ident() == program.main
-            if is_failure and ending.__context__ is not None and is_main:
-                frame = sys._getframe(1)
-                while frame.f_back is not None:
-                    frame = frame.f_back
-                left = ending.__context__, frame, frame.f_lasti
+            if _thread.get_ident() == program.main:
+                left = None
+                if is_failure and ending.__context__ is not None:
+                    frame = sys._getframe(1)
+                    while frame.f_back is not None:
+                        frame = frame.f_back
+                    left = ending.__context__, frame, frame.f_lasti
             raise
 
     def _exit(status):

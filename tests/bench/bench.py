@@ -270,9 +270,9 @@ def test_crashes(measures, tmp_path: Path) -> None:
     modes = {mode: partial(busy, python, mode) for mode in ("off", "crash", "dump")}
     measures["before a crash"] = side_by_side(15, modes)
     kinds = {kind: partial(crashed, python, tmp_path / "dumps", kind) for kind in page.HELD}
-    measures["dump"] = side_by_side(5, kinds)
+    measures["dump"] = side_by_side(3, kinds)
     without = {kind: partial(crashed, python, None, kind) for kind in page.HELD}
-    measures["report"] = side_by_side(5, without)
+    measures["report"] = side_by_side(3, without)
     measures["dump, size"] = {
         kind: [size_of_dump(python, tmp_path / f"dumps-{kind}", kind)] for kind in page.HELD
     }

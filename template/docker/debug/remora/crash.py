@@ -3,9 +3,8 @@
 import _thread
 import os
 import sys
-from contextlib import suppress
 
-from remora import link, program, reported, uncaught
+from remora import link, program, uncaught
 from remora.hook import say, setting
 
 
@@ -15,7 +14,12 @@ def catch():
     A worker that is kept holds up its pool. So what it hands on is left to the parent, unless
     REMORA_TARGET has named the worker: the hook passes over those that it does not name.
     """
-    uncaught.catch(keep, reported.handed_on() if setting("TARGET") else ())
+    more = ()
+    if setting("TARGET"):
+        from remora import reported
+
+        more = reported.handed_on()
+    uncaught.catch(keep, more)
 
 
 def keep(error, moment):
@@ -69,8 +73,10 @@ def wait_for_client(error, ends):
     """Show an exception to the client, which may have yet to come."""
     # What has reported it may have its output in a buffer, which a signal would not write.
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or none
+        try:
             stream.flush()
+        except Exception:
+            pass  # closed, or none
     link.start_hub(wait=True)
     connection = link.connect()
     if connection is None and link.exists(link.HUB):

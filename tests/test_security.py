@@ -476,12 +476,12 @@ def open_ports(project: Project) -> set[tuple[str, int]]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "dump", "off"])
 def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, mode: str) -> None:
     project.compose("up", "--detach", "--wait", REMORA_MODE=mode, EPOCHS="1000000")
     port = {("0.0.0.0", 5678)}
     assert open_ports(project) == (port if mode in ("wait", "listen") else set())
-    if mode in ("demand", "crash"):
+    if mode in ("demand", "crash", "dump"):
         project.task("train: attach")
         assert open_ports(project) == port
         # With a client and a program, there is no other either.

@@ -1,6 +1,7 @@
 """What developers of the template do. `nox` alone lints and runs all tests."""
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -122,6 +123,21 @@ def soak(session: nox.Session) -> None:
     session.run("tests/engine.sh", "start", external=True)
     command = ["timeout", "1h", "pytest", "--capture=no", "tests/soak.py", *session.posargs]
     session.run(*command, external=True)
+
+
+@nox.session(default=False)
+def ml(session: nox.Session) -> None:
+    """Have torch, hydra, celery and others crash in containers. It takes 4 GB and ten minutes.
+
+    The wheel of torch is one for the CPU, from where pip's settings say; TORCH names another.
+    """
+    session.install("-r", "tests/requirements.txt")
+    session.run("tests/engine.sh", "start", external=True)
+    wheels = session.create_tmp()
+    wheel = ["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", f"--dest={wheels}"]
+    image = ["--python-version=3.11", f"--platform=manylinux_2_28_{platform.machine()}"]
+    session.run("python", "-m", *wheel, *image, os.environ.get("TORCH", "torch==2.13.0+cpu"))
+    session.run("pytest", "tests/ml.py", *session.posargs, env={"WHEELS": wheels})
 
 
 @nox.session(default=False)

@@ -236,6 +236,10 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         f"{facts['builder']}-without-debugger" for facts in project.facts if "builder" in facts
     }
     assert all(alone["services"].pop(builder)["scale"] == 0 for builder in builders)
+    service, _ = alone["services"].pop("remora"), alone["volumes"].pop("remora-dumps")
+    assert (service["network_mode"], len(service["ports"])) == ("bridge", 1)
+    own.setdefault("volumes", {})
+    alone.setdefault("volumes", {})
     for number, service in enumerate(answers(project.root)["debug_services"]):
         before, after = own["services"][service["name"]], alone["services"][service["name"]]
         # The image, and what says how it comes about: with what the owner's build is given
@@ -265,11 +269,14 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         before.setdefault("init", True)
         assert "remora ready --health" in " ".join(after.pop("healthcheck")["test"])
         before.pop("healthcheck", None)
+        dumps = [v for v in after["volumes"] if v.get("source") == "remora-dumps"]
+        assert [volume["target"] for volume in dumps] == ["/var/lib/remora/dumps"]
+        after["volumes"].remove(*dumps)
+        before.setdefault("volumes", [])
         for venv in project.facts[number].get("venvs", []):
             for volumes in (before["volumes"], after["volumes"]):
                 volumes[:] = [volume for volume in volumes if volume["target"] != venv]
             del alone["volumes"][f"{service['name']}-debug-venv"]
-            own.setdefault("volumes", {})
         for builder in builders & after.get("depends_on", {}).keys():
             del after["depends_on"][builder]
         before.setdefault("depends_on", {})

@@ -44,15 +44,16 @@ BAD = [
     ("package_name", "json", "a module of the standard library"),
     ("package_name", "distutils", "a module of the standard library"),
     ("package_name", "numpy", "a package that the project installs"),
-    ("debug_port", 80, "from 1024 to 65534, not 80"),
-    ("debug_port", 65536, "from 1024 to 65534, not 65536"),
-    ("debug_port", 65535, "from 1024 to 65534, not 65535"),
-    ("debug_port", -1, "from 1024 to 65534, not -1"),
-    ("debug_port", "http", "from 1024 to 65534, not http"),
-    ("debug_port", 5678.5, "from 1024 to 65534, not 5678.5"),
-    ("debug_port", True, "from 1024 to 65534, not True"),
-    ("debug_mode", "bogus", "one of wait, listen, demand, crash, off, not bogus"),
-    ("debug_mode", "", "one of wait, listen, demand, crash, off, not "),
+    ("debug_port", 80, "from 1024 to 65533, not 80"),
+    ("debug_port", 65536, "from 1024 to 65533, not 65536"),
+    ("debug_port", 65535, "from 1024 to 65533, not 65535"),
+    ("debug_port", 65534, "from 1024 to 65533, not 65534"),
+    ("debug_port", -1, "from 1024 to 65533, not -1"),
+    ("debug_port", "http", "from 1024 to 65533, not http"),
+    ("debug_port", 5678.5, "from 1024 to 65533, not 5678.5"),
+    ("debug_port", True, "from 1024 to 65533, not True"),
+    ("debug_mode", "bogus", "one of wait, listen, demand, crash, dump, off, not bogus"),
+    ("debug_mode", "", "one of wait, listen, demand, crash, dump, off, not "),
     ("python_version", "2.7", "3.10, not 2.7"),
     ("python_version", 3.1, "3.10, not 3.1"),
     ("base_image", "", "must be the name of an image"),
@@ -89,14 +90,17 @@ def test_bad_answer_is_refused(
 
 
 ON_THE_COMMAND_LINE = [
-    ("debug_port=99999", "debug_port: must be a port from 1024 to 65534, not 99999"),
+    ("debug_port=99999", "debug_port: must be a port from 1024 to 65533, not 99999"),
     ("project_name=Ü", "project_name: must be 1 to 64 letters (A to Z), digits, spaces, dots,"),
     ("package_name=numpy", "package_name: numpy is taken: it must not be a Python keyword,"),
     ("base_image=a b", "base_image: must be the name of an image, such as python:3.13-slim"),
     ("services=train", "services: must be a list of train, api, worker, such as [train, api], not"),
     ("services=[", "services: must be a list of train, api, worker, such as [train, api], not ["),
     ("gpu=[", "gpu: must be true or false, not ["),
-    ("debug_mode=bogus", "debug_mode: must be one of wait, listen, demand, crash, off, not bogus"),
+    (
+        "debug_mode=bogus",
+        "debug_mode: must be one of wait, listen, demand, crash, dump, off, not bogus",
+    ),
     ("mode=old", "mode: must be one of new, adopt, not old"),
     ("compose_files=[", "compose_files: must be a list of paths in one folder, such as"),
     ("debug_services=web", "debug_services: must be a list of services, such as [{name: web},"),
@@ -198,7 +202,7 @@ def test_choices_are_those_that_are_asked() -> None:
     assert yaml.safe_load(choices) == asked
 
 
-@pytest.mark.parametrize("port", [7998, 8000])
+@pytest.mark.parametrize("port", [7997, 8000])
 def test_debug_ports_leave_that_of_the_web_service_alone(
     template: Path, tmp_path: Path, port: int
 ) -> None:

@@ -307,7 +307,7 @@ def wrong_answers(answers: dict[str, Any]) -> list[str]:
     services = as_yaml(answers.get("services", ["train"]))
     port = as_yaml(answers.get("debug_port", 5678))
     if "services" not in wrong and "debug_port" not in wrong:
-        ports = range(port, port + len(set(services)) + 1)
+        ports = range(port, port + len(set(services)) + 2)
         if ports[-1] > 65535 or ("api" in services and 8000 in ports):
             wrong.append("debug_port")
     return wrong
@@ -481,6 +481,9 @@ DEBUG_SERVICES = st.lists(
     max_size=3,
     unique_by=lambda service: service["name"].lower(),
 )
+# Where a volume is for what mode `dump` writes
+DUMPS = "/var/lib/remora/dumps"
+
 # Almost an answer to debug_services
 NEARLY = st.lists(
     st.fixed_dictionaries(
@@ -563,7 +566,7 @@ def wrong_adoption(answers: dict[str, Any], found: list[dict[str, Any]]) -> list
     if "debug_services" not in wrong and not are_debug_services(services):
         wrong.append("services")
     port = as_yaml(answers.get("debug_port", 5678))
-    if not wrong and port + len(services) > 65536:
+    if not wrong and port + len(services) > 65535:
         wrong.append("debug_port")
     return wrong
 
@@ -647,7 +650,12 @@ def assert_adopted_project(
     first, second = documents(folder / "docker-compose.debug.yml")
     assert first == {"*": None, "include": ["compose.yaml"]}
     names = [service["name"] for service in services]
-    assert list(second["services"]) == names + [f"{name}-without-debugger" for name in names]
+    assert list(second["services"]) == [
+        *names,
+        "remora",
+        *(f"{name}-without-debugger" for name in names),
+    ]
+    assert second["services"]["remora"]["ports"] == [f"127.0.0.1:{port + len(names)}:5678"]
     launch = {c["name"]: c for c in strict_json(folder / ".vscode/launch.json")["configurations"]}
     for number, service in enumerate(services):
         made = second["services"][service["name"]]
@@ -658,7 +666,7 @@ def assert_adopted_project(
             volume["target"] if isinstance(volume, dict) else volume.partition(":")[2]
             for volume in made.get("volumes", [])
         ]
-        assert mounted == [venv.replace("$", "$$") for venv in venvs]
+        assert mounted == [DUMPS, *(venv.replace("$", "$$") for venv in venvs)]
         assert second["services"][f"{service['name']}-without-debugger"]["extends"] == {
             "file": "compose.yaml",
             "service": service["name"],
@@ -791,6 +799,7 @@ def test_compose_reads_an_adopted_project(
             built = debug["services"][f"{name}-without-debugger"]["build"]
             assert built["context"] == before["build"]["context"]
             targets = [volume["target"] for volume in after.get("volumes", [])]
+            targets.remove(DUMPS)
             assert targets == [volume["target"] for volume in before.get("volumes", [])]
             check = before.get("healthcheck", {}).get("test")
             if check and check[0] == "CMD-SHELL":

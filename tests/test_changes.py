@@ -228,6 +228,31 @@ def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> 
     assert container.lines[-1] == "done"
 
 
+CRASH = """
+import debugpy.server.api
+
+def work(a):
+    b = a + 1
+    raise ValueError(b)  # here
+
+work(1)
+"""
+
+
+def test_crash_with_an_own_pydevd_that_is_loaded(container: Container, own) -> None:
+    path = container.write("p.py", CRASH)
+    container.start("exec python p.py", mode="crash", **own)
+    if own["VERSION"] != VERSIONS[-1]:
+        assert container.exit_code() == 1
+        container.says(f"cannot be debugged: it has loaded debugpy {own['VERSION']} itself")
+        return
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
+    editor.resume(stop)
+    assert container.exit_code() == 1
+
+
 # What PyCharm's pydevd has, as far as it matters here.
 PYCHARM = """
 def get_global_debugger():

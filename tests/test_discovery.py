@@ -500,7 +500,7 @@ def test_ports_that_are_taken_are_left_alone(template: Path, app: Path) -> None:
         services:
           a: {build: ., ports: ["127.0.0.1:5678:5678"]}
           b: {build: ., ports: ["${PORT:-5680}:80", {target: 80, published: 5681}]}
-          c: {image: redis, ports: ["5684-5689:1-6/udp"]}
+          c: {image: redis, ports: ["5685-5689:1-5/udp"]}
     """
     write(app, {"compose.yaml": text})
     render(template, app)

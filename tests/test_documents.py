@@ -112,6 +112,20 @@ def running(request: pytest.FixtureRequest, root: Path) -> Path:
     return root
 
 
+def crashed(request: pytest.FixtureRequest, root: Path) -> Path:
+    """The same, which has crashed in mode `dump`. Its dump is called as in the pages."""
+    project = Project(built(request, root))
+    project.start("raise ValueError(1)\n", REMORA_MODE="dump")
+    project.exit_code()
+    rename = f"mv /var/lib/remora/dumps/*.gz /var/lib/remora/dumps/{DUMP}"
+    project.compose("run", "--rm", "-T", "--entrypoint", "sh", "remora", "-c", rename)
+    project.compose("up", "--no-start", "remora")
+    project.compose("cp", "remora:/var/lib/remora/dumps", ".")
+    project.compose("down")
+    return root
+
+
+DUMP = "train-20261126T030000Z-7-ValueError.json.gz"
 LISTENING = "Listening, a client can attach at any time: {} at 127.0.0.1:"
 WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
 SECTIONS = {
@@ -126,6 +140,13 @@ SECTIONS = {
     ("docs/adopting.md", "After adding or renaming a service"): Section(
         adopted("web-and-worker-redis"), ["is up to date"]
     ),
+    ("docs/crashes.md", "In the evening"): Section(built, []),
+    ("docs/crashes.md", "In the morning"): Section(
+        crashed, ["  train  ValueError  /app/src/program.py:1\n", "\nValueError: 1\n"]
+    ),
+    ("docs/crashes.md", "On another machine"): Section(crashed, []),
+    ("docs/crashes.md", "Without Compose"): Section(crashed, []),
+    ("docs/crashes.md", "Remove them"): Section(crashed, []),
     ("docs/editors.md", "Which files are written"): Section(new, ["is up to date"]),
     ("docs/modes.md", "Choose a mode"): Section(
         built, ["Listening, a client can attach at any time: train at 127.0.0.1:"]
@@ -137,7 +158,6 @@ SECTIONS = {
     ("docs/modes.md", "Values without an editor"): Section(
         running, ["/train.py:76 in train_epoch (pid ", "  loss = "]
     ),
-    ("docs/modes.md", "A crash that nobody waits for"): Section(running, []),
     ("docs/modes.md", "One of several programs"): Section(built, [WAITING.format("train")]),
     ("docs/modes.md", "Another port in the container"): Section(built, [WAITING.format("train")]),
     ("docs/modes.md", "Jobs that others wait for"): Section(
@@ -164,7 +184,10 @@ def typed(block: str, template: Path, name: str, port: int) -> str:
         ("copier copy", f"copier copy --data debug_port={port}"),
         ("<template>", str(template)),
         (r"(docker compose .*) up\b", r"\1 up --detach --wait"),
-        (r"(docker compose .*) run\b", r"\1 run --detach"),
+        # A list ends by itself. What is removed at its end (`--rm`) may be in the way of `down`.
+        (r"(docker compose .*) run (?!--rm (?:remora cr|--ent))(?:--rm )?", r"\1 run --detach "),
+        ("docker run", f"docker run --detach --name {name}-run"),
+        ("127.0.0.1:5678:", f"127.0.0.1:{port}:"),
     ]:
         block = re.sub(pattern, replacement, block)
     return block
@@ -219,7 +242,7 @@ def test_commands_do_what_the_page_says(
     if uses_docker:
         request.getfixturevalue("engine")
     # Compose knows projects, and Docker images, by their name.
-    is_built = section.prepare in (built, running)
+    is_built = section.prepare in (built, running, crashed)
     unique = f"remora-test-{uuid.uuid4().hex[:8]}"
     name = request.getfixturevalue("built").root.name if is_built else unique
     root = tmp_path / name
@@ -234,6 +257,7 @@ def test_commands_do_what_the_page_says(
             assert line in printed, printed
     finally:
         if uses_docker and root.exists():
+            project.run("docker", "rm", "--force", f"{name}-run", check=False)
             project.down()
             if not is_built:
                 remove_images(project, name)

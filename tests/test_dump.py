@@ -20,6 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from project import line, marked
 
+# Dumps of format 1, which later releases read too
+DUMPS = Path(__file__).with_name("dumps")
+
 RAISE = """
 import sys, threading
 
@@ -114,6 +117,51 @@ def main():
 
 main()
 """,
+    "end at once, after a line": """
+import os
+try:
+    work(1)
+except ValueError as error:
+    print("failed:", error, flush=True)
+    os._exit(3)
+""",
+    "worker that exits": """
+import multiprocessing
+
+def run():
+    try:
+        work(1)
+    except ValueError:
+        sys.exit(1)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+""",
+    "hooks of several libraries": """
+def wrapped(before):
+    def report(*error):
+        print("before")
+        before(*error)
+        print("after", flush=True)
+    return report
+
+sys.excepthook = wrapped(wrapped(sys.excepthook))
+before = threading.excepthook
+threading.excepthook = lambda arguments: before(arguments)
+t = threading.Thread(target=work, args=[1])
+t.start()
+t.join()
+work(1)
+""",
+    "group of what was raised nowhere": """
+try:
+    work(1)
+except ValueError as error:
+    raise ExceptionGroup("g", [ExceptionGroup("h", [error, KeyError(1)])])
+""",
     "group": "try:\n    work(1)\nexcept ValueError as e:\n    raise ExceptionGroup('', [e])\n",
 }
 
@@ -194,7 +242,7 @@ def one_dump(dumps: Path) -> dict[str, Any]:
 def test_crash_is_dumped_and_ends_as_it_would_have(
     container: Container, dumps: Path, tmp_path: Path, kind: str
 ) -> None:
-    if kind == "group" and container.version < (3, 11):
+    if "group" in kind and container.version < (3, 11):
         pytest.skip("Python 3.11 has the first ExceptionGroup")
     end = run(container, RAISE + CRASHES[kind])
     found = one_dump(dumps)
@@ -207,7 +255,20 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
     assert (frame["file"], frame["line"], frame["function"]) == (str(path), marked(path), "work")
     assert ["b", "int", "2"] in frame["locals"]
     assert found["sources"][str(path)] == path.read_text()
-    assert found["exceptions"][0]["type"] == ("ExceptionGroup" if kind == "group" else "ValueError")
+    assert found["exceptions"][0]["type"] == ("ExceptionGroup" if "group" in kind else "ValueError")
+
+
+def test_task_of_uvloop(
+    container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
+) -> None:
+    """It reports by a method of its own, which cannot be changed."""
+    code = CRASHES["task of asyncio"].replace("import asyncio", "import asyncio, uvloop")
+    code = RAISE + code.replace("asyncio.run(", "uvloop.install()\nasyncio.run(")
+    settings = installed("uvloop")
+    code, output = run(container, code, **settings)
+    assert code == 0 and "Task exception was never retrieved" in output
+    found = one_dump(dumps)
+    assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
 
 
 def test_worker_of_a_dataloader(container: Container, dumps: Path) -> None:
@@ -233,7 +294,7 @@ def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('remora.')))\n"
     _, output = run(container, code)
-    wanted = "commandline container dumping hook imports link program uncaught".split()
+    wanted = "commandline container dumping hook imports link program reported uncaught".split()
     assert output == str([f"remora.{name}" for name in wanted])
 
 
@@ -337,6 +398,48 @@ def test_content(
     assert node["hostile"]["text"] == "<Hostile object>"
 
 
+SECRETS = """
+import os
+from types import SimpleNamespace
+
+class SecretStr:
+    def __init__(self, value):
+        self._secret_value = value
+
+def work():
+    password = "swordfish"
+    environment = os.environ
+    copied = dict(os.environ)
+    secret = SecretStr("swordfish")
+    headers = {"Authorization": "swordfish", "X-Api-Key": "swordfish", "Accept": "shown-1"}
+    scope = [(b"authorization", b"swordfish"), (b"accept", b"shown-2")]
+    form = [["password", "swordfish"], ["name", "shown-3"]]
+    auth = ("me", "swordfish")
+    credentials = {"user": "me", "value": "swordfish"}
+    options = SimpleNamespace(access_token="swordfish", lr="shown-4")
+    url = "postgres://me:swordfish@host/shown-5"
+    redis = "redis://:swordfish@host/0"
+    dsn = "https://swordfish@sentry.example/1"
+    line = "host=h user=me password=swordfish dbname=shown-6"
+    header = "Authorization: Bearer swordfish0123456789"
+    body = '{"token": "swordfish", "name": "shown-7"}'
+    key = "sk-swordfish0123456789abcdef"
+    raise RuntimeError("cannot log in by ?token=swordfish&name=shown-8")
+
+work()
+"""
+
+
+def test_secrets_of_any_kind_are_left_out(container: Container, dumps: Path) -> None:
+    settings = {"SERVICE_TOKEN": "swordfish-1", "DATABASE_URL": "mysql://me:swordfish@host/db"}
+    assert run(container, SECRETS, **settings)[0] == 1
+    found = one_dump(dumps)
+    text = json.dumps({**found, "sources": {}})
+    assert "swordfish" not in text, text[text.index("swordfish") - 200 :][:250]
+    for number in range(1, 9):
+        assert f"shown-{number}" in text
+
+
 # ---- Limits ----
 
 MUCH = """
@@ -406,9 +509,10 @@ work()
 """
     code, output = run(container, limit)
     assert code == 1
-    if not list(dumps.iterdir()):
+    found = [path.name for path in dumps.glob("*")]
+    if not found:
         assert "cannot be dumped" in output.splitlines()[-1]
-    assert not [path for path in dumps.iterdir() if path.name.startswith(".")]
+    assert not [name for name in found if name.startswith(".")]
 
 
 def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
@@ -430,6 +534,43 @@ def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
     }
 
 
+def test_old_dumps_are_removed_where_all_are_too_large(container: Container, dumps: Path) -> None:
+    dumps.mkdir()
+    for number in range(5):
+        path = dumps / f"old-{number}.json.gz"
+        path.write_bytes(bytes(100_000))
+        os.utime(path, (number, number))
+    run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="210000", REMORA_ADDRESS="train at x")
+    found = {path.name for path in dumps.glob("old-*")}
+    assert found == {"old-3.json.gz", "old-4.json.gz"}
+    assert len(list(dumps.glob("train-*"))) == 1
+
+
+def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path) -> None:
+    run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="1")
+    one_dump(dumps)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [("size=4k", "No space left on device"), ("ro", "Read-only file system")],
+)
+def test_disk_that_takes_nothing(container: Container, options: str, reason: str) -> None:
+    # What a disk of 4 kB cannot take, however well it is compressed
+    container.write("p.py", f"{RAISE}work(1)\n# {os.urandom(20_000).hex()}\n")
+    mount = f"mkdir dumps && mount -t tmpfs -o {options} none dumps"
+    container.start(
+        f"{mount} && {{ python p.py; echo ended $?; ls -A dumps; }}",
+        mode="dump",
+        REMORA_DUMPS=str(container.folder / "dumps"),
+    )
+    assert container.exit_code() == 0
+    container.reader.join()
+    where = container.folder / "dumps"
+    said = f"remora: the ValueError of pid 4 cannot be dumped in {where}: {reason}"
+    assert container.lines[-2:] == [said, "ended 1"]  # no part of a file is left
+
+
 def test_crash_that_comes_again_is_dumped_once(container: Container, dumps: Path) -> None:
     assert run(container, RAISE + 5 * CRASHES["thread"])[0] == 0
     one_dump(dumps)
@@ -437,7 +578,7 @@ def test_crash_that_comes_again_is_dumped_once(container: Container, dumps: Path
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LIMIT", "0"), ("KEEP", "x"), ("SECONDS", "-1"), ("ON", "kill")],
+    [("LIMIT", "0"), ("KEEP", "x"), ("TOTAL", "1G"), ("SECONDS", "-1"), ("ON", "kill")],
 )
 def test_bad_setting_is_refused(container: Container, name: str, value: str) -> None:
     code, output = run(container, "print(1)\n", **{f"REMORA_DUMP_{name}": value})
@@ -731,6 +872,26 @@ def test_dump_is_opened(container: Container, mode: str) -> None:
     assert ended(opened.process).returncode == 0
 
 
+@pytest.mark.parametrize("path", sorted(DUMPS.iterdir()), ids=lambda path: path.name)
+def test_dump_of_another_python_is_opened(container: Container, path: Path) -> None:
+    """Of each version of Python that has written one there, all of the program above."""
+    container.start("exec sleep 600", mode="off")
+    done = container.remora("crashes", "--show", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Python {path.name.split('-')[1].removesuffix('.json.gz')}." in done.stdout
+    process = container.begin_remora("open", str(path))
+    assert "Waiting for client" in process.stdout.readline() + process.stdout.readline()
+    editor = container.attach({})
+    stop = editor.stopped()
+    assert (stop.path, stop.line, stop.locals) == (Path("/app/p.py"), 19, {"total": "7"})
+    source = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["source"]
+    shown = stop.client.request("source", sourceReference=source["sourceReference"])
+    assert shown["content"] == CHAINED
+    editor.resume(stop)
+    editor.ended()
+    assert ended(process).returncode == 0
+
+
 def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:
     crashed(container)
     path = container.folder / "p.py"
@@ -770,7 +931,26 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     assert container.remora("crashes", "--show", path.name[:6]).stdout == shown
     done = container.remora("open", "nothing")
     assert done.returncode == 1
-    assert done.stderr == f"there is no dump called nothing in {dumps}\n"
+    hint = "REMORA_MODE=dump has one written when a program crashes"
+    assert done.stderr == f"there is no dump called nothing in {dumps}: {hint}\n"
+
+
+def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:
+    names = [
+        *("shop-20260101T000000Z-7-KeyError", "shop-20260102T000000Z-7-KeyError"),
+        *("shop-eval-20260103T000000Z-7-KeyError", "shop2-20260104T000000Z-7-KeyError"),
+    ]
+    for number, name in enumerate(names):
+        (tmp_path / f"{name}.json.gz").touch()
+        os.utime(tmp_path / f"{name}.json.gz", (number, number))
+    setting = {"REMORA_DUMPS": str(tmp_path)}
+    with imported("remora.dumps") as dumps, mock.patch.dict(os.environ, setting):
+        meant = {"shop": 1, "shop-eval": 2, "shop-e": 2, "shop-20260101": 0, None: 3, "": 3}
+        for name, number in meant.items():
+            assert dumps.find(name) == f"{tmp_path}/{names[number]}.json.gz"
+        for name in ("sho", "shop-2026"):
+            with pytest.raises(dumps.Unreadable, match="say which"):
+                dumps.find(name)
 
 
 @pytest.mark.parametrize("is_there", [True, False])

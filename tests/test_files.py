@@ -350,3 +350,13 @@ def test_working_directory_that_is_deleted(tree: Path, monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend("")
     files = FILES.Files(PROJECT.Project(str(tree / "project")))
     assert all(Path(root).is_absolute() for root in files.roots())
+
+
+def test_folder_that_is_mounted(tmp_path: Path) -> None:
+    """It has links to nothing, and files of all kinds."""
+    (tmp_path / "a.py").write_text("a = 1\n")
+    (tmp_path / "gone.py").symlink_to("nowhere")
+    (tmp_path / "data.bin").write_bytes(b"a = 1\n")
+    project = PROJECT.Project(str(tmp_path))
+    assert project.holding(b"a = 1\n") == ["a.py"]
+    assert "gone.py" not in project and "data.bin" not in project

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -232,9 +234,26 @@ def test_crash_is_dumped_and_read_elsewhere(project: Project) -> None:
     assert "secret = 42" in shown
 
 
+def test_container_that_is_stopped_leaves_a_dump(project: Project) -> None:
+    """As Docker stops it, and Kubernetes, and a machine that is given back."""
+    code = "import time\nepoch = 7\nprint('runs', flush=True)\ntime.sleep(600)  # here\n"
+    project.override("dump.yml", environment={"REMORA_DUMP_ON": "term"})
+    path = project.start(code, "exec python src/program.py", REMORA_MODE="dump")
+    wait_until(lambda: "runs" in project.log())
+    project.compose("stop")
+    assert project.exit_code() == 143
+    project.compose("cp", "train:/var/lib/remora/dumps", "crashes")
+    (dump,) = (project.root / "crashes").iterdir()
+    found = json.loads(gzip.decompress(dump.read_bytes()))
+    (frame,) = found["threads"][0]["frames"]
+    assert (frame["line"], found["exceptions"]) == (marked(path), [])
+    assert ["epoch", "int", "7"] in frame["locals"]
+
+
 def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> None:
     code = f"{CRASH}\nimport os\ncrash(int(os.environ['RANK']))\n"
     command = "for RANK in 0 1 2; do RANK=$$RANK python src/program.py & done; wait"
+    project.override("keep.yml", environment={"REMORA_KEEP": "3"})
     project.start(code, command, REMORA_MODE="crash")
     wait_until(lambda: project.log().count("Waiting for client to attach...") == 3)
     editor = project.attach()

@@ -20,7 +20,8 @@ from shape import Shape
 # Answers that differ from the defaults, each in something that reaches a file.
 ANSWERS = {
     "defaults": {},
-    "listen": {"debug_mode": "listen", "debug_port": 65534},
+    "listen": {"debug_mode": "listen", "debug_port": 65533},
+    "dump": {"debug_mode": "dump", "services": ["api"]},
     "off": {"debug_mode": "off", "debug_port": 1024},
     "demand": {"debug_mode": "demand", "services": ["worker"]},
     "crash": {"debug_mode": "crash", "gpu": True},
@@ -56,7 +57,7 @@ def defaults(template, tmp_path_factory) -> Path:
     return render(template, tmp_path_factory.mktemp("defaults") / "my-app")
 
 
-@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "dump", "off"])
 @pytest.mark.parametrize("kind", ["new", "adopt"])
 def test_what_is_told_to_start_can_be_attached_to(
     template: Path, tmp_path: Path, kind: str, mode: str
@@ -116,7 +117,7 @@ def test_compose_files(rendered: Path, services: list[str], name: str, tmp_path:
     if "worker" in services:
         expected.add("redis")
     if name == "docker-compose.debug.yml":
-        expected.add("tests")
+        expected |= {"tests", "remora"}
     assert model["services"].keys() == expected
     tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / name)
 
@@ -183,6 +184,11 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
         expected[f"{service}: debug"] = (published, {**held, "preLaunchTask": start})
         if service != "tests":
             expected[attach] = (published, {"preLaunchTask": attach})
+            crash = {
+                "preLaunchTask": f"{service}: open last crash",
+                "postDebugTask": "remora: stop",
+            }
+            expected[f"{service}: last crash"] = (compose["services"]["remora"]["ports"][0], crash)
         if service != "tests" and len(services) > 1:
             hidden = {"presentation": {"hidden": True}}
             expected[f"{service}: debug with all"] = (published, {**held, **hidden})
@@ -217,7 +223,10 @@ def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) 
         if "preLaunchTask" in configuration:
             task = tasks[configuration["preLaunchTask"]]
             build = {"command": task["command"]}
-            if "options" in task:
+            if "REMORA_OPEN" in task.get("options", {}).get("env", {}):
+                build["env"] = task["options"]["env"]
+                build["command"] = build["command"].partition(" || ")[0]
+            elif "options" in task:
                 build["env"] = task["options"]["env"]
                 started = re.match("(.* up --build --detach)( [a-z]+) &&", build["command"])
                 build["command"] = f"{started[1]} --wait{started[2]}"
@@ -232,8 +241,9 @@ def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) 
                     "build": build,
                 }
             )
-    assert strict_json(tmp_path / ".zed/debug.json") == expected
-    assert len(expected) == 2 * len(services) + 1
+    found = strict_json(tmp_path / ".zed/debug.json")
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert len(expected) == 3 * len(services) + 1
 
 
 @pytest.mark.parametrize("shape", [None, "deploy-folder", "own-port-5678", "host-network"])
@@ -297,7 +307,7 @@ def test_agents_are_shown_a_line_of_each_service(rendered: Path, services: list[
 def test_tasks_run_anywhere(rendered: Path) -> None:
     # Emacs and others run the command of a task and know no more of it, but for variables.
     for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]:
-        holds = task["label"].endswith(": start")
+        holds = task["label"].endswith((": start", ": open last crash"))
         options = task.pop("options", {})
         assert (options.get("env", {}) != {}) == holds
         # What more than one command needs is not in every shell: fish, PowerShell 5.

@@ -84,6 +84,10 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
     )
     # Of the tests there is no service in production: what theirs has is the debugger's.
     before["tests"] = {key: after["tests"][key] for key in ("profiles", "networks", "entrypoint")}
+    # And what shows dumps is no part of the application: see test_crashes.py.
+    showing = after.pop("remora")
+    assert {"privileged", "cap_add", "devices", "pid", "ipc"}.isdisjoint(showing)
+    assert [mount["source"] for mount in showing["volumes"]] == ["remora-dumps", str(tmp_path)]
     for name, service in after.items():
         changed = {key for key in service if service[key] != before[name].get(key)}
         assert before[name].keys() <= service.keys()
@@ -92,7 +96,9 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
             *("volumes", "ports", "tmpfs", "healthcheck"),
         }
         for mount in service.get("volumes", []):
-            if mount not in before[name].get("volumes", []):
+            if mount not in before[name].get("volumes", []) and mount["type"] == "volume":
+                assert (mount["source"], mount["target"]) == ("remora-dumps", f"/{DUMPS}")
+            elif mount not in before[name].get("volumes", []):
                 assert (mount["type"], mount["read_only"]) == ("bind", True)
                 assert tmp_path in Path(mount["source"]).parents
 
@@ -470,12 +476,12 @@ def open_ports(project: Project) -> set[tuple[str, int]]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "off"])
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "dump", "off"])
 def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, mode: str) -> None:
     project.compose("up", "--detach", "--wait", REMORA_MODE=mode, EPOCHS="1000000")
     port = {("0.0.0.0", 5678)}
     assert open_ports(project) == (port if mode in ("wait", "listen") else set())
-    if mode in ("demand", "crash"):
+    if mode in ("demand", "crash", "dump"):
         project.task("train: attach")
         assert open_ports(project) == port
         # With a client and a program, there is no other either.
@@ -595,10 +601,10 @@ def test_hub_of_another_user_is_not_joined(
     (project.root / "src/go").touch()
     assert project.exit_code() == 1
     author = INTRUDER if who == "another user" else "0"
-    said, printed = project.messages(), project.output()
+    printed = project.output()
     pattern = rf"remora: the debugger's hub is pid \d+ of user {author}, so pid \d+ of user {user}"
-    assert re.fullmatch(f"{pattern} goes on without it", said[-1])
-    assert len(said) == (2 if mode == "crash" else 1)  # that it is kept comes first
+    (said,) = project.messages()
+    assert re.fullmatch(f"{pattern} goes on without it", said)
     assert printed.count("1") == 1 and printed.count("ValueError") == 1
     assert "forged" not in project.log()
 

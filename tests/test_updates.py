@@ -62,7 +62,7 @@ EDITS = [
         "\n  mine:\n    image: redis:8-alpine\n\nvolumes:\n  checkpoints:\n  data:\n",
     ),
     ("docker-compose.debug.yml", "/app/src:ro\n", "/app/src:ro\n      - ./data:/data:ro\n"),
-    ("docker-compose.debug.yml", "# The code as it is on disk:", "# The code of this folder:"),
+    ("docker-compose.debug.yml", "# Only when asked for:", "# Started when asked for:"),
     (
         "docker-compose.debug.yml",
         "\n# `extends` copies",

@@ -43,11 +43,10 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @pytest.fixture(scope="session")
 def measures():
-    """What was measured, by name. It is published if nothing is missing."""
+    """What was measured, by name. It is published: of all, or of the tests that were chosen."""
     measures: dict[str, Samples] = {}
     yield measures
-    if set(measures) == set(page.UNITS):
-        page.publish(measures)
+    page.publish(measures)
 
 
 @pytest.fixture
@@ -260,6 +259,50 @@ def opened(stop: dap.Stop, name: str) -> float:
         inside = stop.client.request("variables", variablesReference=shown["variablesReference"])
     assert len(inside["variables"]) > 1
     return watch.seconds * 1000
+
+
+# ---- Before a crash, and what it leaves ----
+
+
+def test_crashes(measures, tmp_path: Path) -> None:
+    """What a program pays for a crash that may come, and what that then takes, on this machine."""
+    python = debug_python(tmp_path)
+    modes = {mode: partial(busy, python, mode) for mode in ("off", "crash", "dump")}
+    measures["before a crash"] = side_by_side(15, modes)
+    kinds = {kind: partial(crashed, python, tmp_path / "dumps", kind) for kind in page.HELD}
+    measures["dump"] = side_by_side(3, kinds)
+    without = {kind: partial(crashed, python, None, kind) for kind in page.HELD}
+    measures["report"] = side_by_side(3, without)
+    measures["dump, size"] = {
+        kind: [size_of_dump(python, tmp_path / f"dumps-{kind}", kind)] for kind in page.HELD
+    }
+
+
+def busy(python: Path, mode: str) -> float:
+    """Run a loop that keeps a core busy, and return how long that takes."""
+    environment = {**os.environ, "REMORA_MODE": mode}
+    command = [python, PROGRAMS / "loop.py"]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    return float(done.stdout)
+
+
+def crashed(python: Path, dumps: Path | None, kind: str) -> float:
+    """Have a program crash, with a dump or without, and return how long its report takes."""
+    environment = {**os.environ, "REMORA_MODE": "dump" if dumps else "off"}
+    environment["REMORA_DUMPS"] = str(dumps)
+    environment["PYTHONPATH"] = str(Path(pandas.__file__).parents[1])
+    command = [python, PROGRAMS / "crash.py", kind]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    done = subprocess.run(command, env=environment, **pipes)
+    assert done.returncode == 1 and "remora" not in done.stderr, done.stderr
+    return float(done.stdout)
+
+
+def size_of_dump(python: Path, dumps: Path, kind: str) -> float:
+    """In kB, as it lies on the disk."""
+    crashed(python, dumps, kind)
+    (path,) = dumps.iterdir()
+    return path.stat().st_size / 1000
 
 
 # ---- The start of a Python process, in milliseconds ----

@@ -37,6 +37,10 @@ UNITS = {
     "loop, Python 3.11": "s",
     "loop, Python 3.13": "s",
     "value": "ms",
+    "before a crash": "s",
+    "dump": "ms",
+    "report": "ms",
+    "dump, size": "kB",
     "process": "ms",
     "fork": "ms",
     "size": "MB",
@@ -58,13 +62,34 @@ VALUES = {
 }
 
 
+# What a program holds that crashes.
+HELD = {
+    "nothing": "nothing",
+    **VALUES,
+    "objects": "list of 500,000 objects, each with another",
+}
+
+
 def publish(measures: dict[str, Samples]) -> None:
-    """Write all three, given the samples of every name of UNITS."""
+    """Write all three, given the samples of the names of UNITS that were measured.
+
+    What was not measured stays, and the page says which is from another day.
+    """
+    if not measures:
+        return
     rounded = {
         name: {one: [float(f"{figure:.4g}") for figure in figures] for one, figures in all.items()}
         for name, all in measures.items()
     }
-    data = {"machine": machine(), "measures": {name: rounded[name] for name in UNITS}}
+    now, data = machine(), {"measures": {}, "later": {}}
+    if set(rounded) == set(UNITS):
+        data["machine"] = now
+    else:
+        data = json.loads(DATA.read_text())
+        when = f"{now['date']}, {now['commit']}"
+        data["later"] = {**data.get("later", {}), **dict.fromkeys(rounded, when)}
+    everything = {**data["measures"], **rounded}
+    data["measures"] = {name: everything[name] for name in UNITS if name in everything}
     DATA.write_text(json.dumps(data, indent=1) + "\n")
     write()
 
@@ -153,15 +178,16 @@ def page(data: dict[str, Any]) -> str:
         verdict=verdict,
         is_one=is_one,
         values=VALUES,
+        held=HELD,
         more=more,
         median=median,
     )
-    return environment.get_template("benchmarks.md.jinja").render(data)
+    return environment.get_template("benchmarks.md.jinja").render({"later": {}, **data})
 
 
 def show(spread: Spread, unit: str) -> str:
     """A median and its unit, and in brackets between which two figures half of all are."""
-    digits = {"s": 2, "ms": 1, "MB": 1, "MiB": 1, "layers": 0, TIMES: 2}[unit]
+    digits = {"s": 2, "ms": 1, "MB": 1, "MiB": 1, "kB": 0, "layers": 0, TIMES: 2}[unit]
     median, low, high = (f"{one:.{digits}f}" for one in (spread.median, spread.low, spread.high))
     around = "" if low == high else f" ({low}{TO}{high})"
     return f"{median} {unit}{around}"

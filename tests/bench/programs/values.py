@@ -26,4 +26,5 @@ def main() -> None:
     print(len(small_dict), len(big_dict), len(small_list), len(big_list))
 
 
-main()
+if __name__ == "__main__":
+    main()

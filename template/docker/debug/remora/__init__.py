@@ -23,6 +23,7 @@ watchdogs    no server ends a worker that is paused
 explicit     answers calls of debugpy that the program's own code has
 apart        keeps the engine's modules apart from the program's
 uncaught     finds exceptions that nothing catches, in the modes `crash` and `dump`
+reported     finds those that a library catches and reports, or hands on
 crash        keeps what such an exception leaves, in mode `crash`
 dumping      when a dump is written, in mode `dump`
 dump         writes one: stacks.py has threads and exceptions, graph.py the values
@@ -34,7 +35,7 @@ server       its sockets, for clients, programs and the command
 hub          all clients and programs, and which of these each client is shown
 calls        who is asked for an engine, and who has not come yet
 session      what a client asks; client, what it is told
-moments      the programs that are asked for a dump
+moments      the programs that are asked for a dump; keeping, the crashes that are kept
 daemon       what makes the hub a process of its own
 breakpoints  the ids of breakpoints that a client knows
 debuggee     a program, as its engine's connection
@@ -43,6 +44,7 @@ protocol     frames of the Debug Adapter Protocol, and what a client may ask
 The command:
 
 command      the command `remora`; __main__ runs that or the hub
+processes    what it tells of each Python process
 at           `remora at`, which prints what a program has at a line
 watch        a client of the hub, which reads programs at a line
 place        the line of a file, whatever the user calls the file

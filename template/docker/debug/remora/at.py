@@ -17,7 +17,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 
-from remora import command
+from remora import command, processes
 from remora.place import Place, Unknown
 from remora.watch import Ended, Refused, Watch
 
@@ -122,6 +122,6 @@ def report(watch, how):
     condition = f" with {watch.when}" if watch.when else ""
     place = f"{watch.place.name}:{watch.place.line}{condition}"
     print(f"{place} was not reached {how}, in mode {command.mode()}")
-    command.show(command.states(answer), answer, notes)
+    processes.show(processes.states(answer), answer, notes)
     for text in watch.said:
         print(text)

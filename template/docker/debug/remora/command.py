@@ -2,6 +2,7 @@
 
     remora status           say what runs, what is debugged, and what cannot be, with the reason
     remora attach [PID...]  make the running programs, or these, ready for a client now
+    remora let-go [PID...]  have those end that mode `crash` keeps, or these
     remora ready            wait until a client can attach
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
     remora dump [PID...]    have running programs write what they do to files
@@ -12,11 +13,10 @@ See the docstring of each function for its exit code.
 """
 
 import argparse
-import os
 import sys
 
-from remora import commandline, container, link
-from remora.hook import setting
+from remora import container, link, processes
+from remora.processes import mode
 
 # Why a command can do nothing
 OFF = "REMORA_MODE is off, so nothing in this container can be debugged"
@@ -33,79 +33,6 @@ def ask(what, **more):
         return link.exchange(connection, dict(more, ask=what))
 
 
-def mode():
-    """Return the mode of the container: of this environment, or of its command's."""
-    return setting("MODE") or setting("MODE", "off", container.environment())
-
-
-def why_not(pid):
-    """Return why a Python process cannot be debugged, in words."""
-    command, settings = container.command_of(pid), container.environment_of(pid)
-    target = setting("TARGET", environment=settings)
-    if not settings:
-        return "it belongs to another user: run this with `docker compose exec --user root`"
-    if (setting("MODE", environment=settings) or mode()) == "off":
-        return "REMORA_MODE is off"
-    if not commandline.is_target(command, target):
-        return f"REMORA_TARGET is {target}"
-    if commandline.is_tracker(command):
-        return "it is a helper of multiprocessing's, and runs no code of the project"
-    if not container.is_interpreter(pid):
-        return "it is no Python interpreter: Python is built into it, as into uWSGI"
-    if commandline.is_without_site(command):
-        return "it was started with an option that keeps the hook out (-S)"
-    environment = container.virtual_environment(pid, command, settings)
-    if environment:
-        return (
-            f"the virtual environment {environment} was made when the container ran, so the debug"
-            " layer is not in it: make it in the image"
-        )
-    return (
-        "its interpreter has no hook: it came into the container after the debug layer;"
-        " have it in the image, and build that anew"
-    )
-
-
-def pythons():
-    """Yield the pid of every Python process of the container but those of the debug layer."""
-    for pid in container.pids():
-        is_own = "/remora/__main__.py" in " ".join(container.command_of(pid)[:4])
-        if pid != os.getpid() and not is_own and container.is_python(pid):
-            yield pid
-
-
-def states(answer):
-    """Return what each Python process does, by its pid. answer: what the hub says."""
-    programs = {int(pid): state for pid, state in answer.get("programs", {}).items()}
-    problems = answer.get("problems", {})
-    found = {}
-    for pid in pythons():
-        program = programs.get(pid)
-        if program and program["is_shown"]:
-            found[pid] = "is debugged"
-        elif program and program["kept"]:
-            found[pid] = "waits"
-        elif program:
-            found[pid] = "ready"
-        else:
-            can_be = container.can_be_asked(pid) and str(pid) not in problems
-            found[pid] = "runs" if can_be else "no debugger"
-    return found
-
-
-def show(found, answer, notes=()):
-    """Print what each Python process does, or why it cannot be debugged. notes: more, by pid."""
-    problems = answer.get("problems", {})
-    for pid, state in found.items():
-        print(f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}")
-        if state == "no debugger":
-            print(f"    {problems.get(str(pid)) or why_not(pid)}")
-        elif pid in notes:
-            print(f"    {notes[pid]}")
-    if not found:
-        print("no Python process runs")
-
-
 def status():
     """Print what is going on. Returns 0 if there is something to debug, else 1."""
     answer = ask("status") or {}
@@ -116,8 +43,8 @@ def status():
         print(f"mode {mode()}, the port is closed, {client}")  # the one of `remora at`
     else:
         print(f"mode {mode()}, the port is closed")
-    found = states(answer)
-    show(found, answer)
+    found = processes.states(answer)
+    processes.show(found, answer)
     return 0 if set(found.values()) - {"no debugger"} else 1
 
 
@@ -135,7 +62,7 @@ def attach(chosen):
         print((answer or {}).get("error", NO_HUB))
         return 1
     programs, problems = {int(pid) for pid in answer["programs"]}, answer.get("problems", {})
-    running = list(pythons())
+    running = list(processes.pythons())
     if not chosen and not running:
         print(f"no Python process runs yet; those that start are debugged: {answer['address']}")
         return 0
@@ -146,14 +73,32 @@ def attach(chosen):
         elif pid not in running:
             print(f"pid {pid} is no Python process of this container")
         elif str(pid) in problems or not container.can_be_asked(pid):
-            print(f"pid {pid} cannot be debugged: {problems.get(str(pid)) or why_not(pid)}")
+            print(
+                f"pid {pid} cannot be debugged: {problems.get(str(pid)) or processes.why_not(pid)}"
+            )
         else:
             print(f"pid {pid} {NO_ANSWER}")
             print("or another user's. It will be ready as soon as it is back in Python.")
     if not wanted:
         print("nothing can be debugged:")
-        show(states(answer), answer)
+        processes.show(processes.states(answer), answer)
     return 0 if wanted and programs.issuperset(wanted) else 1
+
+
+def let_go(chosen):
+    """Have those end that mode `crash` keeps. chosen: their pids, or none to mean all.
+
+    Returns 0 if all of them were kept, else 1.
+    """
+    answer = ask("let go", pids=chosen) or {}
+    found = answer.get("let_go", [])
+    for pid in found:
+        print(f"pid {pid} ends as it would have")
+    for pid in [pid for pid in chosen if pid not in found]:
+        print(f"pid {pid} is not kept")
+    if not chosen and not found:
+        print("no crash is kept")
+    return 0 if found and set(chosen) <= set(found) else 1
 
 
 def ready(health):
@@ -200,6 +145,8 @@ def main(arguments):
     commands.add_parser("status", help="what runs, what is debugged, and what cannot be: why")
     one = commands.add_parser("attach", help="make the running programs ready for a client now")
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
+    one = commands.add_parser("let-go", help="have those end that mode `crash` keeps")
+    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
     one = commands.add_parser(
@@ -231,6 +178,8 @@ def main(arguments):
         return status()
     if options.command == "attach":
         return attach(options.pids)
+    if options.command == "let-go":
+        return let_go(options.pids)
     if options.command == "ready":
         return ready(options.health)
     if options.command == "at":

@@ -1,66 +1,99 @@
 """Mode `crash`: an uncaught exception is kept until a client has looked at it."""
 
+import _thread
 import os
 import sys
-import threading
-from contextlib import suppress
 
 from remora import link, program, uncaught
-from remora.hook import say
+from remora.hook import say, setting
 
 
 def catch():
-    """Have every exception that nothing else has caught looked at."""
-    uncaught.catch(keep, keep_at_end)
+    """Have every exception that nothing else has caught looked at.
+
+    A worker that is kept holds up its pool. So what it hands on is left to the parent, unless
+    REMORA_TARGET has named the worker: the hook passes over those that it does not name.
+    """
+    more = ()
+    if setting("TARGET"):
+        from remora import reported
+
+        more = reported.handed_on()
+    uncaught.catch(keep, more)
 
 
-def keep_at_end(error):
-    """Keep an exception that is found when Python ends."""
-    # By now the main thread has ended for pydevd, which leaves a process without threads.
-    last = threading.Thread(target=keep, args=[error])
-    try:
-        last.start()
-        program.until_signal(last.join)
-    except RuntimeError:
-        say_lost(error)
-
-
-def say_lost(error):
-    """Say that Python 3.12, which starts no thread any more when it ends, cannot run an engine."""
-    say(f"the {type(error).__name__} of pid {os.getpid()} cannot be kept: Python ends")
-
-
-def keep(error):
-    """Keep what an uncaught exception leaves until a client has attached and gone on from there."""
+def keep(error, moment):
+    """Keep what an exception leaves, where nothing waits for this. moment: see uncaught.py"""
     if program.is_attached():
         return  # its user has chosen which exceptions to stop at
-    # Python waits for no daemon thread, and pydevd leaves a process that has no others.
-    done = threading.Event()
+    if moment == uncaught.WRAPPED:
+        is_main = _thread.get_ident() == program.main
+        # Python 3.12 starts no thread any more when it ends, so there is no later.
+        if is_main and sys.version_info[:2] != (3, 12):
+            return uncaught.act_later(error)
+        moment = uncaught.ENDING if is_main else uncaught.WRAPPED
     try:
+        import threading
+
+        if moment == uncaught.AT_EXIT:
+            # By now the main thread has ended for pydevd, which leaves a process without threads.
+            thread = threading.Thread(target=hold, args=[error, True])
+            thread.start()
+            return program.until_signal(thread.join)
+        if moment == uncaught.WRAPPED:
+            return threading.Thread(target=hold, args=[error, False]).start()
+        # Python waits for no daemon thread, and pydevd leaves a process that has no others.
+        done = threading.Event()
         threading.Thread(target=done.wait, daemon=False).start()
-    except RuntimeError:
-        return say_lost(error)
+    except RuntimeError:  # as Python 3.12 has it
+        return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: Python ends")
     try:
-        program.until_signal(wait_for_client, error)
-    except Exception as problem:
-        say(f"cannot show the {type(error).__name__} of pid {os.getpid()}: {problem!r}")
+        hold(error, moment == uncaught.ENDING)
     finally:
         done.set()
 
 
-def wait_for_client(error):
+def name_of(error):
+    """Return the name of an exception's class."""
+    return type(error).__name__
+
+
+def hold(error, ends):
+    """Wait until a client has attached and gone on from an exception, or nobody wants to wait.
+
+    ends: whether the process ends then
+    """
+    try:
+        program.until_signal(wait_for_client, error, ends)
+    except Exception as problem:
+        say(f"cannot show the {name_of(error)} of pid {os.getpid()}: {problem!r}")
+
+
+def wait_for_client(error, ends):
     """Show an exception to the client, which may have yet to come."""
     # What has reported it may have its output in a buffer, which a signal would not write.
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or none
+        try:
             stream.flush()
-    from remora import engine
-
-    engine.load()  # which may fail, so before anything is promised
-    say(f"{type(error).__name__} in pid {os.getpid()}, kept as it is")
+        except Exception:
+            pass  # closed, or none
     link.start_hub(wait=True)
-    if program.join(crashed=True):
-        show(error)
+    connection = link.connect()
+    if connection is None and link.exists(link.HUB):
+        return None  # it is another user's, which has been said
+    answer = connection and link.exchange(connection, {"crash": name_of(error), "ends": ends})
+    if not answer:
+        problem = "the debugger's hub does not answer"
+        return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: {problem}")
+    connection.settimeout(None)
+    for line in answer.get("say", []):
+        say(line)
+    if answer["kept"]:
+        if program.join(crashed=True):
+            show(error)
+    elif answer["holds"]:
+        connection.recv(1)  # until the hub closes it
+    connection.close()
 
 
 def show(error):
@@ -68,11 +101,14 @@ def show(error):
     from remora.engine import debugpy
 
     error = uncaught.innermost(error)
-    if hasattr(debugpy, "trigger_exception_handler"):
-        debugpy.trigger_exception_handler(error, as_uncaught=False)
+    api = debugpy.server.api  # which has no imports, as debugpy itself has at the first call
+    if hasattr(api, "trigger_exception_handler"):
+        api.trigger_exception_handler(error, as_uncaught=False)
         return
 
     # Before 1.8.22, which is all that Python 3.8 and 3.9 get, debugpy had no function for this.
+    import threading
+
     import pydevd
 
     debugger, thread = pydevd.get_global_debugger(), threading.current_thread()

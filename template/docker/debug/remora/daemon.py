@@ -2,7 +2,7 @@
 
 import os
 
-from remora.hook import setting
+from remora.hook import say, setting
 
 
 def close_inherited(but):
@@ -23,3 +23,15 @@ def leave_terminal():
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
     os.close(nothing)
+
+
+def say_new_names():
+    """Say what settings are called now that have been given by the names of the first release.
+
+    Compose hands them on by their new names, and says which in REMORA_OLD_NAMES.
+    """
+    handed_on = os.environ.get("REMORA_OLD_NAMES", "").split()
+    for name in ("MODE", "PORT", "TARGET", "ADDRESS"):
+        is_given = f"DEBUGPY_{name}" in os.environ and f"REMORA_{name}" not in os.environ
+        if is_given or name in handed_on:
+            say(f"DEBUGPY_{name} is called REMORA_{name} now")

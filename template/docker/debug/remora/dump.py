@@ -171,23 +171,29 @@ def command(secrets):
 
 
 def remove_old(where):
-    """Remove the oldest files of ours, and what was begun long ago and is nobody's any more."""
-    keep = int(setting("DUMP_KEEP", "20"))
+    """Remove the oldest files of ours, and what was begun long ago and is nobody's any more.
+
+    The newest stays, however large it is.
+    """
+    count, room = int(setting("DUMP_KEEP", "20")), int(setting("DUMP_TOTAL", "500000000"))
     found, now = [], time.time()
     for entry in os.scandir(where):
         is_begun = entry.name.startswith(".") and "Z-" in entry.name
         if not is_begun and not entry.name.endswith(SUFFIX):
             continue
         try:
-            changed = entry.stat(follow_symlinks=False).st_mtime
+            facts = entry.stat(follow_symlinks=False)
+            changed = facts.st_mtime
             if is_begun and now - changed > ABANDONED:
                 os.unlink(entry.path)
             elif not is_begun:
-                found.append((changed, entry.path))
+                found.append((changed, entry.path, facts.st_size))
         except OSError:
             pass  # another process has removed it, or it is another user's
-    for _, path in sorted(found)[:-keep]:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
+    for number, (_, path, size) in enumerate(sorted(found, reverse=True)):
+        room -= size
+        if number > 0 and (number >= count or room < 0):
+            try:
+                os.unlink(path)
+            except OSError:
+                pass

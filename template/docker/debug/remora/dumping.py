@@ -3,7 +3,7 @@
 import _signal
 import os
 
-from remora import uncaught
+from remora import reported, uncaught
 from remora.hook import say, setting
 
 # The module `dump`, once it is loaded. The program may have a package of the same name as this one.
@@ -12,7 +12,7 @@ writer = None
 
 def catch():
     """Have a dump written of every exception that nothing else has caught."""
-    uncaught.catch(write, write, widely=True)
+    uncaught.catch(lambda error, _: write(error), reported.all_changes())
     catch_signal()
 
 

@@ -4,8 +4,8 @@
     remora crashes [--json]          list them, the newest first
     remora crashes --show [NAME]     print one, the newest if none is named
 
-A name may be cut short, or be the path of a file that was brought here. Exit codes: 0; 1 if there
-is no such file, or it cannot be read or written.
+A name may be cut short, be a service, which means its newest dump, or be the path of a file that
+was brought here. Exit codes: 0; 1 if there is no such file, or it cannot be read or written.
 """
 
 import json
@@ -25,6 +25,9 @@ MOST = 2**30
 # What stands in a file after all but the values.
 HEAD_END = b', "nodes": {'
 
+
+# What to do where there is none
+HINT = "REMORA_MODE=dump has one written when a program crashes"
 
 # What comes of a file whose parts are not where they belong
 DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
@@ -50,16 +53,17 @@ def names():
 
 
 def find(name):
-    """Return the path of the dump that is called by a name, or the newest. Raises Unreadable."""
+    """Return the path of the dump that a name means, or the newest. Raises Unreadable."""
     if name and (os.path.sep in name or os.path.isfile(name)):
         return name
     found = [one for one in names() if not name or one.startswith(name)]
     if not found:
         named = f" called {name}" if name else ""
-        raise Unreadable(f"there is no dump{named} in {folder()}")
-    if name and len(found) > 1 and name not in found:
+        raise Unreadable(f"there is no dump{named} in {folder()}: {HINT}")
+    of_service = [one for one in found if re.match(r"-\d{8}T\d{6}Z-", one[len(name or "") :])]
+    if name and len(found) > 1 and name not in found and not of_service:
         raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
-    return f"{folder()}/{name if name in found else found[0]}"
+    return f"{folder()}/{name if name in found else (of_service or found)[0]}"
 
 
 def read(path, head_only=False):
@@ -176,7 +180,7 @@ def crashes(options):
         print(plain(f"{facts['time']}  {facts['service']}  {what}  {place}"))
         print(f"  {name}")
     if not found:
-        print(f"there is no dump in {folder()}", file=sys.stderr)
+        print(f"there is no dump in {folder()}: {HINT}", file=sys.stderr)
     return 0
 
 

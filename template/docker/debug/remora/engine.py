@@ -173,7 +173,7 @@ def take_connection():
 def stop_here():
     """Stop at the caller's caller, if a client debugs this process."""
     if program.is_attached():
-        debugpy.breakpoint()
+        debugpy.server.api.breakpoint()
 
 
 # ---- Forks ----

@@ -114,15 +114,16 @@ def inside(value):
     if texts.name_of(kind) == "_Environ" and texts.name_of(kind, "__module__") == "os":
         return  # its names are written elsewhere
     elements, _ = texts.elements(value, SHOWN)
-    is_sequence = is_a(value, list, tuple, deque)
+    is_sequence, is_pair = is_a(value, list, tuple, deque), texts.is_pair_of_secret(value)
     for key, child in elements:
         if is_a(value, dict):
             if not is_a(key, str, int, float, type(None)):
                 yield "(key)", key, ""
             name = texts.cut(texts.line(key, (), 0), 200)
-            yield f"[{name}]", child, key if type(key) is str else ""
+            yield f"[{name}]", child, key
         else:
-            yield f"[{key}]" if is_sequence else f"({key})", child, ""
+            told = "secret" if is_pair and key == 1 else ""
+            yield f"[{key}]" if is_sequence else f"({key})", child, told
     for name, child in attributes(value):
         yield f".{name}", child, name
     if kind is MethodType:

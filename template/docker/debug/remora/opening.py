@@ -76,6 +76,10 @@ async def serve(connection, recorded):
             for number in range(1, len(recorded.threads) + 1):
                 tell("thread", reason="started", threadId=number)
             tell("stopped", **recorded.stop())
+            others = ", ".join(recorded.files_as_they_were())
+            if others:
+                text = f"shown as it was, since the file is not the same here: {others}"
+                tell("output", category="important", output=f"remora: {text}\n")
         if is_end:
             tell("terminated")
         await writer.drain()

@@ -1,6 +1,6 @@
 """The project's Python files, as they were when the debug image was built: see debug.Dockerfile.
 
-In a Dev Container they are those of now: see .devcontainer/compose.debug.yml.
+In a Dev Container, and where a dump is shown, they are those of now: the folder is mounted.
 """
 
 import os
@@ -22,11 +22,13 @@ class Project:
         self.by_size, self.by_name = {}, {}
         for here, folders, names in os.walk(folder):
             folders[:] = [name for name in folders if name not in LEFT_OUT]
-            for name in names:
+            for name in (name for name in names if name.endswith(".py")):
                 path = os.path.join(here, name)
                 local = path[len(folder) + 1 :]
-                self.by_name.setdefault(name, []).append(local)
-                self.by_size.setdefault(os.path.getsize(path), []).append(local)
+                size = size_of(path)
+                if size is not None:  # or else it is a link to nothing
+                    self.by_name.setdefault(name, []).append(local)
+                    self.by_size.setdefault(size, []).append(local)
 
     def __contains__(self, local):
         return local in self.by_name.get(os.path.basename(local), ())

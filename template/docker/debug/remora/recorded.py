@@ -130,6 +130,14 @@ class Recorded:
         is_elsewhere = files.mappings or files.project.by_name
         return files.path_of(file) or (None if is_elsewhere else file)
 
+    def files_as_they_were(self):
+        """Return the user's files in the stacks whose recorded text is not in the client's file."""
+        try:
+            files = dict.fromkeys(frame["file"] for frame in self.frames if frame["user"])
+            return [file for file in files if "sourceReference" in self._source(file)]
+        except (LookupError, TypeError, AttributeError):
+            return []  # it is damaged, as the client's requests are told
+
     def on_source(self, arguments):
         text = self.sources[self._texts[arguments["sourceReference"] - 1]]
         return {"content": text.encode(errors="surrogateescape").decode(errors="replace")}

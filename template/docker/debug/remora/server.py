@@ -17,6 +17,7 @@ from remora.calls import ANSWER_TIMEOUT
 from remora.debuggee import Debuggee
 from remora.hook import say, setting
 from remora.hub import Hub
+from remora.keeping import Keeping
 from remora.moments import Moments
 from remora.session import Session
 
@@ -35,6 +36,7 @@ class Server:
             self.host = "127.0.0.1"  # any other address is one of the machine, for its neighbours
         self.hub = Hub(self.port)
         self.port_server, self.moments = None, Moments()
+        self.keeping = Keeping(self.hub.programs)
         self._opening = asyncio.Lock()
         self._strangers = []
 
@@ -92,22 +94,29 @@ class Server:
             writer.close()
 
     async def _take_program(self, reader, writer, pid, said):
+        """Take in a program that has come: see _let_in()."""
+        if self.moments.is_asked(pid):
+            await self.moments.take(pid, reader, writer)
+        elif "problem" in said:
+            self.hub.calls.note_problem(pid, str(said["problem"]))
+        elif "crash" in said:
+            await self.keeping.take(reader, writer, pid, said)
+        else:
+            await self._let_in(reader, writer, pid, said)
+
+    async def _let_in(self, reader, writer, pid, said):
         """Take in a program. It says: command, and why it comes.
 
         held      mode `wait` holds it; held_if: if that is the mode of the hub
         crashed   an exception is about to end it; recorded: one has, see opening.py
         asked     it was asked to come; problem: why it cannot be debugged
         """
-        if self.moments.is_asked(pid):
-            return await self.moments.take(pid, reader, writer)
-        if "problem" in said:
-            return self.hub.calls.note_problem(pid, str(said["problem"]))
         kept = ""
         if said.get("crashed") or said.get("recorded"):
             kept = "crash" if said.get("crashed") else "recorded"
         elif said.get("held") or said.get("held_if") == self.mode:
             kept = "" if self.hub.was_attached else "wait"
-        lines = []
+        lines = self.keeping.lines(pid) if kept == "crash" else []
         if kept:
             try:
                 await self.open_port()
@@ -138,6 +147,8 @@ class Server:
         answer = {}
         if said["ask"] == "attach":
             answer = await self._prepare(said.get("pids") or None)
+        elif said["ask"] == "let go":
+            answer = {"let_go": self.keeping.let_go(said.get("pids"))}
         elif said["ask"] == "dump":
             answer = {"dumped": await self.moments.ask(said.get("pids"))}
         elif said["ask"] == "ready" and self.mode in ("wait", "listen"):
@@ -147,9 +158,10 @@ class Server:
             port=self.port if self.port_server else None,
             address=self.address(),
             problems=self.hub.calls.problems(),
+            crashed=self.keeping.facts(),
             is_attached=bool(self.hub.root and self.hub.root.is_configured),
             programs={
-                pid: {"kept": p.kept, "is_shown": p.session is not None}
+                pid: {"kept": p.kept, "is_shown": p.session is not None, "command": p.command}
                 for pid, p in self.hub.programs.items()
             },
         )
@@ -202,23 +214,11 @@ class Server:
             if self.mode == "listen":  # in mode `wait`, each program says so
                 listening = f"Listening, a client can attach at any time: {self.address()}"
                 say(f"{problem}. Programs run without a debugger" if problem else listening)
-        say_new_names()
+        daemon.say_new_names()
         os.close(is_ready)
         daemon.leave_terminal()
         async with local:
             await asyncio.Event().wait()
-
-
-def say_new_names():
-    """Say what settings are called now that have been given by the names of the first release.
-
-    Compose hands them on by their new names, and says which in REMORA_OLD_NAMES.
-    """
-    handed_on = os.environ.get("REMORA_OLD_NAMES", "").split()
-    for name in ("MODE", "PORT", "TARGET", "ADDRESS"):
-        is_given = f"DEBUGPY_{name}" in os.environ and f"REMORA_{name}" not in os.environ
-        if is_given or name in handed_on:
-            say(f"DEBUGPY_{name} is called REMORA_{name} now")
 
 
 def main(is_ready):

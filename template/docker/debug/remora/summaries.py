@@ -127,6 +127,15 @@ def line_of_tensor(tensor):
     text += f" on {tensor.device}" + (" requires_grad" if tensor.requires_grad else "")
     if not is_readable(tensor) or not tensor.numel() or not tensor.is_contiguous():
         return text
+    try:
+        text += numbers_of(torch, tensor)
+    except (RuntimeError, TypeError):
+        return text  # of a type that torch does not compute with, such as the smallest floats
+    return text + (f" (of the first {MOST['torch']:,})" if tensor.numel() > MOST["torch"] else "")
+
+
+def numbers_of(torch, tensor):
+    text = ""
     with torch.no_grad():
         part = tensor.detach().view(-1)[: MOST["torch"]]
         if part.dtype.is_floating_point:
@@ -138,7 +147,7 @@ def line_of_tensor(tensor):
         if part.numel() and not part.dtype.is_complex and part.dtype != torch.bool:
             least, most = part.min().item(), part.max().item()
             text += f" min {least:.6g}, max {most:.6g}, mean {part.double().mean().item():.6g}"
-    return text + (f" (of the first {MOST['torch']:,})" if tensor.numel() > MOST["torch"] else "")
+    return text
 
 
 def is_readable(tensor):
@@ -188,6 +197,8 @@ def inside_table(table):
 
 def inside_column(column):
     yield ".dtype", str(column.dtype)
+    if type(column.name) is str and texts.is_secret(column.name):
+        return
     head = column[:SHOWN]
     yield from indexed(head.tolist() if hasattr(head, "tolist") else head.to_list())
 

@@ -27,16 +27,26 @@ HIDDEN = "(hidden)"
 # Words in a name that tell of a secret. A `key` alone is most often one of a dictionary.
 SECRET = re.compile(
     r"(?i)(?<![a-z])(auth|authorization|bearer|cookie|credentials?|dsn|pass|passphrase|passwd"
-    r"|password|private|pwd|secrets?)(?![a-z])|token(?![a-z])|[a-z0-9]_?(api|access|secret)?_?key(?![a-z])"
+    r"|password|private|pwd|secrets?)(?![a-z])|token(?![a-z])|[a-z0-9][-_]?key(?![a-z])"
     r"|passw(or)?d|secret|credential"
+)
+# Of these, a container is hidden whole, too. Tokens and keys are something else in many programs.
+SECRETS = re.compile(
+    r"(?i)(?<![a-z])(auth|authorization|cookies?|credentials?|passwords?|secrets?)(?![a-z])"
 )
 KEYS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(-----END [A-Z ]*PRIVATE KEY-----)?"
     r"|\b(sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|\b(AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|\b(gh[pousr]|glpat|hf|xox[abprs])[-_][A-Za-z0-9_-]{16,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"
+    r"|(?i:\b(?<=bearer )|\b(?<=basic ))[A-Za-z0-9+/._~-]{16,}=*"
 )
-PASSWORDS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
+# In an address, and in what is written as name=value, or as JSON.
+PASSWORDS = re.compile(
+    r"""(://[^/\s:@]*:)[^/\s]+(?=@)"""
+    r"""|((?i:passw(?:or)?d|pwd|secret|token|(?:api|access|private)[-_]?key)"""
+    r"""(?:\w{0,20}=['"]?|['"]\s*:\s*['"]))[^\s'"&;,)]+"""
+)
 
 # Types whose repr() is Python's own, and takes no time.
 PLAIN = (bool, float, complex, type(None), type(Ellipsis), type(NotImplemented), range)
@@ -58,7 +68,7 @@ def without_secrets(text, known=()):
     for secret in known:
         text = text.replace(secret, HIDDEN)
     if len(text) > 12:
-        text = PASSWORDS.sub(rf"\1:{HIDDEN}", KEYS.sub(HIDDEN, text))
+        text = PASSWORDS.sub(rf"\1\2{HIDDEN}", KEYS.sub(HIDDEN, text))
     return text
 
 
@@ -158,9 +168,9 @@ def _line_of_container(value, known, depth):
     if depth <= 0 and count:
         few = f"{prefix}{marks[0]}…{marks[1]}"
         return few if count < SHOWN else f"<{type_name(value)} of {count}>"
-    parts = []
+    parts, is_secret_pair = [], is_pair_of_secret(value)
     for key, element in found:
-        shown = line(element, known, depth - 1)
+        shown = HIDDEN if is_secret_pair and key == 1 else line(element, known, depth - 1)
         if is_a(value, dict):
             shown = HIDDEN if hides(key, element) else shown
             parts.append(f"{cut(line(key, known, 0), 100)}: {cut(shown, 200)}")
@@ -172,7 +182,21 @@ def _line_of_container(value, known, depth):
 
 def hides(name, value):
     """Tell whether a value is not to be shown under a name."""
-    return type(name) is str and is_a(value, str, bytes) and is_secret(name)
+    if type(name) is bytes:
+        name = name.decode("latin-1")
+    if type(name) is not str:
+        return False
+    if is_a(value, str, bytes, bytearray):
+        return is_secret(name)
+    return is_a(value, dict, list, tuple, set, frozenset) and SECRETS.search(name) is not None
+
+
+def is_pair_of_secret(value):
+    """Tell whether a value is a name and what is a secret by that, as in a list of headers."""
+    if not is_a(value, tuple, list) or size(value) != 2:
+        return False
+    (_, name), (_, secret) = elements(value, 2)[0]
+    return hides(name, secret)
 
 
 def size(value):

@@ -1,0 +1,128 @@
+"""The crashes that mode `crash` keeps, in the hub: how many at once, and for how long."""
+
+import asyncio
+import json
+import time
+
+from remora import container
+from remora.hook import seconds, setting, whole
+
+
+class Keeping:
+    """Who is kept, of all that crash.
+
+    programs    those with an engine, by pid: see Hub
+    kept        by pid: the name of the exception, and when the process is let go; None for never
+    held        by pid: those that are not kept, and end once the others have been let go
+    """
+
+    def __init__(self, programs):
+        self.programs = programs
+        self.most = whole(setting("KEEP", "1")) or 1
+        self.limit = seconds(setting("KEEP_FOR"))
+        self.kept, self.held = {}, {}
+        self._changed = asyncio.Condition()
+
+    async def take(self, reader, writer, pid, said):
+        """Tell a process that has crashed whether it is kept, and note that it is until it leaves.
+
+        said: crash, the name of the exception; ends, whether the process is to end
+        """
+        error = str(said["crash"])[:200]
+        if pid not in self.kept and len(self.kept) >= self.most:
+            return await self._refuse(reader, writer, pid, error, bool(said.get("ends")))
+        self._note(pid, error)
+        try:
+            program = self.programs.get(pid)
+            if program and not program.is_configured:
+                program.close()  # it was ready for a client, and comes anew
+            await answer(writer, kept=True)
+            await reader.read(1)
+        finally:
+            del self.kept[pid]
+            async with self._changed:
+                self._changed.notify_all()
+
+    def lines(self, pid):
+        """Return what the log says of a process that is kept, once it has loaded its engine."""
+        return [f"{self.kept[pid][0]} in pid {pid}, kept as it is"] if pid in self.kept else []
+
+    def _note(self, pid, error):
+        """Note that a process is kept, and until when."""
+        until = None
+        if self.limit:
+            until = time.time() + self.limit
+            asyncio.get_event_loop().call_later(self.limit, self._expire, pid, until)
+        self.kept[pid] = error, until
+
+    async def _refuse(self, reader, writer, pid, error, ends):
+        """Have a process end that is not kept, as it would have.
+
+        What has started it may end all others when it ends, as torchrun does. So it waits for those
+        that are kept and that the same program has started.
+        """
+        others = " ".join(map(str, self.kept))
+        line = f"{error} in pid {pid} is not kept: REMORA_KEEP is {self.most}, and pid {others} is"
+        holds = ends and bool(self._siblings(pid))
+        if holds:
+            line += " first; it ends after that one, since the same program has started both"
+        await answer(writer, kept=False, holds=holds, say=[line])
+        if not holds:
+            return
+        self.held[pid] = error
+        end = asyncio.ensure_future(reader.read(1))
+        try:
+            while self._siblings(pid) and not end.done():
+                await self._change()
+        finally:
+            end.cancel()
+            del self.held[pid]
+
+    def _siblings(self, pid):
+        parent = container.parent_of(pid)
+        if not container.is_interpreter(parent):
+            return []
+        return [one for one in self.kept if container.parent_of(one) == parent]
+
+    async def _change(self):
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait(), 1)
+            except asyncio.TimeoutError:
+                pass
+
+    def let_go(self, chosen):
+        """Have those end that are kept, or of these the ones that are named. Returns their pids."""
+        found = [pid for pid in self.kept if pid in self.programs and pid in (chosen or self.kept)]
+        for pid in found:
+            self.programs[pid].close()
+        return found
+
+    def _expire(self, pid, until):
+        if self.kept.get(pid, (None, None))[1] != until:
+            return
+        program = self.programs.get(pid)
+        if program is None:  # it has yet to load its engine
+            asyncio.get_event_loop().call_later(1, self._expire, pid, until)
+        elif not program.is_configured:
+            container.log(f"pid {pid} is let go: REMORA_KEEP_FOR is {setting('KEEP_FOR')}")
+            program.close()
+
+    def facts(self):
+        """Return what `remora status` says of processes that have crashed, by pid."""
+        found = {pid: f"{error}: it ends after the kept ones" for pid, error in self.held.items()}
+        for pid, (error, until) in self.kept.items():
+            program = self.programs.get(pid)
+            when = "until an editor attaches, or `remora let-go`"
+            if program and program.is_configured:
+                when = "while an editor is shown it"
+            elif until:
+                when += f", or {time.strftime('%H:%M:%S', time.gmtime(until))} UTC"
+            found[pid] = f"{error}, kept {when}"
+        return found
+
+
+async def answer(writer, **facts):
+    """Send a process its answer."""
+    writer.write(json.dumps(facts).encode() + b"\n")
+    await writer.drain()

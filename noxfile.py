@@ -88,7 +88,7 @@ def editors(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def vscode(session: nox.Session) -> None:
-    """Debug with VS Code, in a browser. It needs Node.js, npm and Docker, and builds for minutes."""
+    """Debug with VS Code, in a browser. It needs Node.js, npm and Docker, and builds it."""
     session.install("-r", "tests/requirements.txt", "playwright>=1.55,<2")
     if shutil.which("apt-get") and os.geteuid() == 0:
         # The browser, and what code-server's packages are compiled with.

@@ -1,6 +1,6 @@
-"""The project's Python files, as they were when the debug image was built: see debug.Dockerfile.
+"""The project's Python files and templates, as they were when the debug image was built.
 
-In a Dev Container, and where a dump is shown, they are those of now: the folder is mounted.
+See debug.Dockerfile. In a Dev Container, and where a dump is shown, they are those of now: the folder is mounted.
 """
 
 import os
@@ -10,19 +10,22 @@ from remora.pathnames import below, parts_of
 # Their copy in the image
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")
 
-# What is not the project's: see debug.Dockerfile.dockerignore
+# What debug.Dockerfile.dockerignore takes of a project: Python files, and templates
+ENDS = (".py", ".html", ".txt", ".jinja", ".jinja2", ".j2")
+
+# What is not the project's: see there, too
 LEFT_OUT = ("site-packages", "node_modules", ".git")
 
 
 class Project:
-    """The copy of the project's Python files, which are called by their paths below its folder."""
+    """The copy of the project's files, which are called by their paths below its folder."""
 
     def __init__(self, folder=FOLDER):
         self.folder = folder
         self.by_size, self.by_name = {}, {}
         for here, folders, names in os.walk(folder):
             folders[:] = [name for name in folders if name not in LEFT_OUT]
-            for name in (name for name in names if name.endswith(".py")):
+            for name in (name for name in names if name.endswith(ENDS)):
                 path = os.path.join(here, name)
                 local = path[len(folder) + 1 :]
                 size = size_of(path)

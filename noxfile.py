@@ -131,7 +131,7 @@ def ml(session: nox.Session) -> None:
 
     The wheel of torch is one for the CPU, from where pip's settings say; TORCH names another.
     """
-    session.install("-r", "tests/requirements.txt")
+    session.install("-r", "tests/requirements.txt", "pip")
     session.run("tests/engine.sh", "start", external=True)
     wheels = session.create_tmp()
     wheel = ["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", f"--dest={wheels}"]

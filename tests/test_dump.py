@@ -291,6 +291,14 @@ def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None
     assert not dumps.exists()
 
 
+@pytest.mark.parametrize("mode", ["crash", "dump"])
+def test_start_loads_what_it_needs(container: Container, mode: str) -> None:
+    """Each of these takes milliseconds."""
+    names = {"threading", "traceback", "json", "contextlib", "asyncio", "socket", "zlib"}
+    _, output = run(container, f"import sys\nprint({names} & set(sys.modules))\n", mode)
+    assert output == "set()"
+
+
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('remora.')))\n"
     _, output = run(container, code)

@@ -31,7 +31,7 @@ def test_each_row_of_the_page_is_made_by_a_test() -> None:
 
 
 # What the command calls a process, in the first table: tests of each command look for them.
-STATES = ["waits", "runs", "ready", "is debugged", "no debugger"]
+STATES = ["waits", "has crashed", "runs", "ready", "is debugged", "no debugger"]
 
 # A program inside a library that never comes back to Python
 BUSY = """

@@ -392,7 +392,7 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
         debugged.append(strict_json(folder / ".zed/debug.json"))
     for launch in debugged:
         ports = {c["connect"]["port"] for c in launch if "Dev Container" not in c.get("name", "")}
-        assert ports == set(range(port, port + len(services) + 1))
+        assert ports == set(range(port, port + len(services) + 2))
     assert (folder / "src" / package / "__init__.py").exists()
     if "train" in services:
         words = shlex.split((folder / "scripts/train.sh").read_text(), comments=True)

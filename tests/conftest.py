@@ -209,6 +209,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.fixture(scope="session")
+def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template without its history, which is not cloned for each example."""
+    copy = tmp_path_factory.mktemp("plain") / "remora"
+    return shutil.copytree(template, copy, ignore=shutil.ignore_patterns(".git"))
+
+
 # What is another in the later release: a line of each kind of file, and of some two that are near
 # what an owner edits.
 CHANGES = [

@@ -81,10 +81,10 @@ BAD = [
 
 @pytest.mark.parametrize(("question", "answer", "message"), BAD)
 def test_bad_answer_is_refused(
-    template: Path, tmp_path: Path, question: str, answer: object, message: str
+    plain_template: Path, tmp_path: Path, question: str, answer: object, message: str
 ) -> None:
     with pytest.raises(UserMessageError, match=question) as refusal:
-        render(template, tmp_path / "my-app", **{question: answer})
+        render(plain_template, tmp_path / "my-app", **{question: answer})
     assert message in reason(f"{refusal.value}\n")
     assert not (tmp_path / "my-app").exists()
 
@@ -155,12 +155,12 @@ FOUND = [
 
 @pytest.mark.parametrize(("question", "answer", "message"), FOUND)
 def test_what_is_found_is_not_taken_for_something_else(
-    template: Path, tmp_path: Path, question: str, answer: object, message: str
+    plain_template: Path, tmp_path: Path, question: str, answer: object, message: str
 ) -> None:
     (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
     (tmp_path / "main.py").write_text("print(1)\n")
     with pytest.raises(UserMessageError) as refusal:
-        render(template, tmp_path, **{question: answer})
+        render(plain_template, tmp_path, **{question: answer})
     assert reason(f"{refusal.value}\n").startswith(f"{question}: ")
     assert message in reason(f"{refusal.value}\n")
     assert len(list(tmp_path.iterdir())) == 2
@@ -207,11 +207,11 @@ def test_choices_are_those_that_are_asked() -> None:
 
 @pytest.mark.parametrize("port", [7997, 8000])
 def test_debug_ports_leave_that_of_the_web_service_alone(
-    template: Path, tmp_path: Path, port: int
+    plain_template: Path, tmp_path: Path, port: int
 ) -> None:
     answers = {"services": ["api", "worker"], "debug_port": port}
     with pytest.raises(UserMessageError, match="no room for the web service"):
-        render(template, tmp_path / "my-app", **answers)
+        render(plain_template, tmp_path / "my-app", **answers)
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_debug_ports_leave_that_of_the_web_service_alone(
     ],
 )
 def test_any_folder_gives_good_names(
-    template: Path, tmp_path: Path, folder: str, project: str, package: str
+    plain_template: Path, tmp_path: Path, folder: str, project: str, package: str
 ) -> None:
-    render(template, tmp_path / folder)
+    render(plain_template, tmp_path / folder)
     answers = yaml.safe_load((tmp_path / folder / ".copier-answers.yml").read_text())
     assert answers["project_name"] == project
     assert answers["package_name"] == package
@@ -249,8 +249,8 @@ def test_this_folder(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "here/src/here/train.py").exists()
 
 
-def test_nothing_that_exists_is_overwritten(template: Path, tmp_path: Path) -> None:
-    rendered = render(template, tmp_path / "my-app")
+def test_nothing_that_exists_is_overwritten(plain_template: Path, tmp_path: Path) -> None:
+    rendered = render(plain_template, tmp_path / "my-app")
     (rendered / ".copier-answers.yml").unlink()
     (rendered / "docker-compose.yml").unlink()  # which means a Compose project, as below
     for number, file in enumerate(path for path in rendered.rglob("*") if path.is_file()):
@@ -259,7 +259,7 @@ def test_nothing_that_exists_is_overwritten(template: Path, tmp_path: Path) -> N
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text("mine\n")
         with pytest.raises(UserMessageError, match=re.escape(f"{folder / name} exists already")):
-            render(template, folder)
+            render(plain_template, folder)
         assert [path for path in folder.rglob("*") if path.is_file()] == [folder / name]
         assert (folder / name).read_text() == "mine\n"
 
@@ -278,12 +278,12 @@ def test_a_file_that_exists_can_be_kept(template: Path, tmp_path: Path) -> None:
     "name", ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]
 )
 def test_a_compose_project_is_left_alone(
-    template: Path, tmp_path: Path, name: str, folder: str
+    plain_template: Path, tmp_path: Path, name: str, folder: str
 ) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / name).write_text("services: {}\n")
     with pytest.raises(UserMessageError, match=re.escape(f"a Compose project already ({name})")):
-        render(template, tmp_path / folder, mode="new")
+        render(plain_template, tmp_path / folder, mode="new")
     assert [path.name for path in (tmp_path / folder).iterdir()] == [name]
 
 

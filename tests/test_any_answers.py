@@ -231,13 +231,6 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(os.fsencode(folder))
 
 
-@pytest.fixture(scope="session")
-def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template without its history, which is not cloned for each example."""
-    copy = tmp_path_factory.mktemp("plain") / "remora"
-    return shutil.copytree(template, copy, ignore=shutil.ignore_patterns(".git"))
-
-
 def refusal(template: Path, folder: Path, answers: dict[str, Any]) -> str:
     """Render a project with its messages, and return why that was refused, if it was."""
     try:

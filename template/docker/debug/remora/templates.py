@@ -28,6 +28,7 @@ def apply(pydevd):
     from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
     from pydevd_plugins import django_debug
 
+    _ = django_debug._init_plugin_breaks, pydevd.PyDB.get_plugin_lazy_init  # which prepare() needs
     # It has asked the version of Django, and did not find it: see apart.py.
     django_debug.IS_DJANGO18 = django_debug.IS_DJANGO19 = False
     django_debug.IS_DJANGO19_OR_HIGHER = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -348,3 +349,64 @@ def test_settrace_goes_to_who_is_there(container: Container, for_another) -> Non
         container.write("p.py", SETTRACE.format(module=module, port=another.getsockname()[1]))
         container.start("exec python p.py", mode="listen", **setting)
         another.accept()[0].close()
+
+
+# ---- A kernel of Jupyter, whose own debugger is debugpy ----
+
+KERNEL = """
+import os, sys, time
+from jupyter_client import BlockingKernelClient
+
+PATH = os.path.abspath("kernel.json")
+
+def has_begun():
+    return os.path.exists(PATH) and open(PATH).read().endswith("}")
+
+while not has_begun():
+    time.sleep(0.05)
+client = BlockingKernelClient(connection_file=PATH)
+client.load_connection_file()
+client.start_channels()
+client.wait_for_ready(timeout=60)
+
+def debug(seq, command):
+    content = {"type": "request", "seq": seq, "command": command, "arguments": {}}
+    message = client.session.msg("debug_request", content)
+    client.control_channel.send(message)
+    while True:
+        answer = client.control_channel.get_msg(timeout=60)
+        if answer["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+            return answer["content"].get("success")
+
+print("initialize", debug(1, "initialize"), "attach", debug(2, "attach"), flush=True)
+client.execute("6 * 7")
+print("execute", client.get_shell_msg(timeout=60)["content"]["status"], flush=True)
+client.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def jupyter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The setting with which programs find ipykernel."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    python = os.environ.get("DEBUGGED_PYTHON") or sys.executable
+    pip = [python, "-m", "pip", "install", "--quiet", "--target", folder]
+    subprocess.run([*pip, "ipykernel>=6,<8", "debugpy==1.8.22"], check=True)
+    return {"PYTHONPATH": str(folder), "IPYTHONDIR": str(folder / "profile")}
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen"])
+def test_debugger_of_a_kernel_beside_a_client(
+    container: Container, jupyter: dict[str, str], mode: str
+) -> None:
+    """It is told that it cannot, instead of waiting for ever. The kernel works, a line says why."""
+    container.write("client.py", KERNEL)
+    command = f"exec python -m ipykernel_launcher -f {container.folder}/kernel.json"
+    container.start(command, mode=mode, **jupyter)
+    container.attach({})
+    done = container.execute("python", "client.py", REMORA_MODE="off")
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines() == ["initialize False attach None", "execute ok"]
+    (said,) = [text for text in container.lines if "listens at no other port" in text]
+    assert f"a client of port {container.port} debugs it already" in said
+    assert container.exit_code() == 0

@@ -246,6 +246,31 @@ def test_line_that_is_reached_at_once(container: Container, mode: str, kind: str
     assert stop.locals["n"] == "1"
 
 
+# Takes long to load the engine, as on a machine that has much to do.
+SLOW = """
+import sys, time
+
+def on_import(event, arguments):
+    if event == "import" and arguments[0] == "debugpy.server.api":
+        time.sleep(1)
+
+sys.addaudithook(on_import)
+"""
+
+
+@pytest.mark.parametrize("mode", ["listen", "wait"])
+def test_line_that_another_program_reaches_at_once(container: Container, mode: str) -> None:
+    """A client that has been told that it is attached misses nothing in any program."""
+    path = container.write("p.py", ONCE)
+    slow = container.write("slow.py", SLOW + ONCE)
+    container.start("python slow.py late & exec python p.py late", mode=mode)
+    if mode == "listen":
+        wait_until(lambda: container.lines.count("up") == 2)
+    editor = container.attach({path: [marked(path)], slow: [marked(slow)]})
+    container.write("go", "")
+    assert {editor.stopped().path, editor.stopped().path} == {path, slow}
+
+
 # Prints how many calls have left their variables, with no garbage collector to come; and a thread
 # that starts when the one before has just ended may have its ident.
 CALLS = """

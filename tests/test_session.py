@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dap
@@ -168,6 +169,30 @@ def test_client_without_child_sessions(container: Container, monkeypatch) -> Non
     editor.resume(stop)
     assert container.exit_code() == 0
     assert any("runs on without a debugger" in line for line in editor.traffic)
+
+
+def test_first_program_is_slow_to_answer(container: Container) -> None:
+    """The others do not wait for it for long, and are debugged all the same."""
+    path = container.write("loop.py", LOOP)
+    wait = "until [ -e go ]; do sleep 0.1; done"
+    container.start(f"python loop.py & echo $! >first; {wait}; python loop.py & wait", "listen")
+    container.says("Listening")
+    first = (container.folder / "first").read_text().strip()
+    container.execute("kill", "-STOP", first)
+    container.write("go", "")
+
+    def is_second(state: str) -> bool:
+        rows = container.remora("status").stdout.splitlines()
+        return any(state in row and f"pid {first} " not in row for row in rows if "loop.py" in row)
+
+    wait_until(lambda: is_second(" runs "))
+    with ThreadPoolExecutor() as pool:
+        attached = pool.submit(container.attach, {path: [marked(path)]})
+        wait_until(lambda: is_second(" ready "))
+        wait_until(lambda: is_second(" runs "))
+        container.execute("kill", "-CONT", first)
+        editor = attached.result()
+    assert len({id(editor.stopped().client) for _ in range(2)}) == 2
 
 
 def test_early_pause(container: Container) -> None:

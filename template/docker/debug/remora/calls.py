@@ -8,6 +8,9 @@ from remora import container
 # How long a process may take until it has come, in seconds.
 ANSWER_TIMEOUT = 10
 
+# How long a client may have to wait until all programs stop at its breakpoints, in seconds.
+RUN_TIMEOUT = 5
+
 # How often is looked for processes that nobody has asked for, in seconds.
 LOOK_INTERVAL = 1
 
@@ -17,12 +20,13 @@ class Calls:
 
     programs    those that have come, by pid: see Hub
     untaken     pids of those that came, and that no session of the client has shown
+    first       the processes that the client has found: what ask() has returned
     chosen      pids that `remora attach` has named; None if it has not: then all
     """
 
     def __init__(self, programs):
         self.programs = programs
-        self.untaken, self.chosen = set(), None
+        self.untaken, self.first, self.chosen = set(), [], None
         # Why those cannot be debugged that have said so, by pid: (its start, the reason)
         self._problems = {}
         # When each was asked, by its pid: (its start, the time)
@@ -89,6 +93,19 @@ class Calls:
             except asyncio.TimeoutError:
                 pass
 
+    async def all_run(self):
+        """Wait until all programs that the client has found stop at its breakpoints.
+
+        But not for long: one may be inside a library that is not Python.
+        """
+        loop = asyncio.get_event_loop()
+        deadline = loop.time() + RUN_TIMEOUT
+        while self.missing(self.first) and loop.time() < deadline:
+            await self.change()
+        running = [program.running for program in self.programs.values() if program.running]
+        if running:
+            await asyncio.wait(running, timeout=max(0, deadline - loop.time()))
+
     async def note_change(self):
         """Have those go on that wait for a process to come."""
         async with self._changed:
@@ -100,7 +117,7 @@ class Calls:
         is_root_free: a function that tells whether the root session shows no program.
         """
         while True:
-            await asyncio.sleep(LOOK_INTERVAL)
             for pid in [pid for pid in self._asked if container.started(pid) is None]:
                 del self._asked[pid]
             self.ask(also=self.untaken if is_root_free() else ())
+            await asyncio.sleep(LOOK_INTERVAL)

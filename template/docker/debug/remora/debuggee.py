@@ -51,6 +51,8 @@ class Debuggee:
         self.is_crash = kept in ("crash", "recorded")
         self.session = None
         self.is_configured = False
+        # A future of the response that comes when the program stops at breakpoints
+        self.running = None
         # Whether the engine has said itself that the program ends.
         self.is_ending = False
         # What the engine has been told of breakpoints, by path: the arguments of setBreakpoints,
@@ -116,7 +118,8 @@ class Debuggee:
         Returns a future of the response, which comes when the program stops at breakpoints.
         """
         self.is_configured = True
-        return self.send("configurationDone", {})
+        self.running = self.send("configurationDone", {})
+        return self.running
 
     def prepare(self, memory):
         """Give the engine what a client has asked for by now; the program does not run yet.
@@ -195,7 +198,7 @@ class Debuggee:
         self.send("disconnect", {"terminateDebuggee": False})
         self.told.clear()
         self.breakpoints.clear()
-        self.is_configured, self.session = False, None
+        self.is_configured, self.session, self.running = False, None, None
 
     def close(self):
         """Have the program run on without a debugger."""

@@ -62,6 +62,7 @@ class Hub:
     async def _first_program(self, session):
         """Return the oldest program, once those that run have been asked for their engines."""
         asked = [] if any(p.kept for p in self.programs.values()) else self.calls.ask()
+        self.calls.first = asked
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while True:
@@ -199,9 +200,9 @@ class Hub:
             return
         if root.is_configured and not offered:
             return
-        self.calls.untaken.add(program.pid)
-        program.close()
+        program.close()  # and asked again, unless the client has had its chance
         if offered:
+            self.calls.untaken.add(program.pid)
             text = f"pid {program.pid} runs on without a debugger: the client opened no session"
             root.say(f"{text} for it ({' '.join(program.command)[:200]})")
             container.log(f"{text} for it")

@@ -193,14 +193,19 @@ class Session(Client):
         self.respond(seq, "configurationDone", {})
         program = self.program
         if program and not program.is_configured:
-            # What the client does next may lead to its breakpoints.
-            running = program.run()
-            running.add_done_callback(lambda _: self.respond(self._attach, "attach", {}))
+            program.run()
+        if self.pid is None:
+            self.hub.start(self._answer_attach())
         else:
             self.respond(self._attach, "attach", {})
         if program:
             self.tell_state(program)
         self.hub.configured(self)
+
+    async def _answer_attach(self):
+        # What the client does next may lead to its breakpoints, in any of the programs.
+        await self.hub.calls.all_run()
+        self.respond(self._attach, "attach", {})
 
     def _on_pause(self, seq, arguments):
         self._forward(seq, "pause", {"threadId": "*"})

@@ -1,6 +1,7 @@
 """The project's Python files and templates, as they were when the debug image was built.
 
-See debug.Dockerfile. In a Dev Container, and where a dump is shown, they are those of now: the folder is mounted.
+See debug.Dockerfile. In a Dev Container, and where a dump is shown, they are those of now: the
+folder is mounted.
 """
 
 import os

@@ -1,6 +1,6 @@
 """A stand-in for kubectl, for what a cluster may answer; its calls are recorded.
 
-The world that it shows is a JSON file: see `World` in test_kubernetes.py. Manifests are built by
+The world that it shows is a JSON file: see `World` in world.py. Manifests are built by
 the real kubectl.
 """
 

@@ -9,16 +9,16 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 from conftest import contents, program, render
 from project import wait_until
+from world import World
 
 BOTH = ["compose", "kubernetes"]
 ANSWERS = {
@@ -296,97 +296,10 @@ def test_without_the_answer_nothing_is_there(template: Path, tmp_path: Path) -> 
 # ---- The script ----
 
 
-class World:
-    """What kubectl and docker answer. Each test changes what is wrong in it."""
-
-    usual: ClassVar[dict[str, Any]] = {
-        "contexts": ["kind-dev", "production"],
-        "answers": True,
-        "namespace": True,
-        "denied": [],
-        "there": [],
-        "apply": "",
-        "delete": "",
-        "exec": "",
-        "port": "free",
-        "pod": "Running",
-    }
-    STARTED = "train-x|Running||true|0||"
-
-    def __init__(self, project: Path, folder: Path) -> None:
-        self.project, self.folder = project, folder
-        shutil.copytree(project, folder / "my app")
-        self.root = folder / "my app"
-        self.environment = {
-            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
-            "FAKE_WORLD": str(folder),
-            "REAL_KUBECTL": program("kubectl"),
-            "REMORA_KUBE_CONTEXT": "kind-dev",
-            "REMORA_KUBE_TIMEOUT": "2",
-        }
-        (folder / "bin").mkdir()
-        fake = Path(__file__).with_name("fake_kubectl.py")
-        self.program("kubectl", f'exec {sys.executable} {fake} "$@"')
-        for name in ("docker", "kind"):
-            self.program(
-                name,
-                f'echo "{name} $*" >>"{folder}/brought"\n'
-                'case "$*" in "image ls"*) echo sha256:0123456789abcdef ;; esac',
-            )
-        self.be()
-
-    def program(self, name: str, text: str) -> None:
-        path = self.folder / "bin" / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-
-    def be(self, pods: str = STARTED, **changes: Any) -> None:
-        (self.folder / "world.json").write_text(json.dumps({**self.usual, **changes}))
-        (self.folder / "pods").write_text(pods)
-
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the script as a task of an editor does: it ends once its output does."""
-        return subprocess.run(
-            ["deploy/debug.sh", *words],
-            cwd=self.root,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-
-    def said(self, *words: str, **environment: str) -> str:
-        """The last line of the script, which succeeds."""
-        done = self.run(*words, **environment)
-        assert done.returncode == 0, done.stdout
-        return done.stdout.splitlines()[-1] if done.stdout else ""
-
-    def calls(self, verb: str) -> list[list[str]]:
-        path = self.folder / "calls"
-        lines = path.read_text().splitlines() if path.exists() else []
-        found = [[w for w in json.loads(x) if w not in self.place] for x in lines]
-        return [words[1:] for words in found if words[0] == verb]
-
-    place = ("--context=kind-dev", "--namespace=team")
-
-    def forwards(self) -> list[str]:
-        """The processes that forward for this project, or have."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                is_own = f"FAKE_WORLD={self.folder}".encode() in path.read_bytes().split(b"\0")
-                if is_own:
-                    found.append((path.parent / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-        return found
-
-
 @pytest.fixture
 def world(every_service: Path, tmp_path: Path) -> Iterator[World]:
-    world = World(every_service, tmp_path)
+    shutil.copytree(every_service, tmp_path / "my app")
+    world = World(tmp_path / "world", tmp_path / "my app")
     yield world
     world.be()
     world.run("down", "train")

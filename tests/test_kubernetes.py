@@ -487,7 +487,7 @@ def test_what_cannot_be_undone_is_said_and_stays_noted(world: World) -> None:
 @pytest.mark.parametrize("mode", ["crash", "demand"])
 def test_modes_without_a_port_are_attached_to_later(world: World, mode: str) -> None:
     said = world.said("up", "train", mode)
-    assert f"train runs in mode {mode}: deploy/debug.sh attach train opens its port" in said
+    assert f"train was started in mode {mode}: deploy/debug.sh attach train opens its port" in said
     assert world.forwards() == []
     assert "train can be debugged at 127.0.0.1:5678" in world.said("attach", "train")
     ((pod, *command),) = world.calls("exec")
@@ -496,6 +496,21 @@ def test_modes_without_a_port_are_attached_to_later(world: World, mode: str) -> 
     assert world.forwards() == [] and world.calls("delete") == []
     world.said("down", "train")
     assert len(world.calls("delete")) == 1
+
+
+@pytest.mark.parametrize("mode", ["dump", "off"])
+def test_a_job_that_nobody_attaches_to_may_end(world: World, mode: str) -> None:
+    world.be(pods="train-x|Failed||false|0||")
+    assert f"train was started in mode {mode}. It is the pod train-x" in world.said(
+        "up", "train", mode
+    )
+    manifest = world.root / "deploy/.session/train/manifest.yaml"
+    kinds = {found["kind"] for found in yaml.safe_load_all(manifest.read_text())}
+    assert ("PersistentVolumeClaim" in kinds) == (mode == "dump")
+    world.said("down", "train")
+    # The dumps stay.
+    (deleted,) = world.calls("delete")
+    assert not any("dumps" in word for word in deleted)
 
 
 def test_attach_needs_no_more_than_the_role(world: World) -> None:

@@ -28,7 +28,7 @@ def tests(session: nox.Session) -> None:
     session.install("-r", "tests/requirements.txt")
     session.run(
         "pytest",
-        *["-m", "not docker and not npm and not editors", "--numprocesses=auto"],
+        *["-m", "not docker and not npm and not editors and not cluster", "--numprocesses=auto"],
         "tests",
         *session.posargs,
     )
@@ -83,6 +83,21 @@ def editors(session: nox.Session) -> None:
         session.run(*install, *packages, external=True)
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "-m", "editors", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """Debug in a Kubernetes cluster: in a namespace of its own, which is removed in the end.
+
+    It takes kubectl and Docker. REMORA_KUBE_CONTEXT names kubectl's context, and REMORA_KUBE_LOAD a
+    command that brings an image, its argument, into the cluster: "kind load docker-image".
+    """
+    for name in ("REMORA_KUBE_CONTEXT", "REMORA_KUBE_LOAD"):
+        if not os.environ.get(name):
+            session.error(f"set {name}: nox --list --json, or noxfile.py, says to what")
+    session.install("-r", "tests/requirements.txt")
+    session.run("tests/engine.sh", "start", external=True)
+    session.run("pytest", "-m", "cluster", "tests", *session.posargs)
 
 
 @nox.session(default=False)

@@ -3,6 +3,7 @@
     remora status           say what runs, what is debugged, and what cannot be, with the reason
     remora attach [PID...]  make the running programs, or these, ready for a client now
     remora ready            wait until a client can attach
+    remora relay            be a client's way by standard input and output: see relay.py
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
     remora dump [PID...]    have running programs write what they do to files
     remora crashes          list what mode `dump` has written, or print one: see dumps.py
@@ -15,7 +16,7 @@ import argparse
 import os
 import sys
 
-from remora import commandline, container, link
+from remora import container, link, reasons
 from remora.hook import setting
 
 # Why a command can do nothing
@@ -36,34 +37,6 @@ def ask(what, **more):
 def mode():
     """Return the mode of the container: of this environment, or of its command's."""
     return setting("MODE") or setting("MODE", "off", container.environment())
-
-
-def why_not(pid):
-    """Return why a Python process cannot be debugged, in words."""
-    command, settings = container.command_of(pid), container.environment_of(pid)
-    target = setting("TARGET", environment=settings)
-    if not settings:
-        return "it belongs to another user: run this with `docker compose exec --user root`"
-    if (setting("MODE", environment=settings) or mode()) == "off":
-        return "REMORA_MODE is off"
-    if not commandline.is_target(command, target):
-        return f"REMORA_TARGET is {target}"
-    if commandline.is_tracker(command):
-        return "it is a helper of multiprocessing's, and runs no code of the project"
-    if not container.is_interpreter(pid):
-        return "it is no Python interpreter: Python is built into it, as into uWSGI"
-    if commandline.is_without_site(command):
-        return "it was started with an option that keeps the hook out (-S)"
-    environment = container.virtual_environment(pid, command, settings)
-    if environment:
-        return (
-            f"the virtual environment {environment} was made when the container ran, so the debug"
-            " layer is not in it: make it in the image"
-        )
-    return (
-        "its interpreter has no hook: it came into the container after the debug layer;"
-        " have it in the image, and build that anew"
-    )
 
 
 def pythons():
@@ -99,7 +72,7 @@ def show(found, answer, notes=()):
     for pid, state in found.items():
         print(f"  pid {pid:<6} {state:<11} {' '.join(container.command_of(pid))[:200]}")
         if state == "no debugger":
-            print(f"    {problems.get(str(pid)) or why_not(pid)}")
+            print(f"    {problems.get(str(pid)) or reasons.why_not(pid, mode())}")
         elif pid in notes:
             print(f"    {notes[pid]}")
     if not found:
@@ -146,7 +119,8 @@ def attach(chosen):
         elif pid not in running:
             print(f"pid {pid} is no Python process of this container")
         elif str(pid) in problems or not container.can_be_asked(pid):
-            print(f"pid {pid} cannot be debugged: {problems.get(str(pid)) or why_not(pid)}")
+            why = problems.get(str(pid)) or reasons.why_not(pid, mode())
+            print(f"pid {pid} cannot be debugged: {why}")
         else:
             print(f"pid {pid} {NO_ANSWER}")
             print("or another user's. It will be ready as soon as it is back in Python.")
@@ -202,6 +176,7 @@ def main(arguments):
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
+    commands.add_parser("relay", help="connect a client by standard input and output")
     one = commands.add_parser(
         "at",
         help="print what a program has at a line, without an editor",
@@ -233,6 +208,10 @@ def main(arguments):
         return attach(options.pids)
     if options.command == "ready":
         return ready(options.health)
+    if options.command == "relay":
+        from remora import relay
+
+        return relay.main()
     if options.command == "at":
         from remora import at  # it needs more than the health check should load
 

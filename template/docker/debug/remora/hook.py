@@ -41,6 +41,9 @@ def check_settings():
         refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
     if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
         refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
+    rank = setting("RANK", "*")
+    if rank != "*" and not all(part.strip().isdecimal() for part in rank.split(",")):
+        refuse(f"REMORA_RANK must be ranks such as 2 or 0,5, or * for all of them, not {rank!r}")
     if mode == "dump":
         for name in ("DUMP_LIMIT", "DUMP_KEEP", "DUMP_SECONDS"):
             value = setting(name, "1")

@@ -16,6 +16,7 @@ import pytest
 from conftest import NEXT, REPOSITORY, commit, git, remove_images, render
 from project import TIMEOUT, Project
 from shape import Shape
+from world import World
 
 PAGES = [
     "README.md",
@@ -112,6 +113,12 @@ def running(request: pytest.FixtureRequest, root: Path) -> Path:
     return root
 
 
+def beside_a_cluster(request: pytest.FixtureRequest, root: Path) -> Path:
+    """No project, and stand-ins for a cluster among the user's programs."""
+    World(root.parent / "pipx", root)
+    return root.parent
+
+
 LISTENING = "Listening, a client can attach at any time: {} at 127.0.0.1:"
 WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
 SECTIONS = {
@@ -127,6 +134,9 @@ SECTIONS = {
         adopted("web-and-worker-redis"), ["is up to date"]
     ),
     ("docs/editors.md", "Which files are written"): Section(new, ["is up to date"]),
+    ("docs/kubernetes.md", "Start"): Section(
+        beside_a_cluster, ["train can be debugged at 127.0.0.1:"]
+    ),
     ("docs/modes.md", "Choose a mode"): Section(
         built, ["Listening, a client can attach at any time: train at 127.0.0.1:"]
     ),

@@ -87,14 +87,14 @@ def editors(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def cluster(session: nox.Session) -> None:
-    """Debug in a Kubernetes cluster: in a namespace of its own, which is removed in the end.
-
-    It takes kubectl and Docker. REMORA_KUBE_CONTEXT names kubectl's context, and REMORA_KUBE_LOAD a
-    command that brings an image, its argument, into the cluster: "kind load docker-image".
-    """
-    for name in ("REMORA_KUBE_CONTEXT", "REMORA_KUBE_LOAD"):
+    """Debug in a Kubernetes cluster, in a namespace of its own. It needs kubectl and Docker."""
+    settings = {
+        "REMORA_KUBE_CONTEXT": "the context of kubectl's in which a namespace may be made",
+        "REMORA_KUBE_LOAD": "a command that brings an image, its argument, into the cluster",
+    }
+    for name, what in settings.items():
         if not os.environ.get(name):
-            session.error(f"set {name}: nox --list --json, or noxfile.py, says to what")
+            session.error(f"set {name} to {what}")
     session.install("-r", "tests/requirements.txt")
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "-m", "cluster", "tests", *session.posargs)

@@ -240,7 +240,7 @@ def test_crash_is_dumped_and_the_job_has_failed(
     assert cluster.exit_code(pod) == 1
     cluster.until(lambda: cluster.get("job", "train")["status"].get("failed"))
     # The claim outlives the pod: what is debugged next shows the crash.
-    script(project, "up", "train", "listen")
+    script(project, "up", "train", "wait")
     assert "ValueError" in script(project, "remora", "train", "crashes")
 
 

@@ -513,7 +513,28 @@ def test_a_job_that_nobody_attaches_to_may_end(world: World, mode: str) -> None:
     assert not any("dumps" in word for word in deleted)
 
 
+def test_a_rank_is_chosen(template: Path, tmp_path: Path) -> None:
+    world = World(tmp_path / "world", tmp_path / "my-app")
+    render(template, world.root, engines=BOTH, ranks=3)
+    for wrong in ("3", "-1", "x"):
+        done = world.run("up", "train", REMORA_RANK=wrong)
+        assert done.returncode == 1
+        assert f"REMORA_RANK must be the number of a rank, from 0 to 2, not {wrong}" in done.stdout
+    world.said("up", "train", REMORA_RANK="2")
+    manifest = (world.root / "deploy/.session/train/manifest.yaml").read_text()
+    (settings,) = (r for r in yaml.safe_load_all(manifest) if r["kind"] == "ConfigMap")
+    assert settings["data"]["REMORA_RANK"] == "2"
+    selectors = [word for words in world.calls("get") for word in words if "selector" in word]
+    label = "batch.kubernetes.io/job-completion-index=2"
+    assert selectors and all(word.endswith(f"=train,{label}") for word in selectors)
+    world.said("down", "train")
+    assert world.forwards() == []
+
+
 def test_attach_needs_no_more_than_the_role(world: World) -> None:
+    # To see namespaces, and to create anything else, takes rights that the Role does not give.
+    denied = [f"create {kind}" for kind in ("jobs", "deployments", "configmaps")]
+    world.be(namespace="Error from server (Forbidden): namespaces is forbidden", denied=denied)
     world.said("attach", "train")
     world.said("detach", "train")
     assert not world.calls("apply") and not world.calls("delete")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import contents, program, render
+from conftest import REPOSITORY, contents, program, render
 from project import wait_until
 from world import World
 
@@ -291,6 +292,39 @@ def test_without_the_answer_nothing_is_there(template: Path, tmp_path: Path) -> 
     for path, content in plain.items():
         if path not in own and "remora" not in path.parts:
             assert b"kube" not in content.lower() and b"cluster" not in content.lower(), path
+
+
+def test_overlay_of_the_page_fits_an_application_that_exists(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs/kubernetes.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    labels = {"app": "web"}
+    probe = {"httpGet": {"path": "/", "port": 8000}}
+    container = {"name": "web", "image": "shop-web:1", "env": [{"name": "MINE", "value": "1"}]}
+    probes = {"livenessProbe": probe, "startupProbe": probe, "readinessProbe": probe}
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{**container, **probes}]},
+            },
+        },
+    }
+    for folder, text in {"base": "resources: [web.yaml]\n", "debug": overlay}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kustomization.yaml").write_text(text)
+    (tmp_path / "base/web.yaml").write_text(yaml.safe_dump(workload))
+    (found,) = kustomize(tmp_path / "debug")
+    kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
+    (debugged,) = pod_of(found)["containers"]
+    assert debugged["image"] == "registry.example.org/team/shop-web:debug"
+    assert {each["name"] for each in debugged["env"]} == {"MINE", "REMORA_MODE", "REMORA_HOST"}
+    assert "livenessProbe" not in debugged and debugged["readinessProbe"] == probe
+    assert debugged["startupProbe"].keys() & {"exec", "httpGet"} == {"exec"}
 
 
 # ---- The script ----

@@ -1,19 +1,25 @@
 """What debugging costs with 1,000 pods and 512 ranks, by simulation: see docs/scale.md.
 
 The answers of the cluster are synthetic. What reads and decides is real: JSON, the rule of
-REMORA_RANK, and the command of the probe, which is started as a kubelet starts it.
+REMORA_RANK, and the command of the probe. To print the figures:
+
+    PYTHONPATH=tests python tests/bench/scale.py
 """
 
 from __future__ import annotations
 
 import json
 import random
+import resource
 import statistics
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+from bare import Container, debug_python
 
 # The label that the controller of Jobs gives the pods of an Indexed Job.
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -71,12 +77,12 @@ def by_label(answer: bytes) -> str:
 
 
 def median(work: Callable[[], object], rounds: int = 9) -> float:
-    """How long something takes, in seconds."""
+    """The time of the processor that something takes, in seconds."""
     times = []
     for _ in range(rounds):
-        begin = time.perf_counter()
+        begin = time.process_time()
         work()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return statistics.median(times)
 
 
@@ -115,8 +121,6 @@ def probes(pods: int, period: float, seconds: float, spread: float, seed: int) -
 
 def cost_of_a_command(command: list[str], rounds: int = 20) -> float:
     """The time of the processor that a command takes, in seconds."""
-    import resource
-
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(rounds):
         subprocess.run(command, check=False, capture_output=True)
@@ -136,9 +140,14 @@ def main() -> None:
             f"{count} pods: {len(everything) / 1e6:.1f} MB, {search * 1e3:.0f} ms by search;"
             f" {len(one) / 1e3:.1f} kB, {label * 1e3:.2f} ms by label"
         )
-    ready = sys.argv[1:]
-    if ready:
-        print(f"a probe takes {cost_of_a_command(ready) * 1e3:.0f} ms of a processor")
+    with tempfile.TemporaryDirectory() as folder:
+        (image := Path(folder, "image")).mkdir()
+        container = Container(debug_python(image), Path(folder))
+        container.start("sleep 600", mode="listen")
+        probe = container.entering(*container.command("ready", "--health"))
+        subprocess.run(probe, check=True)  # which starts the hub
+        print(f"a probe takes {cost_of_a_command(probe) * 1e3:.0f} ms of a processor")
+        container.stop()
     for period in (1, 10):
         counts = list(probes(1000, period, 60, 30, 1))
         print(f"1000 pods, a probe every {period} s: {max(counts)} a second at most")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import contents, program, render
+from conftest import REPOSITORY, contents, program, render
 from project import wait_until
 from world import World
 
@@ -293,6 +294,39 @@ def test_without_the_answer_nothing_is_there(template: Path, tmp_path: Path) -> 
             assert b"kube" not in content.lower() and b"cluster" not in content.lower(), path
 
 
+def test_overlay_of_the_page_fits_an_application_that_exists(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs/kubernetes.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    labels = {"app": "web"}
+    probe = {"httpGet": {"path": "/", "port": 8000}}
+    container = {"name": "web", "image": "shop-web:1", "env": [{"name": "MINE", "value": "1"}]}
+    probes = {"livenessProbe": probe, "startupProbe": probe, "readinessProbe": probe}
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{**container, **probes}]},
+            },
+        },
+    }
+    for folder, text in {"base": "resources: [web.yaml]\n", "debug": overlay}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kustomization.yaml").write_text(text)
+    (tmp_path / "base/web.yaml").write_text(yaml.safe_dump(workload))
+    (found,) = kustomize(tmp_path / "debug")
+    kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
+    (debugged,) = pod_of(found)["containers"]
+    assert debugged["image"] == "registry.example.org/team/shop-web:debug"
+    assert {each["name"] for each in debugged["env"]} == {"MINE", "REMORA_MODE", "REMORA_HOST"}
+    assert "livenessProbe" not in debugged and debugged["readinessProbe"] == probe
+    assert debugged["startupProbe"].keys() & {"exec", "httpGet"} == {"exec"}
+
+
 # ---- The script ----
 
 
@@ -513,7 +547,28 @@ def test_a_job_that_nobody_attaches_to_may_end(world: World, mode: str) -> None:
     assert not any("dumps" in word for word in deleted)
 
 
+def test_a_rank_is_chosen(template: Path, tmp_path: Path) -> None:
+    world = World(tmp_path / "world", tmp_path / "my-app")
+    render(template, world.root, engines=BOTH, ranks=3)
+    for wrong in ("3", "-1", "x"):
+        done = world.run("up", "train", REMORA_RANK=wrong)
+        assert done.returncode == 1
+        assert f"REMORA_RANK must be the number of a rank, from 0 to 2, not {wrong}" in done.stdout
+    world.said("up", "train", REMORA_RANK="2")
+    manifest = (world.root / "deploy/.session/train/manifest.yaml").read_text()
+    (settings,) = (r for r in yaml.safe_load_all(manifest) if r["kind"] == "ConfigMap")
+    assert settings["data"]["REMORA_RANK"] == "2"
+    selectors = [word for words in world.calls("get") for word in words if "selector" in word]
+    label = "batch.kubernetes.io/job-completion-index=2"
+    assert selectors and all(word.endswith(f"=train,{label}") for word in selectors)
+    world.said("down", "train")
+    assert world.forwards() == []
+
+
 def test_attach_needs_no_more_than_the_role(world: World) -> None:
+    # To see namespaces, and to create anything else, takes rights that the Role does not give.
+    denied = [f"create {kind}" for kind in ("jobs", "deployments", "configmaps")]
+    world.be(namespace="Error from server (Forbidden): namespaces is forbidden", denied=denied)
     world.said("attach", "train")
     world.said("detach", "train")
     assert not world.calls("apply") and not world.calls("delete")

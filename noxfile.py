@@ -10,6 +10,9 @@ import nox
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 
+# The tests that need more than Python: each kind has a session of its own.
+ELSEWHERE = "docker or npm or editors or vscode or cluster"
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -29,7 +32,7 @@ def tests(session: nox.Session) -> None:
     session.install("-r", "tests/requirements.txt")
     session.run(
         "pytest",
-        *["-m", "not docker and not npm and not editors and not vscode", "--numprocesses=auto"],
+        *["-m", f"not ({ELSEWHERE})", "--numprocesses=auto"],
         "tests",
         *session.posargs,
     )
@@ -106,6 +109,21 @@ def vscode(session: nox.Session) -> None:
         session.run("npm", "rebuild", external=True, env={"PATH": path})
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "-m", "vscode", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """Debug in a Kubernetes cluster, in a namespace of its own. It needs kubectl and Docker."""
+    settings = {
+        "REMORA_KUBE_CONTEXT": "the context of kubectl's in which a namespace may be made",
+        "REMORA_KUBE_LOAD": "a command that brings an image, its argument, into the cluster",
+    }
+    for name, what in settings.items():
+        if not os.environ.get(name):
+            session.error(f"set {name} to {what}")
+    session.install("-r", "tests/requirements.txt")
+    session.run("tests/engine.sh", "start", external=True)
+    session.run("pytest", "-m", "cluster", "tests", *session.posargs)
 
 
 @nox.session(default=False)

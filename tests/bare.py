@@ -194,14 +194,18 @@ class Container:
         wait_until(lambda: Path(children).read_text().strip() != "")
         return Path(children).read_text().split()[0]
 
-    def begin(self, *command: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a command beside the container's, as `docker exec` does."""
+    def entering(self, *command: str) -> list[str]:
+        """A command for this machine that runs one beside the container's, as `docker exec`."""
         enter = ["nsenter", "--target", self.pid_1(), "--pid", "--mount"]
         enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        # Not by nsenter: it would open the folder outside, where getcwd of musl finds no name.
+        # And where the tests run in the background, a shell has had them ignore SIGINT.
+        return [*enter, "env", f"--chdir={self.folder}", "--default-signal=INT", *command]
+
+    def begin(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command beside the container's, as `docker exec` does."""
         return subprocess.Popen(
-            # Not by nsenter: it would open the folder outside, where getcwd of musl finds no name.
-            # And where the tests run in the background, a shell has had them ignore SIGINT.
-            [*enter, "env", f"--chdir={self.folder}", "--default-signal=INT", *command],
+            self.entering(*command),
             env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -219,8 +223,12 @@ class Container:
 
     def begin_remora(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start the command `remora` in the container."""
+        return self.begin(*self.command(*arguments), **environment)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command `remora`, as the container has it."""
         main = self.python.parents[2] / "remora/remora/__main__.py"
-        return self.begin(str(self.python), "-I", "-S", str(main), *arguments, **environment)
+        return [str(self.python), "-I", "-S", str(main), *arguments]
 
     def hubs(self) -> list[str]:
         """The pids of the hubs of the container, as it has them."""

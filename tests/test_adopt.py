@@ -254,7 +254,13 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
         assert after.pop("pull_policy") == "build"
         # The debugger
         settings = {k for k in after["environment"] if k.startswith("REMORA_")}
-        assert settings >= {"REMORA_MODE", "REMORA_PORT", "REMORA_TARGET", "REMORA_ADDRESS"}
+        assert settings >= {
+            "REMORA_MODE",
+            "REMORA_PORT",
+            "REMORA_TARGET",
+            "REMORA_RANK",
+            "REMORA_ADDRESS",
+        }
         for key in settings:
             del after["environment"][key]
         before.setdefault("environment", {})

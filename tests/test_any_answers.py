@@ -106,6 +106,7 @@ FOLDERS = (
 ALPHANUMERIC = string.ascii_letters + string.digits
 SERVICES = ["train", "api", "worker"]
 EDITORS = ["vscode", "zed", "devcontainer"]
+ENGINES = ["compose", "kubernetes"]
 MODES = ["wait", "listen", "demand", "crash", "off"]
 VERSIONS = ["3.14", "3.13", "3.12", "3.11", "3.10"]
 FRAMEWORKS = ["fastapi", "flask", "django"]
@@ -176,6 +177,16 @@ def are_editors(answer: Any) -> bool:
     return is_list and ("devcontainer" not in value or "vscode" in value)
 
 
+def are_engines(answer: Any) -> bool:
+    value = as_yaml(answer)
+    is_list = isinstance(value, list) and all(name in ENGINES for name in value)
+    return is_list and "compose" in value
+
+
+def is_number_of_ranks(answer: Any) -> bool:
+    return type(as_yaml(answer)) is int and 1 <= as_yaml(answer) <= 1024
+
+
 def is_port(answer: Any) -> bool:
     return type(as_yaml(answer)) is int and 1024 <= as_yaml(answer) <= 65535
 
@@ -204,6 +215,8 @@ QUESTIONS_OF_NEW = {
         st.sampled_from([[], ["zed"], ["vscode"], ["vscode", "devcontainer"], EDITORS]),
         are_editors,
     ),
+    "engines": (st.sampled_from([["compose"], ENGINES, "[compose, kubernetes]"]), are_engines),
+    "ranks": (st.integers(1, 1024), is_number_of_ranks),
     "mode": (st.just("new"), is_choice("new")),
 }
 
@@ -345,10 +358,12 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
         assert_parses(folder / path)
     found = recorded(folder)
     for name in answers.keys() & found.keys():
-        reads = as_yaml if name in ("services", "editors", "gpu", "debug_port") else as_text
+        is_text = isinstance(found[name], str)
+        reads = as_text if is_text else as_yaml
         expected = reads(answers[name])
-        if name in ("services", "editors"):
-            expected = [choice for choice in SERVICES + EDITORS if choice in expected]
+        if name in ("services", "editors", "engines"):
+            choices = SERVICES + EDITORS + ENGINES
+            expected = [choice for choice in choices if choice in expected]
         assert found[name] == expected
     assert is_project_name(found["project_name"]) and is_package_name(found["package_name"])
     services, package, port = found["services"], found["package_name"], found["debug_port"]

@@ -198,10 +198,12 @@ def test_debug_image_works_without_compose(project: Project) -> None:
         assert f"is ready: container {container[:12]}, port 5678" in done.stdout
 
 
-def test_interrupt_ends_a_waiting_pid_1(project: Project) -> None:
+@pytest.mark.parametrize(("name", "exit_code"), [("INT", 130), ("TERM", 143)])
+def test_signal_ends_a_waiting_pid_1(project: Project, name: str, exit_code: int) -> None:
+    """As of a pod, which has no init."""
     with waiting_container(project) as container:
-        project.run("docker", "kill", "--signal", "INT", container)
-        assert project.run("docker", "wait", container).stdout == "130\n"
+        project.run("docker", "kill", "--signal", name, container)
+        assert project.run("docker", "wait", container).stdout == f"{exit_code}\n"
         assert "epoch" not in project.run("docker", "logs", container).stdout
 
 

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
-from project import wait_until
+from project import listening_here, wait_until
 
 # What hypothesis caches stays out of the work tree.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
@@ -1080,6 +1080,18 @@ def test_forged_name_of_a_client(home: Path, tmp_path: Path) -> None:
         taken.bind(f"{world.name}attached")
         world.serves()
     assert "Traceback" not in world.log.read_text()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/sys/net/core/netdev_max_backlog").exists() or os.geteuid() != 0,
+    reason="this is a container, whose network is not the kernel's first; or not root's",
+)
+def test_network_of_a_machine_without_bridges(container: Container) -> None:
+    """As on a compute node, whose Docker, if it has one, makes no bridge."""
+    hidden = "mount -t tmpfs none /sys/class/net"
+    container.start(f"{hidden} && sleep 60", mode="listen", REMORA_HOST="0.0.0.0")
+    wait_until(lambda: container.remora("ready").returncode == 0)
+    assert {host for host, port in listening_here() if port == container.port} == {"127.0.0.1"}
 
 
 def test_hub_is_the_only_one(world: World) -> None:

@@ -31,6 +31,17 @@ ANSWERS = {
     "oldest": {"python_version": "3.10", "project_name": "A very old Project v1.0"},
     "newest": {"python_version": "3.14", "package_name": "x"},
     "image": {"base_image": "registry.example.org:5000/team/python_base:3.13.5-slim"},
+    "cluster": {
+        "engines": ["compose", "kubernetes"],
+        "services": ["train", "api", "worker"],
+        "editors": ["vscode", "zed"],
+    },
+    "ranks": {"engines": ["compose", "kubernetes"], "ranks": 3, "gpu": True},
+    "cluster without a job": {
+        "engines": ["compose", "kubernetes"],
+        "services": ["api"],
+        "api_framework": "django",
+    },
     # Names that YAML or a shell would read as something else
     "yes": {"project_name": "yes"},
     "taken": {"project_name": "NumPy"},
@@ -44,6 +55,11 @@ ANSWERS = {
 def rendered(request, template, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param) / "my-app"
     return render(template, folder, **ANSWERS[request.param])
+
+
+@pytest.fixture
+def engines(rendered: Path) -> list[str]:
+    return YAML(typ="safe").load(rendered / ".copier-answers.yml")["engines"]
 
 
 @pytest.fixture
@@ -170,7 +186,7 @@ def test_gpu_is_reserved_once(engine: None, template: Path, tmp_path: Path) -> N
         assert int(train["shm_size"]) == 8 * 2**30
 
 
-def test_launch_json(rendered: Path, services: list[str]) -> None:
+def test_launch_json(rendered: Path, services: list[str], engines: list[str]) -> None:
     launch = strict_json(rendered / ".vscode/launch.json")
     labels = {task["label"] for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]}
     compose = YAML(typ="safe").load(
@@ -189,6 +205,15 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
                 "postDebugTask": "remora: stop",
             }
             expected[f"{service}: last crash"] = (compose["services"]["remora"]["ports"][0], crash)
+        if service != "tests" and "kubernetes" in engines:
+            there = " in the cluster"
+            own = {**held, "preLaunchTask": start + there, "postDebugTask": stop + there}
+            expected[f"{service}: debug{there}"] = (published, own)
+            own = {
+                "preLaunchTask": attach + there,
+                "postDebugTask": f"{service}: detach{there}",
+            }
+            expected[attach + there] = (published, own)
         if service != "tests" and len(services) > 1:
             hidden = {"presentation": {"hidden": True}}
             expected[f"{service}: debug with all"] = (published, {**held, **hidden})
@@ -213,9 +238,12 @@ def test_launch_json(rendered: Path, services: list[str]) -> None:
 
 
 @pytest.mark.parametrize("services", [["train"], ["train", "api", "worker"]])
-def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) -> None:
+@pytest.mark.parametrize("engines", [["compose"], ["compose", "kubernetes"]])
+def test_debug_json_of_zed(
+    template: Path, tmp_path: Path, engines: list[str], services: list[str]
+) -> None:
     """Each scenario is a configuration of launch.json, and its task is one command."""
-    render(template, tmp_path, services=services, editors=["vscode", "zed"])
+    render(template, tmp_path, engines=engines, services=services, editors=["vscode", "zed"])
     launch = strict_json(tmp_path / ".vscode/launch.json")["configurations"]
     tasks = {t["label"]: t for t in strict_json(tmp_path / ".vscode/tasks.json")["tasks"]}
     expected = []
@@ -243,7 +271,7 @@ def test_debug_json_of_zed(template: Path, tmp_path: Path, services: list[str]) 
             )
     found = strict_json(tmp_path / ".zed/debug.json")
     assert sorted(found, key=str) == sorted(expected, key=str)
-    assert len(expected) == 3 * len(services) + 1
+    assert len(expected) == (2 * len(engines) + 1) * len(services) + 1
 
 
 @pytest.mark.parametrize("shape", [None, "deploy-folder", "own-port-5678", "host-network"])
@@ -364,8 +392,8 @@ def test_enter_to_every_question_gives_the_defaults(
     )
     questions = YAML(typ="safe").load(REPOSITORY / "copier.yml")
     for name, question in questions.items():
-        # There is no web service by default, and nothing to adopt.
-        asked = "help" in question and name not in ("api_framework", "debug_services")
+        # There is no web service by default, no cluster, and nothing to adopt.
+        asked = "help" in question and name not in ("api_framework", "ranks", "debug_services")
         if asked:
             command.expect(re.escape(question["help"].split("(")[0]))
             command.send("\r")

@@ -272,6 +272,12 @@ def test_read_only_root_filesystem(project: Project) -> None:
     check(project, "python src/report.py", read_only=True)
 
 
+def test_as_restricted_as_a_pod_can_be(project: Project) -> None:
+    """What the level `restricted` of Kubernetes asks for, any user, and nothing to write to."""
+    options = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True}
+    check(project, "python src/report.py", user="1234567:1234567", **options)
+
+
 @pytest.mark.parametrize("target", ["report.py", "*report.py a", "src/r*.py"])
 def test_target_picks_one_of_two_programs(project: Project, target: str) -> None:
     path = project.root / "src/children.py"

@@ -287,6 +287,24 @@ def test_editors_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None:
     assert strict_json(project / ".vscode/launch.json")
 
 
+def test_a_cluster_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None:
+    project = start(later, tmp_path / "my-app")
+    assert answers(project)["engines"] == ["compose"] and not (project / "deploy").exists()
+    update(project, "--vcs-ref=:current:", "--data", "engines=[compose, kubernetes]")
+    replace(project / "deploy/base/train.yaml", "storage: 10Gi", "storage: 1Ti")
+    commit(project)
+    before = contents(project)
+    answer = ("--vcs-ref=:current:", "--data", "engines=[compose]")
+    refused = " ".join(update(project, *answer, check=False).stderr.split())
+    assert contents(project) == before
+    removal = re.search(r"`(git rm .*?)`, and commit that", refused)[1]
+    git(project, *removal.split()[1:])
+    git(project, "commit", "--quiet", "--message", "test")
+    assert not (project / "deploy").exists()
+    update(project, *answer)
+    assert not (project / "deploy").exists()
+
+
 def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
     replace(project / "src/my_app/train.py", "np.tanh", "np.sin")

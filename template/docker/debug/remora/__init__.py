@@ -4,6 +4,7 @@ In a program:
 
 hook         runs in every Python interpreter of the debug image, when it starts
 program      a process that can be debugged: when it starts, when it is asked, when it forks
+ranks        which of several ranks a process is, and which are held
 container    what /proc tells of the container's processes
 commandline  what the command line of a Python process tells
 link         the way from a process to the hub
@@ -44,7 +45,8 @@ protocol     frames of the Debug Adapter Protocol, and what a client may ask
 The command:
 
 command      the command `remora`; __main__ runs that or the hub
-processes    what it tells of each Python process
+processes    what it tells of each Python process, and why one cannot be debugged
+relay        `remora relay`, for a client where nothing forwards a port
 at           `remora at`, which prints what a program has at a line
 watch        a client of the hub, which reads programs at a line
 place        the line of a file, whatever the user calls the file

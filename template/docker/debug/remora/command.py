@@ -4,6 +4,7 @@
     remora attach [PID...]  make the running programs, or these, ready for a client now
     remora let-go [PID...]  have those end that mode `crash` keeps, or these
     remora ready            wait until a client can attach
+    remora relay            be a client's way by standard input and output: see relay.py
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
     remora dump [PID...]    have running programs write what they do to files
     remora crashes          list what mode `dump` has written, or print one: see dumps.py
@@ -73,9 +74,8 @@ def attach(chosen):
         elif pid not in running:
             print(f"pid {pid} is no Python process of this container")
         elif str(pid) in problems or not container.can_be_asked(pid):
-            print(
-                f"pid {pid} cannot be debugged: {problems.get(str(pid)) or processes.why_not(pid)}"
-            )
+            why = problems.get(str(pid)) or processes.why_not(pid)
+            print(f"pid {pid} cannot be debugged: {why}")
         else:
             print(f"pid {pid} {NO_ANSWER}")
             print("or another user's. It will be ready as soon as it is back in Python.")
@@ -149,6 +149,7 @@ def main(arguments):
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
+    commands.add_parser("relay", help="connect a client by standard input and output")
     one = commands.add_parser(
         "at",
         help="print what a program has at a line, without an editor",
@@ -182,6 +183,10 @@ def main(arguments):
         return let_go(options.pids)
     if options.command == "ready":
         return ready(options.health)
+    if options.command == "relay":
+        from remora import relay
+
+        return relay.main()
     if options.command == "at":
         from remora import at  # it needs more than the health check should load
 

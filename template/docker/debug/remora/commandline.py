@@ -2,6 +2,12 @@
 
 import os
 
+# Tools that start the ranks of a program, by the name of the script or of the module.
+LAUNCHERS = frozenset(
+    "accelerate accelerate.commands.launch deepspeed deepspeed.launcher.launch horovodrun torchrun"
+    " torch.distributed.launch torch.distributed.run".split()
+)
+
 # Tools that put programs in place. In mode `wait` they are not what is waited for.
 INSTALLERS = frozenset("compileall ensurepip pip py_compile uv venv virtualenv".split())
 
@@ -46,6 +52,12 @@ def is_installer(command):
     # pip3.13 is pip; pip runs parts of itself by their paths.
     base = os.path.basename(name).split(".")[0].rstrip("0123456789")
     return (base in INSTALLERS and not name.endswith(".py")) or "/pip/__pip-runner__.py" in name
+
+
+def is_launcher(command):
+    """Tell whether a Python command line is that of a tool of LAUNCHERS."""
+    name = program_of(command) or ""
+    return name in LAUNCHERS or os.path.basename(name) in LAUNCHERS
 
 
 def is_of_a_library(command):

@@ -166,9 +166,12 @@ def log(text):
 def has_network_of_machine():
     """Tell whether the container shares the network of its machine (`network_mode: host`).
 
-    Then it sees the bridges to other containers, and eth0, if there is one, is not its own end of a
-    pair, as it is where Docker runs in a container.
+    That network is the kernel's first one, for which alone it has some settings. Or the machine is
+    a container itself: then the bridges to other containers are seen, and eth0, if there is one, is
+    not this container's own end of a pair.
     """
+    if os.path.exists("/proc/sys/net/core/netdev_max_backlog"):
+        return True
     folder = "/sys/class/net"
 
     def number(name):

@@ -62,6 +62,9 @@ def check_settings():
             refuse(f"REMORA_{name} must be a whole number above 0, not {setting(name)!r}")
     if mode == "crash" and not seconds(setting("KEEP_FOR", "1")):
         refuse(f"REMORA_KEEP_FOR must be a time such as 90s, 30m, 8h, not {setting('KEEP_FOR')!r}")
+    rank = setting("RANK", "*")
+    if rank != "*" and not all(part.strip().isdecimal() for part in rank.split(",")):
+        refuse(f"REMORA_RANK must be ranks such as 2 or 0,5, or * for all of them, not {rank!r}")
     if mode == "dump":
         if setting("DUMP_ON", "term") != "term":
             refuse(f"REMORA_DUMP_ON must be term or nothing, not {setting('DUMP_ON')!r}")

@@ -5,7 +5,7 @@ import _thread
 import os
 import sys
 
-from remora import commandline, container, link
+from remora import commandline, container, link, ranks
 from remora.hook import end_by_signal, say, setting
 
 # The mode of this process.
@@ -41,6 +41,7 @@ def begin(chosen):
     command = container.own_command()
     if commandline.is_tracker(command):
         return
+    settings = os.environ
     if not chosen:
         # The command has the settings, unless it is another user's, or has cleared its own
         # environment: then the hub knows more.
@@ -49,6 +50,8 @@ def begin(chosen):
         target = setting("TARGET", environment=settings)
         if chosen == "off" or not commandline.is_target(command, target):
             return
+    if not ranks.is_held(setting("RANK", environment=settings), command):
+        chosen = ranks.FREE.get(chosen, chosen)
     mode, is_beginning = chosen, True
     try:
         _signal.signal(container.SIGNAL, on_signal)
@@ -69,7 +72,7 @@ def begin(chosen):
 
         imports.change(explicit.ACTIONS)
     if mode == "wait" and container.is_held(command):
-        wait_for_client(held=True)
+        wait_for_client(held=True, **ranks.told())
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
         wait_for_client(held_if="wait")
     elif link.exists(link.ATTACHED) and not container.is_beside(command):

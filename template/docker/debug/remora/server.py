@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from remora import container, daemon, link, protocol
+from remora import container, daemon, link, protocol, ranks
 from remora.calls import ANSWER_TIMEOUT
 from remora.debuggee import Debuggee
 from remora.hook import say, setting
@@ -35,7 +35,7 @@ class Server:
         if container.has_network_of_machine():
             self.host = "127.0.0.1"  # any other address is one of the machine, for its neighbours
         self.hub = Hub(self.port)
-        self.port_server, self.moments = None, Moments()
+        self.port_server, self.moments, self.has_warned = None, Moments(), False
         self.keeping = Keeping(self.hub.programs)
         self._opening = asyncio.Lock()
         self._strangers = []
@@ -108,13 +108,14 @@ class Server:
         """Take in a program. It says: command, and why it comes.
 
         held      mode `wait` holds it; held_if: if that is the mode of the hub
+        rank      its rank, if it is held and there are others
         crashed   an exception is about to end it; recorded: one has, see opening.py
         asked     it was asked to come; problem: why it cannot be debugged
         """
         kept = ""
         if said.get("crashed") or said.get("recorded"):
             kept = "crash" if said.get("crashed") else "recorded"
-        elif said.get("held") or said.get("held_if") == self.mode:
+        elif said.get("held") or (said.get("held_if") == self.mode and not setting("RANK")):
             kept = "" if self.hub.was_attached else "wait"
         lines = self.keeping.lines(pid) if kept == "crash" else []
         if kept:
@@ -132,6 +133,9 @@ class Server:
             lines.append(f"Waiting for client to attach... {self.address()}")
             if kept == "wait":
                 lines.append("To go on without a debugger, start it again with REMORA_MODE=off")
+            if "rank" in said and not self.has_warned:
+                self.has_warned = True
+                lines.append(ranks.WARNING.format(said["rank"]))
         writer.write(json.dumps({"engine": wanted, "say": lines}).encode() + b"\n")
         await writer.drain()
         if not wanted:

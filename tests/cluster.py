@@ -1,0 +1,187 @@
+"""A namespace of its own in the Kubernetes cluster that the tests are given, by kubectl.
+
+REMORA_KUBE_CONTEXT names kubectl's context, and REMORA_KUBE_LOAD a command that brings an image,
+its argument, into the cluster: as deploy/debug.sh of a rendered project takes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bare import free_port
+from relayed import Relayed
+
+# How long a pod may take to be scheduled, to start and to end, in seconds.
+TIMEOUT = 180
+
+# What a pod has to say to be accepted by the level `restricted` of Pod Security.
+POD = {
+    "automountServiceAccountToken": False,
+    "terminationGracePeriodSeconds": 30,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": 1234567,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+CONTAINER = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def given(name: str) -> str:
+    """A setting of the tests, without which they are skipped; in CI that is a failure."""
+    value = os.environ.get(name)
+    if not value:
+        reason = f"{name} is not set: nox -s cluster says what it takes"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return value
+
+
+class Cluster:
+    """The namespace. It and all that is in it are removed in the end."""
+
+    def __init__(self) -> None:
+        self.context, self.load = given("REMORA_KUBE_CONTEXT"), given("REMORA_KUBE_LOAD")
+        self.namespace = f"remora-test-{uuid.uuid4().hex[:8]}"
+        # Options of kubectl's, for another user
+        self.as_user: list[str] = []
+        self.kubectl("create", "namespace", self.namespace)
+        # What deploy/debug.sh is to do there
+        self.settings = {"REMORA_KUBE_NAMESPACE": self.namespace}
+
+    def command(self, *arguments: str) -> list[str]:
+        where = [f"--context={self.context}", f"--namespace={self.namespace}"]
+        return ["kubectl", *where, *self.as_user, *arguments]
+
+    def kubectl(
+        self, *arguments: str, check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0 or not check, f"{arguments}\n{done.stdout}{done.stderr}"
+        return done
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        everything = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(everything))
+
+    def get(self, *what: str) -> dict[str, Any]:
+        return json.loads(self.kubectl("get", *what, "--output=json").stdout)
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait for what only asking can tell, and return what it is."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            found = condition()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                shown = self.kubectl("get", "pods,events", "--output=wide", check=False).stdout
+                pytest.fail(f"it did not happen in time:\n{shown}")
+            time.sleep(0.5)
+
+    def status(self, pod: str) -> dict[str, Any]:
+        """What the cluster tells of the one container of a pod."""
+        return (self.get("pod", pod)["status"].get("containerStatuses") or [{}])[0]
+
+    def started(self, pod: str) -> None:
+        """Wait until an editor can attach, as the startup probe finds out."""
+
+        def has_started() -> bool:
+            status = self.status(pod)
+            assert "CrashLoopBackOff" not in str(status), self.log(pod)
+            return status.get("started") is True
+
+        self.until(has_started)
+
+    def exit_code(self, pod: str) -> int:
+        """Wait for the container of a pod to end, and return its exit code."""
+        ended = self.until(lambda: self.status(pod).get("state", {}).get("terminated"))
+        return ended["exitCode"]
+
+    def pod(self, service: str) -> str:
+        """The one pod of a service of a rendered project."""
+        label = f"--selector=app.kubernetes.io/name={service}"
+        (pod,) = self.get("pods", label)["items"]
+        return pod["metadata"]["name"]
+
+    def log(self, pod: str) -> str:
+        """What a pod has printed; nothing, as long as it has no container."""
+        return self.kubectl("logs", pod, check=False).stdout
+
+    def says(self, pod: str, text: str) -> None:
+        """Wait until a pod has printed a text."""
+        self.until(lambda: text in self.log(pod))
+
+    def relayed(self, pod: str) -> Relayed:
+        """A port each of whose connections is `remora relay` in a pod."""
+        return Relayed(*self.command("exec", "--stdin", pod, "--", "remora", "relay"))
+
+    @contextmanager
+    def forwarded(self, pod: str, port: int = 5678) -> Iterator[int]:
+        """A port of this machine that leads to that of a pod."""
+        here = free_port()
+        command = self.command("port-forward", f"pod/{pod}", f"{here}:{port}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline().startswith("Forwarding from 127.0.0.1")
+            yield here
+            process.kill()
+
+    def close(self) -> None:
+        self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+
+def pod(
+    image: str, command: str, env: dict[str, str] | None = None, **spec: object
+) -> dict[str, Any]:
+    """The specification of a pod that runs a shell command in a debug image."""
+    settings = {"REMORA_HOST": "127.0.0.1", **(env or {})}
+    return {
+        **POD,
+        "containers": [
+            {
+                "name": "main",
+                "image": image,
+                "command": ["debug-entrypoint.sh", "sh", "-c", command],
+                "env": [{"name": name, "value": value} for name, value in settings.items()],
+                "startupProbe": {
+                    "exec": {"command": ["remora", "ready", "--health"]},
+                    "periodSeconds": 1,
+                    "timeoutSeconds": 30,
+                    "failureThreshold": 600,
+                },
+                "securityContext": CONTAINER,
+                "volumeMounts": [{"name": "code", "mountPath": "/code"}],
+            }
+        ],
+        "volumes": [{"name": "code", "configMap": {"name": "code"}}],
+        **spec,
+    }
+
+
+def code(folder: Path, **programs: str) -> tuple[dict[str, Any], dict[str, Path]]:
+    """A ConfigMap with programs, and where they are on this machine."""
+    paths = {}
+    for name, text in programs.items():
+        paths[name] = folder / f"{name}.py"
+        paths[name].write_text(text)
+    data = {f"{name}.py": text for name, text in programs.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "code"},
+        "data": data,
+    }, paths

@@ -1,0 +1,426 @@
+"""Debugging in a real Kubernetes cluster, by `nox -s cluster`: a rendered project, single pods."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import dap
+import pytest
+from cluster import Cluster, code, pod
+from conftest import copy, render
+from project import Project, marked
+
+pytestmark = pytest.mark.cluster
+
+COUNT = """
+import time
+
+number = 0
+while True:
+    number += 1
+    print(f"number {number}", flush=True)  # here
+    time.sleep(0.05)
+"""
+
+# Three ranks that add up their numbers: each waits for the others, as in an all-reduce.
+RANKS = """
+import os, socket
+
+rank = int(os.uname().nodename.rpartition("-")[2])
+print(f"rank {rank} began", flush=True)
+number = rank + 1  # here
+if rank == 0:
+    with socket.create_server(("", 29500)) as server:
+        others = [server.accept()[0] for _ in range(2)]
+    total = number + sum(int(other.recv(1)) for other in others)
+    for other in others:
+        other.sendall(str(total).encode())
+else:
+    while True:
+        try:
+            other = socket.create_connection((os.environ["RANKS_SERVICE_HOST"], 29500))
+            break
+        except OSError:
+            pass
+    other.sendall(str(number).encode())
+    total = int(other.recv(1))
+print(f"rank {rank} has the sum {total}", flush=True)
+threading = __import__("threading")
+threading.Event().wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(engine) -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="module")
+def rendered(template: Path, free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("cluster") / f"remora-test-{uuid.uuid4().hex[:8]}"
+    answers = {"services": ["train", "api"], "engines": ["compose", "kubernetes"]}
+    return Project(render(template, root, debug_port=free_port, **answers))
+
+
+@pytest.fixture
+def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of the rendered project, whose scripts are told where the cluster is."""
+    project = copy(rendered, tmp_path)
+    settings = {**cluster.settings, "REMORA_KUBE_CONTEXT": cluster.context}
+    settings["REMORA_KUBE_LOAD"] = cluster.load
+    lines = [f"{name}={value}\n" for name, value in settings.items()]
+    (project.root / ".env").write_text("".join(lines))
+    yield project
+    for editor in project.editors:
+        editor.close()
+    for session in (project.root / "deploy/.session").glob("*"):
+        script(project, "down", session.name)
+
+
+@pytest.fixture(scope="module")
+def image(cluster: Cluster, rendered: Project) -> Iterator[str]:
+    """The debug image of the rendered project, in the cluster, for single pods."""
+    image = f"{rendered.root.name}:debug-alone"
+    rendered.run("docker", "build", "--target=debug", f"--tag={image}", ".")
+    rendered.run("sh", "-c", f'{cluster.load} "$1"', "sh", image)
+    yield image
+    rendered.run("docker", "image", "rm", "--force", image)
+
+
+def script(project: Project, *words: str, check: bool = True) -> str:
+    """Run deploy/debug.sh, and return what it has printed."""
+    return project.run("deploy/debug.sh", *words, check=check).stdout
+
+
+def attach(port: int, path: Path, remote: str) -> dap.Editor:
+    editor = dap.Editor()
+    mappings = [{"localRoot": str(path.parent), "remoteRoot": remote}]
+    connect = {"host": "127.0.0.1", "port": port}
+    configuration = {"type": "debugpy", "connect": connect, "pathMappings": mappings}
+    editor.attach(configuration, {path: [marked(path)]})
+    return editor
+
+
+def paused_for_a_minute(cluster: Cluster, pod: str) -> None:
+    """What kills a pod within a minute is seen."""
+    restarted = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
+    done = cluster.kubectl("wait", f"pod/{pod}", restarted, "--timeout=60s", check=False)
+    assert "timed out" in done.stderr
+    status = cluster.status(pod)
+    assert status["restartCount"] == 0 and "running" in status["state"]
+
+
+# ---- A rendered project ----
+
+
+def test_f5_debugs_a_job(cluster: Cluster, project: Project) -> None:
+    name = "{}: debug in the cluster"
+    editor = project.debug(project.line("losses.append(loss)"), name=name)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (project.source, project.line("losses.append(loss)"))
+    paused_for_a_minute(cluster, cluster.pod("train"))
+    editor.detach()
+    project.task(project.configuration("train: debug in the cluster")["postDebugTask"])
+    kinds = "jobs,pods,deployments,services,configmaps,persistentvolumeclaims"
+    selected = "--selector=app.kubernetes.io/name in (train, api)"
+    assert cluster.get(kinds, selected)["items"] == []
+
+
+def test_f5_debugs_a_deployment(cluster: Cluster, project: Project) -> None:
+    """A request waits for a minute, and is answered."""
+    api = project.seen_from("api")
+    editor = api.debug(api.line("primes.append(number)"), name="{}: debug in the cluster")
+    pod = cluster.pod("api")
+    answers = []
+    with cluster.forwarded(pod, 8000) as port:
+
+        def ask() -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/primes/3", timeout=600) as answer:
+                answers.append(json.load(answer))
+
+        def serves() -> bool:
+            try:
+                return urllib.request.urlopen(f"http://127.0.0.1:{port}/").status == 200
+            except OSError:
+                return False
+
+        cluster.until(serves)
+        request = threading.Thread(target=ask)
+        request.start()
+        stop = editor.stopped()
+        assert (stop.path, stop.locals["limit"]) == (api.source, "3")
+        paused_for_a_minute(cluster, pod)
+        editor.resume(stop)
+        request.join(dap.TIMEOUT)
+    assert answers == [{"limit": 3, "count": 1, "largest": 2}]
+    # The forward is cut, and made again.
+    editor.close()
+    (forwarding,) = (project.root / "deploy/.session/api").glob("forward.pid")
+    children = Path(f"/proc/{forwarding.read_text().strip()}/task").glob("*/children")
+    cut = [child for path in children for child in path.read_text().split()]
+    assert len(cut) == 1
+    os.kill(int(cut[0]), 9)
+    log = project.root / "deploy/.session/api/forward.log"
+    cluster.until(lambda: log.read_text().count("Forwarding from") == 2)
+    editor = api.attach(api.line("primes.append(number)"), name="api: debug in the cluster")
+    assert editor.clients[0].request("threads")["threads"]
+
+
+def test_crash_is_kept_and_then_the_job_has_failed(cluster: Cluster, project: Project) -> None:
+    project.edit("losses.append(loss)", "raise ValueError(loss)  # here")
+    script(project, "up", "train", "crash")
+    pod = cluster.pod("train")
+    cluster.says(pod, "kept as it is")
+    assert cluster.status(pod)["state"].keys() == {"running"}
+    script(project, "attach", "train")
+    editor = project.attach(name="train: attach in the cluster")
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (project.source, project.line("# here"))
+    editor.resume(stop)
+    assert cluster.exit_code(pod) == 1
+    job = cluster.until(lambda: cluster.get("job", "train")["status"].get("failed") and "failed")
+    assert job == "failed"
+
+
+@pytest.fixture
+def volume(cluster: Cluster, image: str) -> Iterator[None]:
+    """A place for a claim, where the cluster has no class of storage that makes one."""
+    if cluster.get("storageclasses")["items"]:
+        yield
+        return
+    folder = {"path": f"/tmp/{cluster.namespace}", "type": "DirectoryOrCreate"}
+    # Nobody gives a folder of the node to the group of a pod, as is done with a volume.
+    run = {
+        "containers": [
+            {
+                "name": "main",
+                "image": image,
+                "command": ["chmod", "1777", "/dumps"],
+                "securityContext": {"runAsUser": 0},
+                "volumeMounts": [{"name": "dumps", "mountPath": "/dumps"}],
+            }
+        ],
+        "volumes": [{"name": "dumps", "hostPath": folder}],
+        "restartPolicy": "Never",
+    }
+    metadata = {"name": "volume"}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run})
+    assert cluster.exit_code("volume") == 0
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": cluster.namespace},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "hostPath": folder,
+            },
+        }
+    )
+    yield
+    cluster.kubectl("delete", "persistentvolumeclaim", "dumps", "--ignore-not-found")
+    cluster.kubectl("delete", "persistentvolume", cluster.namespace)
+
+
+def test_crash_is_dumped_and_the_job_has_failed(
+    cluster: Cluster, volume: None, project: Project
+) -> None:
+    project.edit("losses.append(loss)", "raise ValueError(loss)  # here")
+    script(project, "up", "train", "dump", check=False)  # it may end before it can be looked at
+    pod = cluster.pod("train")
+    assert cluster.exit_code(pod) == 1
+    cluster.until(lambda: cluster.get("job", "train")["status"].get("failed"))
+    # The claim outlives the pod: what is debugged next shows the crash.
+    script(project, "up", "train", "wait")
+    assert "ValueError" in script(project, "remora", "train", "crashes")
+
+
+# ---- Single pods ----
+
+
+@pytest.fixture
+def counting(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A pod that counts in mode `listen`, and its program here."""
+    config_map, paths = code(tmp_path, count=COUNT)
+    run = pod(image, "exec python /code/count.py", {"REMORA_MODE": "listen"})
+    metadata = {"name": "counting"}
+    cluster.apply(
+        config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run}
+    )
+    cluster.started("counting")
+    yield "counting", paths["count"]
+    cluster.kubectl("delete", "pod", "counting", "--grace-period=0", "--force")
+
+
+def test_another_pod_is_refused(cluster: Cluster, image: str, counting: tuple[str, Path]) -> None:
+    name, path = counting
+    address = cluster.get("pod", name)["status"]["podIP"]
+    connect = f"import socket; socket.create_connection(({address!r}, 5678), timeout=20)"
+    run = pod(image, f'exec python -c "{connect}"', {"REMORA_MODE": "off"}, restartPolicy="Never")
+    metadata = {"name": "stranger"}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run})
+    assert cluster.exit_code("stranger") == 1
+    assert "ConnectionRefusedError" in cluster.log("stranger")
+    cluster.kubectl("delete", "pod", "stranger")
+    with cluster.forwarded(name) as port:
+        editor = attach(port, path, "/code")
+        assert editor.stopped().path == path
+        editor.detach()
+
+
+def test_relay_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
+    name, path = counting
+    with cluster.relayed(name) as relayed:
+        editor = attach(relayed.port, path, "/code")
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == (path, marked(path))
+        editor.detach()
+        assert relayed.exit_codes() == [0]
+
+
+def test_values_at_a_line_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
+    name, path = counting
+    at = ["remora", "at", f"/code/count.py:{marked(path)}", "--json", "--eval", "number * 0"]
+    done = cluster.kubectl("exec", name, "--", *at)
+    assert json.loads(done.stdout)["values"] == {"number * 0": "0"}
+
+
+def test_a_waiting_pod_ends_at_once(cluster: Cluster, image: str, tmp_path: Path) -> None:
+    """Its program is PID 1, and has 30 seconds; a minute would show a wait for these."""
+    config_map, _ = code(tmp_path, count=COUNT)
+    run = pod(image, "exec python /code/count.py", {"REMORA_MODE": "wait"}, restartPolicy="Never")
+    run["terminationGracePeriodSeconds"] = 600
+    metadata = {"name": "waiting"}
+    cluster.apply(
+        config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run}
+    )
+    cluster.started("waiting")
+    cluster.kubectl("delete", "pod", "waiting", "--timeout=60s")
+
+
+def test_container_that_restarts_is_ready_anew(
+    cluster: Cluster, image: str, tmp_path: Path
+) -> None:
+    """An emptyDir outlives a container: nothing in it says that an editor can attach."""
+    config_map, paths = code(tmp_path, count=COUNT)
+    # The second time, no Python runs until it is let go.
+    command = (
+        "if mkdir /keep/first; then exec python /code/count.py; fi;"
+        " until [ -e /keep/go ]; do sleep 0.1; done; exec python /code/count.py"
+    )
+    run = pod(image, command, {"REMORA_MODE": "wait"})
+    (main,) = run["containers"]
+    for name in ("keep", "dumps", "run"):
+        run["volumes"].append({"name": name, "emptyDir": {}})
+    for name, path in {"keep": "/keep", "dumps": "/var/lib/remora/dumps", "run": "/run"}.items():
+        main["volumeMounts"].append({"name": name, "mountPath": path})
+    # The probe is of what a program has begun, not of what the probe itself has.
+    main["startupProbe"]["exec"]["command"] = ["sh", "-c", "remora status | grep -q ' waits '"]
+    metadata = {"name": "restarting"}
+    cluster.apply(
+        config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run}
+    )
+    cluster.started("restarting")
+    cluster.kubectl("exec", "restarting", "--", "sh", "-c", "kill -TERM 1")
+    cluster.until(lambda: cluster.status("restarting").get("restartCount") == 1)
+    cluster.until(lambda: "running" in cluster.status("restarting")["state"])
+    started = "--for=jsonpath={.status.containerStatuses[0].started}=true"
+    done = cluster.kubectl("wait", "pod/restarting", started, "--timeout=5s", check=False)
+    assert "timed out" in done.stderr
+    cluster.kubectl("exec", "restarting", "--", "touch", "/keep/go")
+    cluster.started("restarting")
+    with cluster.forwarded("restarting") as port:
+        editor = attach(port, paths["count"], "/code")
+        assert editor.stopped().locals["number"] == "1"
+        editor.detach()
+    cluster.kubectl("delete", "pod", "restarting", "--grace-period=0", "--force")
+
+
+def test_one_rank_of_three_is_held(cluster: Cluster, image: str, tmp_path: Path) -> None:
+    config_map, paths = code(tmp_path, ranks=RANKS)
+    settings = {"REMORA_MODE": "wait", "REMORA_RANK": "1"}
+    run = pod(image, "exec python /code/ranks.py", settings)
+    labels = {"app": "ranks"}
+    first = {"statefulset.kubernetes.io/pod-name": "ranks-0"}
+    cluster.apply(
+        config_map,
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "ranks"},
+            "spec": {"selector": first, "ports": [{"port": 29500}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "ranks"},
+            "spec": {
+                "serviceName": "ranks",
+                "replicas": 3,
+                "podManagementPolicy": "Parallel",
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": run},
+            },
+        },
+    )
+    for rank in (0, 2):
+        cluster.says(f"ranks-{rank}", f"rank {rank} began")
+    cluster.says("ranks-1", "Waiting for client to attach")
+    cluster.says("ranks-1", "Other ranks wait for rank 1 in collectives")
+    (held,) = cluster.get("pods", "--selector=statefulset.kubernetes.io/pod-name=ranks-1")["items"]
+    with cluster.forwarded(held["metadata"]["name"]) as port:
+        editor = attach(port, paths["ranks"], "/code")
+        stop = editor.stopped()
+        assert stop.locals["rank"] == "1"
+        # The others wait for it.
+        assert not any("has the sum" in cluster.log(f"ranks-{rank}") for rank in range(3))
+        editor.resume(stop)
+        for rank in range(3):
+            cluster.says(f"ranks-{rank}", f"rank {rank} has the sum 6")
+        editor.detach()
+    # One that has not been held is attached to later.
+    with cluster.forwarded("ranks-2") as port:
+        editor = attach(port, paths["ranks"], "/code")
+        assert editor.clients[0].request("threads")["threads"]
+        editor.detach()
+    cluster.kubectl("delete", "statefulset,service", "ranks")
+
+
+# ---- Rights ----
+
+
+def test_rights_of_the_rendered_role_suffice_and_give_no_more(
+    cluster: Cluster, project: Project, counting: tuple[str, Path]
+) -> None:
+    name, path = counting
+    cluster.kubectl("apply", f"--filename={project.root}/deploy/debug/role.yaml")
+    cluster.kubectl("create", "serviceaccount", "developer")
+    account = f"--serviceaccount={cluster.namespace}:developer"
+    cluster.kubectl("create", "rolebinding", "developer", "--role=remora", account)
+    cluster.as_user = [f"--as=system:serviceaccount:{cluster.namespace}:developer"]
+    try:
+        with cluster.forwarded(name) as port:
+            editor = attach(port, path, "/code")
+            assert editor.stopped().path == path
+            editor.detach()
+        assert cluster.kubectl("exec", name, "--", "remora", "status").returncode == 0
+        for command in (
+            ["get", "secrets"],
+            ["get", "configmaps"],
+            ["delete", "pod", name],
+            ["create", "deployment", "more", "--image=more"],
+            ["get", "pods", "--all-namespaces"],
+        ):
+            done = cluster.kubectl(*command, check=False)
+            assert done.returncode == 1 and "forbidden" in done.stderr.lower(), command
+    finally:
+        cluster.as_user = []

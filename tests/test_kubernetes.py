@@ -1,0 +1,635 @@
+"""What is rendered for Kubernetes: valid, restricted, nothing ends a paused pod; and the script.
+
+The script is run against a stand-in for kubectl here. `nox -s cluster` runs it in a real cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from conftest import REPOSITORY, contents, program, render
+from project import wait_until
+from world import World
+
+BOTH = ["compose", "kubernetes"]
+ANSWERS = {
+    "train": {},
+    "ranks": {"ranks": 3, "gpu": True, "debug_mode": "crash"},
+    "flask": {"services": ["api", "worker"], "api_framework": "flask"},
+    "all": {"services": ["train", "api", "worker"], "api_framework": "django"},
+    "long": {"project_name": "x" * 64},
+}
+VERSIONS = ["1.25", kubernetes_validate.latest_version()]
+
+
+@pytest.fixture(scope="module", params=ANSWERS)
+def rendered(request: pytest.FixtureRequest, template: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / "my-app"
+    return render(template, folder, engines=BOTH, **ANSWERS[request.param])
+
+
+@pytest.fixture(scope="module")
+def every_service(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("every") / "my-app"
+    return render(template, folder, engines=BOTH, **ANSWERS["all"])
+
+
+def kustomize(folder: Path) -> list[dict[str, Any]]:
+    """What a folder is built to."""
+    done = subprocess.run(
+        [program("kubectl"), "kustomize", folder], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""  # such as what is deprecated
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def with_dumps(project: Path) -> Path:
+    """A folder in which the component for mode `dump` is added."""
+    folder = project / "deploy/dump"
+    folder.mkdir(exist_ok=True)
+    text = "resources: [../debug]\ncomponents: [../debug/dumps]\n"
+    (folder / "kustomization.yaml").write_text(text)
+    return folder
+
+
+def pod_of(resource: dict[str, Any]) -> dict[str, Any] | None:
+    """The specification of the pods of a workload."""
+    return resource["spec"]["template"]["spec"] if "template" in resource.get("spec", {}) else None
+
+
+def workloads(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {found["metadata"]["name"]: found for found in resources if pod_of(found)}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_are_valid(rendered: Path, version: str) -> None:
+    for folder in ("deploy/base", "deploy/debug", with_dumps(rendered)):
+        for resource in kustomize(rendered / folder):
+            kubernetes_validate.validate(resource, version, strict=True)
+    role = yaml.safe_load((rendered / "deploy/debug/role.yaml").read_text())
+    kubernetes_validate.validate(role, version, strict=True)
+
+
+# https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+VOLUMES = {
+    *["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"],
+    *["projected", "secret"],
+}
+
+
+def why_not_restricted(pod: dict[str, Any]) -> list[str]:
+    """By which rules of the level `restricted` of Pod Security a pod is refused."""
+    wrong = [name for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name)]
+    for volume in pod.get("volumes", []):
+        wrong += [f"volume {kind}" for kind in volume.keys() - {"name"} - VOLUMES]
+    context = pod.get("securityContext", {})
+    wrong += [name for name in ("sysctls", "seLinuxOptions", "windowsOptions") if name in context]
+    for container in pod["containers"] + pod.get("initContainers", []):
+        own = {**context, **container.get("securityContext", {})}
+        capabilities = own.get("capabilities", {})
+        rules = {
+            "privileged": not own.get("privileged"),
+            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+            "capabilities dropped": "ALL" in capabilities.get("drop", []),
+            "capabilities added": set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
+            "procMount": own.get("procMount", "Default") == "Default",
+            "appArmorProfile": "appArmorProfile" not in own,
+            "seccompProfile": own.get("seccompProfile", {}).get("type")
+            in ("RuntimeDefault", "Localhost"),
+            "runAsNonRoot": own.get("runAsNonRoot") is True,
+            "runAsUser": own.get("runAsUser") != 0,
+            "hostPort": not any(port.get("hostPort") for port in container.get("ports", [])),
+            "lifecycle": "lifecycle" not in container,
+        }
+        wrong += [rule for rule, is_kept in rules.items() if not is_kept]
+    return wrong
+
+
+@pytest.mark.parametrize("layer", ["base", "debug", "dump"])
+def test_pods_are_accepted_by_the_level_restricted(rendered: Path, layer: str) -> None:
+    with_dumps(rendered)
+    found = workloads(kustomize(rendered / "deploy" / layer))
+    assert found
+    (user,) = {
+        line.split()[1]
+        for line in (rendered / "Dockerfile").read_text().splitlines()
+        if line.startswith("USER")
+    }
+    for name, workload in found.items():
+        pod = pod_of(workload)
+        assert why_not_restricted(pod) == []
+        assert pod["automountServiceAccountToken"] is False
+        assert name == "redis" or str(pod["securityContext"]["runAsUser"]) == user
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_what_is_not_restricted_is_found() -> None:
+    assert why_not_restricted({"containers": [{"name": "x"}]}) == [
+        "allowPrivilegeEscalation",
+        "capabilities dropped",
+        "seccompProfile",
+        "runAsNonRoot",
+    ]
+
+
+def test_the_debugger_is_in_no_service_and_on_loopback(rendered: Path) -> None:
+    resources = kustomize(rendered / "deploy/debug")
+    settings = {found["metadata"]["name"]: found for found in resources}
+    for resource in resources:
+        if resource["kind"] == "Service":
+            assert 5678 not in [p["port"] for p in resource["spec"].get("ports", [])]
+    for name, workload in workloads(resources).items():
+        (container,) = pod_of(workload)["containers"]
+        ports = [port["containerPort"] for port in container.get("ports", [])]
+        assert 5678 not in ports
+        if name != "redis":
+            data = settings[container["envFrom"][0]["configMapRef"]["name"]]["data"]
+            assert (data["REMORA_HOST"], data["REMORA_PORT"]) == ("127.0.0.1", "5678")
+            assert container["image"].endswith(":debug")
+
+
+def test_production_knows_nothing_of_the_debugger(rendered: Path) -> None:
+    text = yaml.safe_dump_all(kustomize(rendered / "deploy/base"))
+    assert "remora" not in text.lower() and ":debug" not in text and "dumps" not in text
+
+
+# What an owner may add, and what would kill or replace a paused pod.
+PROBES = {
+    "exec": {"exec": {"command": ["true"]}},
+    "http": {"httpGet": {"path": "/", "port": 8000}},
+    "tcp": {"tcpSocket": {"port": 8000}},
+    "grpc": {"grpc": {"port": 8000}},
+}
+AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "mine"},
+    "spec": {
+        "maxReplicas": 9,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"},
+    },
+}
+BUDGET = {
+    "apiVersion": "policy/v1",
+    "kind": "PodDisruptionBudget",
+    "metadata": {"name": "mine"},
+    "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": "api"}}},
+}
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_nothing_ends_a_paused_pod(every_service: Path, tmp_path: Path, kind: str) -> None:
+    shutil.copytree(every_service / "deploy", tmp_path / "deploy")
+    base = tmp_path / "deploy/base"
+    probe = PROBES[kind]
+    before = {}
+    for name in ("train", "api", "worker"):
+        documents = list(yaml.safe_load_all((base / f"{name}.yaml").read_text()))
+        workload = documents[0]
+        (container,) = pod_of(workload)["containers"]
+        for one in ("livenessProbe", "readinessProbe", "startupProbe"):
+            container[one] = {**probe, "failureThreshold": 1}
+        if name == "train":
+            workload["spec"].update(activeDeadlineSeconds=60, ttlSecondsAfterFinished=0)
+            pod_of(workload)["activeDeadlineSeconds"] = 60
+        else:
+            workload["spec"].update(replicas=9, strategy={"rollingUpdate": {"maxSurge": 1}})
+        before[name] = container
+        (base / f"{name}.yaml").write_text(yaml.safe_dump_all(documents))
+    (base / "more.yaml").write_text(yaml.safe_dump_all([AUTOSCALER, BUDGET]))
+    text = (base / "kustomization.yaml").read_text()
+    kustomization = yaml.safe_load(text)
+    kustomization["resources"].append("more.yaml")
+    (base / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    assert {"HorizontalPodAutoscaler", "PodDisruptionBudget"} < {r["kind"] for r in kustomize(base)}
+
+    resources = kustomize(tmp_path / "deploy/debug")
+    assert not {"HorizontalPodAutoscaler", "PodDisruptionBudget"} & {r["kind"] for r in resources}
+    for resource in resources:
+        kubernetes_validate.validate(resource, VERSIONS[-1], strict=True)
+    for name, container in before.items():
+        workload = workloads(resources)[name]
+        spec, pod = workload["spec"], pod_of(workload)
+        (debugged,) = pod["containers"]
+        assert "livenessProbe" not in debugged
+        assert debugged["readinessProbe"] == container["readinessProbe"]
+        assert debugged["startupProbe"]["exec"] == {"command": ["remora", "ready", "--health"]}
+        assert not debugged["startupProbe"].keys() & {"httpGet", "tcpSocket", "grpc"}
+        assert pod["terminationGracePeriodSeconds"] <= 5
+        limits = {"activeDeadlineSeconds", "ttlSecondsAfterFinished"}
+        assert not (spec.keys() | pod.keys()) & limits
+        if name == "train":
+            assert spec["backoffLimit"] == 0 and pod["restartPolicy"] == "Never"
+        else:
+            assert spec["replicas"] == 1 and spec["strategy"] == {"type": "Recreate"}
+
+
+def test_debugging_touches_no_volume_of_production(every_service: Path) -> None:
+    claims = {
+        layer: [r for r in kustomize(every_service / layer) if r["kind"] == "PersistentVolumeClaim"]
+        for layer in ("deploy/base", "deploy/debug")
+    }
+    assert [c["metadata"]["name"] for c in claims["deploy/base"]] == ["checkpoints", "redis"]
+    assert claims["deploy/debug"] == []
+    assert "persistentVolumeClaim" not in json.dumps(kustomize(every_service / "deploy/debug"))
+
+
+def test_mode_dump_has_a_claim(every_service: Path) -> None:
+    for name, workload in workloads(kustomize(with_dumps(every_service))).items():
+        pod = pod_of(workload)
+        found = [volume for volume in pod["volumes"] if volume["name"] == "dumps"]
+        claim = {"name": "dumps", "persistentVolumeClaim": {"claimName": "dumps"}}
+        assert found == ([] if name == "redis" else [claim])
+
+
+def test_role_has_the_least_rights(every_service: Path) -> None:
+    role = yaml.safe_load((every_service / "deploy/debug/role.yaml").read_text())
+    assert {
+        (resource, verb)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    } == {
+        *[("pods", "get"), ("pods", "list"), ("pods", "watch")],
+        ("pods/portforward", "create"),
+        ("pods/exec", "create"),
+    }
+
+
+def test_ranks_find_each_other(template: Path, tmp_path: Path) -> None:
+    render(template, tmp_path, engines=BOTH, ranks=3)
+    resources = kustomize(tmp_path / "deploy/debug")
+    job = workloads(resources)["train"]["spec"]
+    assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 3, 3)
+    pod = job["template"]["spec"]
+    environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    assert environment["WORLD_SIZE"] == "3"
+    (service,) = (r for r in resources if r["kind"] == "Service")
+    assert environment["MASTER_ADDR"] == f"train-0.{service['metadata']['name']}"
+    assert pod["subdomain"] == service["metadata"]["name"]
+    # A rank that is held is not ready, and must be found all the same.
+    assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"]
+    assert service["spec"]["selector"].items() <= job["template"]["metadata"]["labels"].items()
+
+
+def test_without_the_answer_nothing_is_there(template: Path, tmp_path: Path) -> None:
+    services = ["train", "api", "worker"]
+    plain = contents(render(template, tmp_path / "a" / "my-app", services=services))
+    both = contents(render(template, tmp_path / "b" / "my-app", services=services, engines=BOTH))
+    assert plain.keys() == {path for path in both if path.parts[0] != "deploy"}
+    own = [Path(".copier-answers.yml"), Path("Dockerfile")]
+    for path, content in plain.items():
+        if path not in own and "remora" not in path.parts:
+            assert b"kube" not in content.lower() and b"cluster" not in content.lower(), path
+
+
+def test_overlay_of_the_page_fits_an_application_that_exists(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs/kubernetes.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    labels = {"app": "web"}
+    probe = {"httpGet": {"path": "/", "port": 8000}}
+    container = {"name": "web", "image": "shop-web:1", "env": [{"name": "MINE", "value": "1"}]}
+    probes = {"livenessProbe": probe, "startupProbe": probe, "readinessProbe": probe}
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{**container, **probes}]},
+            },
+        },
+    }
+    for folder, text in {"base": "resources: [web.yaml]\n", "debug": overlay}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kustomization.yaml").write_text(text)
+    (tmp_path / "base/web.yaml").write_text(yaml.safe_dump(workload))
+    (found,) = kustomize(tmp_path / "debug")
+    kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
+    (debugged,) = pod_of(found)["containers"]
+    assert debugged["image"] == "registry.example.org/team/shop-web:debug"
+    assert {each["name"] for each in debugged["env"]} == {"MINE", "REMORA_MODE", "REMORA_HOST"}
+    assert "livenessProbe" not in debugged and debugged["readinessProbe"] == probe
+    assert debugged["startupProbe"].keys() & {"exec", "httpGet"} == {"exec"}
+
+
+# ---- The script ----
+
+
+@pytest.fixture
+def world(every_service: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copytree(every_service, tmp_path / "my app")
+    world = World(tmp_path / "world", tmp_path / "my app")
+    yield world
+    world.be()
+    world.run("down", "train")
+    assert world.forwards() == []
+
+
+def test_up_and_down(world: World) -> None:
+    done = world.run("up", "train")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "debug.sh: train can be debugged at 127.0.0.1:5678. It is the pod train-x"
+        " in the namespace team of kind-dev, until deploy/debug.sh down train"
+    )
+    image = "my-app:debug-0123456789ab"
+    assert f"kind load docker-image --name dev {image}" in (world.folder / "brought").read_text()
+    manifest = yaml.safe_load_all((world.root / "deploy/.session/train/manifest.yaml").read_text())
+    applied = {found["kind"]: found for found in manifest}
+    # Of the other services, nothing is applied.
+    assert applied.keys() == {"ConfigMap", "Job"}
+    assert applied["ConfigMap"]["data"]["REMORA_MODE"] == "wait"
+    assert pod_of(applied["Job"])["containers"][0]["image"] == image
+    assert any("port-forward" in line for line in world.forwards())
+
+    assert world.run("down", "train").returncode == 0
+    (deleted,) = world.calls("delete")
+    names = [word for word in deleted if not word.startswith("--")]
+    assert names == [f"configmap/{applied['ConfigMap']['metadata']['name']}", "job/train"]
+    assert "docker image rm --no-prune " + image in (world.folder / "brought").read_text()
+    assert not (world.root / "deploy/.session/train").exists()
+    assert world.forwards() == []
+
+
+def test_worker_comes_with_its_queue(world: World) -> None:
+    world.be(pods=World.STARTED.replace("train", "worker"))
+    world.said("up", "worker", "listen")
+    text = (world.root / "deploy/.session/worker/manifest.yaml").read_text()
+    names = {found["metadata"]["name"] for found in yaml.safe_load_all(text)}
+    assert {"worker", "redis"} < names and not {"train", "api"} & names
+    world.said("down", "worker")
+
+
+FAILURES = {
+    "no context is named": (
+        {},
+        {"REMORA_KUBE_CONTEXT": ""},
+        "no cluster is named: set REMORA_KUBE_CONTEXT, in the shell or in .env",
+    ),
+    "wrong context": (
+        {},
+        {"REMORA_KUBE_CONTEXT": "stage"},
+        "kubectl has no context stage: set REMORA_KUBE_CONTEXT to one of these: kind-dev prod",
+    ),
+    "no answer": ({"answers": False}, {}, "the cluster of kind-dev does not answer"),
+    "no namespace": (
+        {"namespace": 'Error from server (NotFound): namespaces "team" not found'},
+        {},
+        "there is no namespace team in kind-dev: create it, or set REMORA_KUBE_NAMESPACE",
+    ),
+    "no right to start": (
+        {"denied": ["create jobs"]},
+        {},
+        "you may not create jobs in the namespace team of kind-dev: ask",
+    ),
+    "no right to forward": (
+        {"denied": ["create pods portforward"]},
+        {},
+        "you may not create pods/portforward in the namespace team",
+    ),
+    "no way for the image": (
+        {},
+        {"REMORA_KUBE_CONTEXT": "production"},
+        "set REMORA_KUBE_REGISTRY to a registry that the cluster of production pulls from",
+    ),
+    "no such loader": (
+        {},
+        {"REMORA_KUBE_LOAD": "hoist --up"},
+        "there is no hoist: install it",
+    ),
+    "loader fails": ({}, {"REMORA_KUBE_LOAD": "false"}, "the image does not get into the cluster"),
+    "is there already": (
+        {"there": ["job.batch/train"]},
+        {},
+        "it was not started from here, and is in the namespace team of kind-dev already:"
+        " job.batch/train; delete it",
+    ),
+    "half applied": (
+        {"apply": "Error from server (Forbidden): jobs.batch is forbidden: exceeded quota"},
+        {},
+        "train cannot be started in the namespace team of kind-dev: Error from server",
+    ),
+    "image cannot be pulled": (
+        {"pods": "train-x|Pending|||0|ImagePullBackOff|Back-off pulling image"},
+        {},
+        "the cluster cannot pull my-app:debug-0123456789ab: check REMORA_KUBE_REGISTRY",
+    ),
+    "no node takes it": (
+        {"pods": "train-x|Pending|||||0/3 nodes are available: 3 Insufficient nvidia.com/gpu."},
+        {},
+        "train has not started within 2 s: its pod train-x is Pending, 0/3 nodes are available",
+    ),
+    "no pod is made": ({"pods": "\n"}, {}, "train has not started within 2 s: it has no pod"),
+    "the program ends at once": (
+        {"pods": "train-x|Failed||false|0||"},
+        {},
+        "the program of train ended before an editor could attach: its last lines are above",
+    ),
+    "container cannot be made": (
+        {"pods": 'train-x|Pending|||0|CreateContainerConfigError|secret "x" not found'},
+        {},
+        'the container of train cannot be made: secret "x" not found',
+    ),
+    "port taken": ({"port": "taken"}, {}, "the port 5678 of this machine is taken: end what"),
+    "port refused": ({"port": "refused"}, {}, "the port of the pod train-x cannot be forwarded"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_up_fails_with_one_sentence_and_leaves_nothing(world: World, name: str) -> None:
+    changes, environment, message = FAILURES[name]
+    world.be(**changes)
+    done = world.run("up", "train", **environment)
+    said = [line for line in done.stdout.splitlines() if line.startswith("debug.sh: ")]
+    assert done.returncode == 1
+    assert len(said) == 1 and said[0].startswith(f"debug.sh: {message}"), done.stdout
+    if "last lines are above" in message:
+        assert "ZeroDivisionError: division by zero" in done.stdout
+    # What was created, and that alone, is deleted again.
+    created = []
+    if world.calls("apply"):
+        created = ["configmap"] + ["job"] * ("apply" not in changes)
+    deleted = [word for words in world.calls("delete") for word in words if "/" in word]
+    assert [word.split("/")[0] for word in deleted] == created
+    assert not (world.root / "deploy/.session/train").exists()
+    assert world.forwards() == []
+
+
+@pytest.mark.parametrize("missing", ["kubectl", "docker"])
+def test_a_program_that_is_not_there(world: World, missing: str) -> None:
+    tools = world.folder / "tools"
+    tools.mkdir()
+    for tool in "sh dirname sed tail tr cat rm mkdir grep head cut date ps sleep nohup".split():
+        (tools / tool).symlink_to(shutil.which(tool))
+    (world.folder / "bin" / missing).unlink()
+    done = world.run("up", "train", PATH=f"{world.folder}/bin:{tools}")
+    assert done.returncode == 1 and f"there is no {missing}: install it" in done.stdout
+
+
+def test_settings_come_from_the_env_file(world: World) -> None:
+    (world.root / ".env").write_text('EPOCHS=3\nREMORA_KUBE_CONTEXT="kind-dev"\n')
+    assert "in the namespace team of kind-dev" in world.said("up", "train", REMORA_KUBE_CONTEXT="")
+
+
+def test_an_image_goes_to_the_registry(world: World) -> None:
+    world.said("up", "train", REMORA_KUBE_REGISTRY="registry.example.org:5000/team")
+    image = "registry.example.org:5000/team/my-app:debug-0123456789ab"
+    assert f"docker push {image}" in (world.folder / "brought").read_text()
+    assert image in (world.root / "deploy/.session/train/manifest.yaml").read_text()
+
+
+def test_a_second_up_replaces_the_first(world: World) -> None:
+    world.said("up", "train")
+    world.said("up", "train")
+    assert len(world.calls("delete")) == 1
+    assert sum("port-forward" in line for line in world.forwards()) == 1
+
+
+def test_down_goes_where_up_was(world: World) -> None:
+    world.said("up", "train")
+    world.said("down", "train", REMORA_KUBE_CONTEXT="production", REMORA_KUBE_NAMESPACE="x")
+    assert all(word not in self for self in world.calls("delete") for word in ("x", "production"))
+    lines = (world.folder / "calls").read_text()
+    assert "production" not in lines
+
+
+def test_what_cannot_be_undone_is_said_and_stays_noted(world: World) -> None:
+    world.said("up", "train")
+    world.be(delete="Unable to connect to the server")
+    done = world.run("down", "train")
+    assert done.returncode == 1
+    assert "train is still in the namespace team of kind-dev (Unable to connect" in done.stdout
+    world.be()
+    assert world.run("down", "train").returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["crash", "demand"])
+def test_modes_without_a_port_are_attached_to_later(world: World, mode: str) -> None:
+    said = world.said("up", "train", mode)
+    assert f"train was started in mode {mode}: deploy/debug.sh attach train opens its port" in said
+    assert world.forwards() == []
+    assert "train can be debugged at 127.0.0.1:5678" in world.said("attach", "train")
+    ((pod, *command),) = world.calls("exec")
+    assert pod == "train-x" and command[-2:] == ["remora", "attach"]
+    world.said("detach", "train")
+    assert world.forwards() == [] and world.calls("delete") == []
+    world.said("down", "train")
+    assert len(world.calls("delete")) == 1
+
+
+@pytest.mark.parametrize("mode", ["dump", "off"])
+def test_a_job_that_nobody_attaches_to_may_end(world: World, mode: str) -> None:
+    world.be(pods="train-x|Failed||false|0||")
+    assert f"train was started in mode {mode}. It is the pod train-x" in world.said(
+        "up", "train", mode
+    )
+    manifest = world.root / "deploy/.session/train/manifest.yaml"
+    kinds = {found["kind"] for found in yaml.safe_load_all(manifest.read_text())}
+    assert ("PersistentVolumeClaim" in kinds) == (mode == "dump")
+    world.said("down", "train")
+    # The dumps stay.
+    (deleted,) = world.calls("delete")
+    assert not any("dumps" in word for word in deleted)
+
+
+def test_a_rank_is_chosen(template: Path, tmp_path: Path) -> None:
+    world = World(tmp_path / "world", tmp_path / "my-app")
+    render(template, world.root, engines=BOTH, ranks=3)
+    for wrong in ("3", "-1", "x"):
+        done = world.run("up", "train", REMORA_RANK=wrong)
+        assert done.returncode == 1
+        assert f"REMORA_RANK must be the number of a rank, from 0 to 2, not {wrong}" in done.stdout
+    world.said("up", "train", REMORA_RANK="2")
+    manifest = (world.root / "deploy/.session/train/manifest.yaml").read_text()
+    (settings,) = (r for r in yaml.safe_load_all(manifest) if r["kind"] == "ConfigMap")
+    assert settings["data"]["REMORA_RANK"] == "2"
+    selectors = [word for words in world.calls("get") for word in words if "selector" in word]
+    label = "batch.kubernetes.io/job-completion-index=2"
+    assert selectors and all(word.endswith(f"=train,{label}") for word in selectors)
+    world.said("down", "train")
+    assert world.forwards() == []
+
+
+def test_attach_needs_no_more_than_the_role(world: World) -> None:
+    # To see namespaces, and to create anything else, takes rights that the Role does not give.
+    denied = [f"create {kind}" for kind in ("jobs", "deployments", "configmaps")]
+    world.be(namespace="Error from server (Forbidden): namespaces is forbidden", denied=denied)
+    world.said("attach", "train")
+    world.said("detach", "train")
+    assert not world.calls("apply") and not world.calls("delete")
+    assert not (world.root / "deploy/.session/train").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pods": "\n"}, "no pod of train runs in the namespace team of kind-dev: start one"),
+        ({"exec": 'exec: "remora": executable file not found'}, "has no debugger: start one"),
+        ({"exec": "REMORA_MODE is off, so nothing"}, "cannot be debugged: REMORA_MODE is off"),
+        ({"port": "taken"}, "the port 5678 of this machine is taken"),
+    ],
+)
+def test_attach_fails_with_the_reason(world: World, changes: dict, message: str) -> None:
+    world.be(**changes)
+    done = world.run("attach", "train")
+    assert done.returncode == 1
+    assert message in done.stdout.splitlines()[-1]
+
+
+def test_a_forward_that_is_cut_is_made_again(world: World) -> None:
+    (world.folder / "cuts").touch()
+    world.said("up", "train")
+    wait_until(lambda: len(world.calls("port-forward")) == 2)
+    wait_until(lambda: any("port-forward" in line for line in world.forwards()))
+    world.said("down", "train")
+
+
+@pytest.mark.parametrize(
+    ("pod", "message"),
+    [
+        ("", "the pod train-x is gone, evicted or replaced: start again with"),
+        ("Running2026-11-26", "the pod train-x is deleted: start again with"),
+        ("Failed", "the pod train-x has ended"),
+    ],
+)
+def test_a_pod_that_is_gone_ends_the_forward(world: World, pod: str, message: str) -> None:
+    (world.folder / "cuts").touch()
+    world.be(pod=pod)
+    world.said("up", "train")
+    wait_until(lambda: world.forwards() == [])
+    assert message in world.run("down", "train").stdout
+
+
+def test_bad_command_lines(world: World) -> None:
+    for words in ([], ["up"], ["up", "redis"], ["go", "train"]):
+        done = world.run(*words)
+        assert done.returncode == 1 and "debug.sh: say deploy/debug.sh up SERVICE" in done.stdout
+    assert "the mode must be wait, listen" in world.run("up", "train", "fast").stdout
+    assert "nothing of train was started from here" in world.run("down", "train").stdout
+    assert not (world.folder / "calls").exists()
+
+
+def test_task_labels_are_commands_of_the_script(every_service: Path) -> None:
+    tasks = json.loads((every_service / ".vscode/tasks.json").read_text())["tasks"]
+    found = {task["command"] for task in tasks if task["command"].startswith("deploy/")}
+    assert found == {
+        f"deploy/debug.sh {command} {service}"
+        for command in ("up", "down", "attach", "detach")
+        for service in ("train", "api", "worker")
+    }
+    assert os.access(every_service / "deploy/debug.sh", os.X_OK)

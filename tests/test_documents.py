@@ -187,8 +187,8 @@ SECTIONS = {
 }
 
 
-# Commands for what a machine that tests has not: a login node, a Swarm, a cluster of many pods. Their
-# pages say which of them were tried by hand.
+# Commands for what a machine that tests has not: a login node, a Swarm, a cluster of many pods.
+# docs/clusters.md says which of them were tried by hand.
 NOT_HERE = {
     ("docs/clusters.md", "A port for an editor"),
     ("docs/clusters.md", "Docker Swarm"),

@@ -5,7 +5,8 @@ import json
 import time
 
 from remora import container
-from remora.hook import seconds, setting, whole
+from remora.hook import setting
+from remora.settings import seconds, whole
 
 
 class Keeping:

@@ -1,0 +1,49 @@
+"""What the settings REMORA_* may be: a bad one ends each program at its start, with one line.
+
+Nothing is imported here but what Python has loaded by then: see hook.py.
+"""
+
+import os
+
+from remora.hook import say, setting
+
+# What limits dumps, in names of settings after DUMP_
+LIMITS = ("LIMIT", "KEEP", "TOTAL", "SECONDS")
+
+
+def whole(text):
+    """Return a whole number above 0 that a text is; else None."""
+    return int(text) or None if text.isascii() and text.isdecimal() and len(text) < 16 else None
+
+
+def seconds(text):
+    """Return the seconds of a time such as 90, 90s, 30m, 8h, 2d; None of anything else."""
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+    number = whole(text[:-1] if unit else text)
+    return number * (unit or 1) if number and number < 10**6 else None
+
+
+def refuse(problem):
+    """End this process because of a bad setting, before it has done anything."""
+    say(problem)
+    os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
+
+
+def check(mode):
+    """End this process unless the settings mean something. mode: REMORA_MODE, or "" without one."""
+    port = setting("PORT", "5678")
+    if mode not in ("wait", "listen", "demand", "crash", "dump", ""):
+        refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
+    if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
+        refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
+    numbers = {"crash": ["KEEP"], "dump": ["DUMP_" + name for name in LIMITS]}
+    for name in numbers.get(mode, ()):
+        if not whole(setting(name, "1")):
+            refuse(f"REMORA_{name} must be a whole number above 0, not {setting(name)!r}")
+    if mode == "crash" and not seconds(setting("KEEP_FOR", "1")):
+        refuse(f"REMORA_KEEP_FOR must be a time such as 90s, 30m, 8h, not {setting('KEEP_FOR')!r}")
+    rank = setting("RANK", "*")
+    if rank != "*" and not all(part.strip().isdecimal() for part in rank.split(",")):
+        refuse(f"REMORA_RANK must be ranks such as 2 or 0,5, or * for all of them, not {rank!r}")
+    if mode == "dump" and setting("DUMP_ON", "term") != "term":
+        refuse(f"REMORA_DUMP_ON must be term or nothing, not {setting('DUMP_ON')!r}")

@@ -197,6 +197,19 @@ def test_restart_starts_it_anew(project: Project, editor: VSCode) -> None:
     assert editor.stopped() == (project.source, project.line("history = []"))
 
 
+def test_last_crash(project: Project, editor: VSCode) -> None:
+    project.edit("history = []", "history = [1 / (epochs - epochs)]")
+    project.compose("up", "--detach", REMORA_MODE="dump")
+    project.exit_code()
+    project.compose("down")
+    folder = "vscode.workspace.workspaceFolders[0]"
+    editor.run(f"""{{ vscode.debug.startDebugging({folder}, "train: last crash") }}""")
+    assert editor.stopped() == (project.source, project.line("history = ["))
+    editor.press("Shift+F5")
+    services = ("ps", "--all", "--format={{.Service}}")
+    wait_until(lambda: not project.compose(*services).stdout and not editor.debugs())
+
+
 def test_start_that_fails_is_a_dialog_and_its_output_is_shown(
     project: Project, editor: VSCode
 ) -> None:

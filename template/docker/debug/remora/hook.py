@@ -50,9 +50,9 @@ def main():
         mode = setting("MODE")
         if mode == "off":
             return
-        from remora import commandline, container, settings
+        from remora import checks, commandline, container
 
-        settings.check(mode)
+        checks.settings(mode)
         if mode and not commandline.is_target(container.own_command(), setting("TARGET")):
             return
         from remora import program

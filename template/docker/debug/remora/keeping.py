@@ -5,8 +5,8 @@ import json
 import time
 
 from remora import container
+from remora.checks import seconds, whole
 from remora.hook import setting
-from remora.settings import seconds, whole
 
 
 class Keeping:

@@ -29,7 +29,7 @@ def refuse(problem):
     os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
 
 
-def check(mode):
+def settings(mode):
     """End this process unless the settings mean something. mode: REMORA_MODE, or "" without one."""
     port = setting("PORT", "5678")
     if mode not in ("wait", "listen", "demand", "crash", "dump", ""):

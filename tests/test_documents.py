@@ -171,6 +171,7 @@ SECTIONS = {
         running, ["/train.py:76 in train_epoch (pid ", "  loss = "]
     ),
     ("docs/modes.md", "One of several programs"): Section(built, [WAITING.format("train")]),
+    ("docs/modes.md", "Ranks"): Section(built, [LISTENING.format("train")]),
     ("docs/modes.md", "Another port in the container"): Section(built, [WAITING.format("train")]),
     ("docs/modes.md", "Jobs that others wait for"): Section(
         adopted("etl-one-shot-then-report"), [WAITING.format("extract")]
@@ -187,9 +188,10 @@ SECTIONS = {
 }
 
 
-# Commands for what a machine that tests has not: a login node, a Swarm, a cluster of many pods.
+# Commands for what a machine that tests has not: socat, a login node, a Swarm, a large cluster.
 # docs/clusters.md says which of them were tried by hand.
 NOT_HERE = {
+    ("docs/modes.md", "Where nothing forwards a port"),
     ("docs/clusters.md", "A port for an editor"),
     ("docs/clusters.md", "Docker Swarm"),
     ("docs/clusters.md", "Slurm"),

@@ -80,6 +80,7 @@ def test_rank_that_runs_is_attached_later(container: Container) -> None:
     code = "import time\nwhile True:\n    time.sleep(0.01)  # here\n"
     path = container.write("src/loop.py", code)
     container.start("python src/loop.py", RANK="0", REMORA_RANK="1")
+    container.says("Listening, a client can attach at any time")
     editor = container.attach({path: [marked(path)]})
     assert editor.stopped().line == marked(path)
 

@@ -215,7 +215,8 @@ class Server:
         if self.mode in ("wait", "listen"):
             # A hub that ended now would be started, and would say so, again and again.
             problem = (await self._try_port()).get("error")
-            if self.mode == "listen":  # in mode `wait`, each program says so
+            # In mode `wait`, each program that is held says so.
+            if self.mode == "listen" or setting("RANK"):
                 listening = f"Listening, a client can attach at any time: {self.address()}"
                 say(f"{problem}. Programs run without a debugger" if problem else listening)
         daemon.say_new_names()

@@ -600,7 +600,8 @@ def test_a_service_alone_is_held_by_its_task(template: Path, app: Path) -> None:
     render(template, app)
     assert answers(app)["debug_mode"] == "listen"
     tasks = strict_json(app / ".vscode/tasks.json")["tasks"]
-    held = {task["label"]: task["options"]["env"] for task in tasks if "options" in task}
+    starts = [task for task in tasks if task["label"].endswith(": start")]
+    held = {task["label"]: task["options"]["env"] for task in starts}
     assert held == {
         "web: start": {"REMORA_MODE_WEB": "wait"},
         "Job.x-1: start": {"REMORA_MODE_JOB_X_1": "wait"},
@@ -618,10 +619,10 @@ def test_any_name_of_a_service_is_one_in_the_debug_file(
 ) -> None:
     write(app, {"compose.yaml": f'services: {{"{name}": {{build: .}}}}'})
     render(template, app)
-    (service, image) = documents(app)[1]["services"].items()
-    assert (service[0], image[0]) == (name, f"{name}-without-debugger")
-    for made in (service, image):
-        assert made[1]["image"] == made[1]["image"].replace(name, name.lower())
+    services = documents(app)[1]["services"]
+    assert list(services) == [name, "remora", f"{name}-without-debugger"]
+    for made in services.values():
+        assert made["image"] == made["image"].replace(name, name.lower())
 
 
 # ---- What is refused ----
@@ -754,7 +755,7 @@ def test_unreadable_compose_file_can_be_adopted_with_the_answer_named(
     (option,) = re.findall(r"--data '(.+)'", copy_without_questions(template, root).stderr)
     done = copy_without_questions(template, root, "--data", option)
     assert done.returncode == 0, done.stderr
-    assert documents(root)[1]["services"].keys() == {"web", "web-without-debugger"}
+    assert documents(root)[1]["services"].keys() == {"web", "remora", "web-without-debugger"}
 
 
 def test_compose_files_given_mean_adoption(template: Path, tmp_path: Path) -> None:
@@ -853,7 +854,7 @@ def test_update_finds_what_the_copy_found(later: Path, adopted: Path, tmp_path: 
         update(root)
         assert "interval: 20s" in (root / "docker-compose.debug.yml").read_text()
         assert answers(root) == {**found, "_commit": answers(root)["_commit"]}
-        assert documents(root)[1]["services"].keys() == {"web", "web-without-debugger"}
+        assert documents(root)[1]["services"].keys() == {"web", "remora", "web-without-debugger"}
 
 
 def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
@@ -865,7 +866,8 @@ def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
     assert "<<<<" not in file.read_text()
     services = documents(adopted)[1]["services"]
     expected = ["web", "worker", "api"]
-    assert list(services) == expected + [f"{name}-without-debugger" for name in expected]
+    images = [f"{name}-without-debugger" for name in expected]
+    assert list(services) == [*expected, "remora", *images]
     assert answers(adopted)["debug_services"] == [{"name": name} for name in expected]
     before = contents(adopted)
     commit(adopted)
@@ -925,7 +927,11 @@ def test_compose_files_that_are_given_are_looked_at(adopted: Path) -> None:
 def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) -> None:
     services = "[{name: worker, path_mappings: [{local_root: ., remote_root: /srv}]}]"
     update(adopted, "--vcs-ref=:current:", "--data", f"debug_services={services}")
-    assert documents(adopted)[1]["services"].keys() == {"worker", "worker-without-debugger"}
+    assert documents(adopted)[1]["services"].keys() == {
+        "worker",
+        "remora",
+        "worker-without-debugger",
+    }
 
 
 def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: Path) -> None:

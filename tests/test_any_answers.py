@@ -788,6 +788,10 @@ def test_compose_reads_a_new_project(
     project=project_of(volumes=[{"type": "volume", "source": "data", "target": "/venv:x"}]),
     name="app",
 )
+@example(
+    project=project_of(volumes=[{"type": "volume", "source": "data", "target": "/venv${"}]),
+    name="app",
+)
 def test_compose_reads_an_adopted_project(
     engine: None, plain_template: Path, project: tuple, name: str
 ) -> None:

@@ -30,10 +30,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast tests, which need no Docker."""
     session.install("-r", "tests/requirements.txt")
-    # Much of each test is waiting, so few processors serve more of them.
     session.run(
         "pytest",
-        *["-m", f"not ({ELSEWHERE})", f"--numprocesses={max(4, os.cpu_count() or 1)}"],
+        *["-m", f"not ({ELSEWHERE})", "--numprocesses=auto"],
         "tests",
         *session.posargs,
     )

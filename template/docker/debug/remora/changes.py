@@ -48,6 +48,7 @@ def apply(pydevd):
             keep_no_frames,
             forget_breakpoints,
             end_quietly,
+            tracing.take_threads_as_they_are,
             values.apply,
             templates.apply,
         ):

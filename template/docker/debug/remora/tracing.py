@@ -1,11 +1,12 @@
-"""Tracing of threads that run already, on Python 3.9 to 3.11, where pydevd has no library for it.
+"""Tracing of threads that run already, on Python 3.8 to 3.11.
 
 There, sys.settrace() is for the thread that calls it. pydevd reaches other threads by a library,
-which is built for x86 and glibc: neither for ARM, as in containers on a Mac, nor for Alpine. From
-Python 3.12 on, pydevd needs none.
+which is built for x86 and glibc: neither for ARM, as in containers on a Mac, nor for Alpine. So
+here is another one, for Python 3.9 and later. From Python 3.12 on, pydevd needs none.
 """
 
 import ctypes
+import sys
 import threading
 
 # A trace function as C has it: Py_tracefunc. The last argument may be NULL.
@@ -85,3 +86,36 @@ def find_library(pydevd, settrace):
         return False
     pydevd_tracing._load_python_helper_lib = lambda: library
     return True
+
+
+def take_threads_as_they_are(pydevd):
+    """Have pydevd trace the threads that run, where others begin and end at the same moment.
+
+    It fails at a thread that has no ident yet, and leaves the rest untraced. A thread that is about
+    to enter itself into `threading` it takes for one that it does not know, and enters another one.
+    """
+    import pydevd_tracing
+
+    trace_thread = pydevd_tracing.set_trace_to_threads
+
+    def set_trace_to_threads(function, thread_idents=None, create_dummy_thread=True):
+        enters_itself = {ident: is_of_threading(f) for ident, f in sys._current_frames().items()}
+        if thread_idents is None:
+            threads = threading.enumerate()
+            own = {t.ident for t in threads if getattr(t, "pydev_do_not_trace", False)}
+            thread_idents = enters_itself.keys() - own
+        result = 0
+        for ident in thread_idents:
+            is_unknown = create_dummy_thread and not enters_itself.get(ident, True)
+            result = trace_thread(function, [ident], is_unknown) or result
+        return result
+
+    pydevd_tracing.set_trace_to_threads = set_trace_to_threads
+
+
+def is_of_threading(frame):
+    """Tell whether `threading` has started the thread of a frame, or pydevd in its place."""
+    while frame.f_back:
+        frame = frame.f_back
+    starter = frame.f_globals.get("__name__", "")
+    return starter == "threading" or starter.endswith("pydev_monkey")

@@ -16,14 +16,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import find_free_port, needed
 from dap import TIMEOUT
 from project import Project, listening_here, marked, wait_until
 
-playwright = pytest.importorskip("playwright.sync_api", reason="nox -s vscode installs it")
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
 pytestmark = pytest.mark.vscode
 
 HERE = Path(__file__).parent / "vscode"
@@ -34,7 +36,7 @@ SERVER = HERE / "node_modules/code-server/out/node/entry.js"
 class VSCode:
     """VS Code with a folder open."""
 
-    def __init__(self, page: playwright.Page, path: Path) -> None:
+    def __init__(self, page: Page, path: Path) -> None:
         self.page = page
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(2 * TIMEOUT)
@@ -77,7 +79,7 @@ class VSCode:
         # The API names a parent as active that has ended with its children.
         return self.page.locator(".debug-toolbar").is_visible()
 
-    def shows(self, selector: str, text: str | re.Pattern[str] = "") -> playwright.Locator:
+    def shows(self, selector: str, text: str | re.Pattern[str] = "") -> Locator:
         """Wait until the page shows a text in an element, and return that."""
         found = self.page.locator(selector, has_text=text).first
         found.wait_for(timeout=1000 * 2 * TIMEOUT)
@@ -87,6 +89,8 @@ class VSCode:
 @contextmanager
 def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
     """Open a folder in VS Code."""
+    from playwright.sync_api import sync_playwright  # which only nox -s vscode installs
+
     extensions, data, path = scratch / "extensions", scratch / "data", scratch / "socket"
     shutil.copytree(HERE / "extension", extensions / "remora.debugpy-1.0.0")
     (data / "User").mkdir(parents=True)
@@ -101,7 +105,7 @@ def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
     browser = needed(shutil.which("chromium"))
     with (
         subprocess.Popen([*command, *options], env=environment, start_new_session=True) as server,
-        playwright.sync_playwright() as play,
+        sync_playwright() as play,
     ):
         try:
             wait_until(lambda: reached(port))

@@ -96,18 +96,17 @@ def take_threads_as_they_are(pydevd):
     """
     import pydevd_tracing
 
-    trace_thread = pydevd_tracing.set_trace_to_threads
+    trace_threads = pydevd_tracing.set_trace_to_threads
 
     def set_trace_to_threads(function, thread_idents=None, create_dummy_thread=True):
+        if thread_idents is not None:  # as of each thread that traces itself, often
+            return trace_threads(function, thread_idents, create_dummy_thread)
         enters_itself = {ident: is_of_threading(f) for ident, f in sys._current_frames().items()}
-        if thread_idents is None:
-            threads = threading.enumerate()
-            own = {t.ident for t in threads if getattr(t, "pydev_do_not_trace", False)}
-            thread_idents = enters_itself.keys() - own
+        threads = threading.enumerate()
+        own = {t.ident for t in threads if getattr(t, "pydev_do_not_trace", False)}
         result = 0
-        for ident in thread_idents:
-            is_unknown = create_dummy_thread and not enters_itself.get(ident, True)
-            result = trace_thread(function, [ident], is_unknown) or result
+        for ident in enters_itself.keys() - own:
+            result = trace_threads(function, [ident], not enters_itself[ident]) or result
         return result
 
     pydevd_tracing.set_trace_to_threads = set_trace_to_threads

@@ -15,6 +15,26 @@ RUN_TIMEOUT = 5
 LOOK_INTERVAL = 1
 
 
+class Change:
+    """What those wait for that look again when anything has changed, or after some time."""
+
+    def __init__(self):
+        self._condition = asyncio.Condition()
+
+    async def wait(self, seconds):
+        """Wait until something has changed, at most for some seconds."""
+        async with self._condition:
+            try:
+                await asyncio.wait_for(self._condition.wait(), seconds)
+            except asyncio.TimeoutError:
+                pass
+
+    async def note(self):
+        """Have those look again that wait."""
+        async with self._condition:
+            self._condition.notify_all()
+
+
 class Calls:
     """Asks processes, by a signal, to come to the hub.
 
@@ -31,7 +51,7 @@ class Calls:
         self._problems = {}
         # When each was asked, by its pid: (its start, the time)
         self._asked = {}
-        self._changed = asyncio.Condition()
+        self._change = Change()
 
     def is_chosen(self, pid):
         return self.chosen is None or pid in self.chosen
@@ -87,11 +107,7 @@ class Calls:
 
     async def change(self):
         """Wait until a process has come, or for as long as one may take to end unseen."""
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait(), 0.2)
-            except asyncio.TimeoutError:
-                pass
+        await self._change.wait(0.2)
 
     async def all_run(self):
         """Wait until all programs that the client has found stop at its breakpoints.
@@ -108,8 +124,7 @@ class Calls:
 
     async def note_change(self):
         """Have those go on that wait for a process to come."""
-        async with self._changed:
-            self._changed.notify_all()
+        await self._change.note()
 
     async def look(self, is_root_free):
         """Ask those that came too late to be asked, for as long as the client is there.

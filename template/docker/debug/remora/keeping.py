@@ -1,10 +1,10 @@
 """The crashes that mode `crash` keeps, in the hub: how many at once, and for how long."""
 
 import asyncio
-import json
 import time
 
-from remora import container
+from remora import container, link
+from remora.calls import Change
 from remora.checks import seconds, whole
 from remora.hook import setting
 
@@ -22,7 +22,7 @@ class Keeping:
         self.most = whole(setting("KEEP", "1")) or 1
         self.limit = seconds(setting("KEEP_FOR"))
         self.kept, self.held = {}, {}
-        self._changed = asyncio.Condition()
+        self._change = Change()
 
     async def take(self, reader, writer, pid, said):
         """Tell a process that has crashed whether it is kept, and note that it is until it leaves.
@@ -37,12 +37,11 @@ class Keeping:
             program = self.programs.get(pid)
             if program and not program.is_configured:
                 program.close()  # it was ready for a client, and comes anew
-            await answer(writer, kept=True)
+            await link.answer(writer, kept=True)
             await reader.read(1)
         finally:
             del self.kept[pid]
-            async with self._changed:
-                self._changed.notify_all()
+            await self._change.note()
 
     def lines(self, pid):
         """Return what the log says of a process that is kept, once it has loaded its engine."""
@@ -67,14 +66,14 @@ class Keeping:
         holds = ends and bool(self._siblings(pid))
         if holds:
             line += " first; it ends after that one, since the same program has started both"
-        await answer(writer, kept=False, holds=holds, say=[line])
+        await link.answer(writer, kept=False, holds=holds, say=[line])
         if not holds:
             return
         self.held[pid] = error
         end = asyncio.ensure_future(reader.read(1))
         try:
             while self._siblings(pid) and not end.done():
-                await self._change()
+                await self._change.wait(1)
         finally:
             end.cancel()
             del self.held[pid]
@@ -84,13 +83,6 @@ class Keeping:
         if not container.is_interpreter(parent):
             return []
         return [one for one in self.kept if container.parent_of(one) == parent]
-
-    async def _change(self):
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait(), 1)
-            except asyncio.TimeoutError:
-                pass
 
     def let_go(self, chosen):
         """Have those end that are kept, or of these the ones that are named. Returns their pids."""
@@ -121,9 +113,3 @@ class Keeping:
                 when += f", or {time.strftime('%H:%M:%S', time.gmtime(until))} UTC"
             found[pid] = f"{error}, kept {when}"
         return found
-
-
-async def answer(writer, **facts):
-    """Send a process its answer."""
-    writer.write(json.dumps(facts).encode() + b"\n")
-    await writer.drain()

@@ -71,12 +71,25 @@ def connect(is_program=True):
     return None
 
 
+def line_of(message):
+    """Return a message between a process and the hub as it is sent: a line of JSON."""
+    import json
+
+    return json.dumps(message).encode() + b"\n"
+
+
+async def answer(writer, **facts):
+    """Send a process what the hub answers."""
+    writer.write(line_of(facts))
+    await writer.drain()
+
+
 def exchange(connection, message):
     """Send a message to the hub, and return its answer; None if there is none in time."""
     import json
 
     try:
-        connection.sendall(json.dumps(message).encode() + b"\n")
+        connection.sendall(line_of(message))
         answer = b""
         # Not a byte more is read: what follows is for pydevd.
         while not answer.endswith(b"\n"):

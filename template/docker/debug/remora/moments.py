@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 
-from remora import container
+from remora import container, link
 
 # How long a program may take to write one, in seconds; the command waits a little longer.
 TIMEOUT = 25
@@ -47,12 +47,11 @@ class Moments:
     async def take(self, pid, reader, writer):
         """Have a program that has come write its dump, and take in the path of that."""
         wanted = self._wanted[pid]
-        writer.write(json.dumps({"engine": False, "say": [], "dump": True}).encode() + b"\n")
         path = ""
         try:
+            await link.answer(writer, engine=False, say=[], dump=True)
             path = str(json.loads((await reader.readline()).decode()).get("dumped") or "")
         finally:
             if not wanted.done():
                 wanted.set_result(path)
-        writer.write(b"{}\n")
-        await writer.drain()
+        await link.answer(writer)

@@ -136,8 +136,7 @@ class Server:
             if "rank" in said and not self.has_warned:
                 self.has_warned = True
                 lines.append(ranks.WARNING.format(said["rank"]))
-        writer.write(json.dumps({"engine": wanted, "say": lines}).encode() + b"\n")
-        await writer.drain()
+        await link.answer(writer, engine=wanted, say=lines)
         if not wanted:
             return
         command = [str(part) for part in said.get("command") or container.command_of(pid)]
@@ -169,8 +168,7 @@ class Server:
                 for pid, p in self.hub.programs.items()
             },
         )
-        writer.write(json.dumps(answer).encode() + b"\n")
-        await writer.drain()
+        await link.answer(writer, **answer)
 
     async def _prepare(self, chosen):
         """Have the running programs, or those of these pids, ready for a client."""

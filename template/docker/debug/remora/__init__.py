@@ -3,7 +3,7 @@
 In a program:
 
 hook         runs in every Python interpreter of the debug image, when it starts
-checks       what the settings REMORA_* may be
+checks       what the settings of single modes may be
 program      a process that can be debugged: when it starts, when it is asked, when it forks
 ranks        which of several ranks a process is, and which are held
 container    what /proc tells of the container's processes

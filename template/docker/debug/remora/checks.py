@@ -1,11 +1,9 @@
-"""What the settings REMORA_* may be: a bad one ends each program at its start, with one line.
+"""What settings of single modes, and of ranks, may be: a bad one ends each program at its start.
 
-Nothing is imported here but what Python has loaded by then: see hook.py.
+Those that all programs have are checked by hook.py.
 """
 
-import os
-
-from remora.hook import say, setting
+from remora.hook import refuse, setting
 
 # What limits dumps, in names of settings after DUMP_
 LIMITS = ("LIMIT", "KEEP", "TOTAL", "SECONDS")
@@ -23,19 +21,8 @@ def seconds(text):
     return number * (unit or 1) if number and number < 10**6 else None
 
 
-def refuse(problem):
-    """End this process because of a bad setting, before it has done anything."""
-    say(problem)
-    os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
-
-
-def settings(mode):
-    """End this process unless the settings mean something. mode: REMORA_MODE, or "" without one."""
-    port = setting("PORT", "5678")
-    if mode not in ("wait", "listen", "demand", "crash", "dump", ""):
-        refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
-    if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
-        refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
+def check_more(mode):
+    """End this process unless the settings mean something that only some programs have."""
     numbers = {"crash": ["KEEP"], "dump": ["DUMP_" + name for name in LIMITS]}
     for name in numbers.get(mode, ()):
         if not whole(setting(name, "1")):

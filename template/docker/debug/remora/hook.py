@@ -28,6 +28,25 @@ def setting(name, default="", environment=os.environ):
     return environment.get(f"REMORA_{name}") or environment.get(f"DEBUGPY_{name}") or default
 
 
+def refuse(problem):
+    """End this process because of a bad setting, before it has done anything."""
+    say(problem)
+    os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
+
+
+def check_settings(mode):
+    """End this process unless the settings mean something. mode: REMORA_MODE, or "" without one."""
+    port = setting("PORT", "5678")
+    if mode not in ("wait", "listen", "demand", "crash", "dump", ""):
+        refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
+    if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
+        refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
+    if mode in ("crash", "dump") or setting("RANK"):
+        from remora import checks
+
+        checks.check_more(mode)
+
+
 def end_by_signal(number, _=None):
     """End this process as a signal ends one that has no handler for it."""
     import _signal
@@ -50,9 +69,9 @@ def main():
         mode = setting("MODE")
         if mode == "off":
             return
-        from remora import checks, commandline, container
+        check_settings(mode)
+        from remora import commandline, container
 
-        checks.settings(mode)
         if mode and not commandline.is_target(container.own_command(), setting("TARGET")):
             return
         from remora import program

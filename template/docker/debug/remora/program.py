@@ -5,7 +5,7 @@ import _thread
 import os
 import sys
 
-from remora import commandline, container, link, ranks
+from remora import commandline, container, link
 from remora.hook import end_by_signal, say, setting
 
 # The mode of this process.
@@ -50,8 +50,12 @@ def begin(chosen):
         target = setting("TARGET", environment=settings)
         if chosen == "off" or not commandline.is_target(command, target):
             return
-    if not ranks.is_held(setting("RANK", environment=settings), command):
-        chosen = ranks.FREE.get(chosen, chosen)
+    held_ranks = setting("RANK", environment=settings)
+    if held_ranks:
+        from remora import ranks
+
+        if not ranks.is_held(held_ranks, command):
+            chosen = ranks.FREE.get(chosen, chosen)
     mode, is_beginning = chosen, True
     try:
         _signal.signal(container.SIGNAL, on_signal)
@@ -72,6 +76,8 @@ def begin(chosen):
 
         imports.change(explicit.ACTIONS)
     if mode == "wait" and container.is_held(command):
+        from remora import ranks
+
         wait_for_client(held=True, **ranks.told())
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
         wait_for_client(held_if="wait")

@@ -24,7 +24,7 @@ from typing import Any
 import dap
 import debugpy
 import pytest
-from project import wait_until
+from project import marked, wait_until
 
 DEBUG = Path(__file__).parents[1] / "template/docker/debug"
 
@@ -229,6 +229,13 @@ class Container:
         """The command `remora`, as the container has it."""
         main = self.python.parents[2] / "remora/remora/__main__.py"
         return [str(self.python), "-I", "-S", str(main), *arguments]
+
+    def shows_crash(self, path: Path) -> None:
+        """Attach to a program that is kept at its marked line, where b is 2, and let it go on."""
+        editor = self.attach({})
+        stop = editor.stopped()
+        assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
+        editor.resume(stop)
 
     def hubs(self) -> list[str]:
         """The pids of the hubs of the container, as it has them."""

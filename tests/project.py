@@ -13,6 +13,16 @@ from typing import Any
 
 import dap
 
+# A program that counts, and says so.
+COUNT = """
+import time
+number = 0
+while True:
+    number += 1
+    print(f"number {number}", flush=True)  # here
+    time.sleep(0.05)
+"""
+
 # How long any command may take, in seconds; images are built in that time.
 TIMEOUT = 600
 

@@ -7,6 +7,8 @@ import json
 import re
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,17 @@ class Adopted(Project):
         """What Compose makes of the files that a function passes to it."""
         printed = compose("--profile", "*", "config", "--format", "json").stdout
         return json.loads(printed[re.search(r"^\{", printed, re.MULTILINE).start() :])
+
+    @contextmanager
+    def raising(self) -> Iterator[Path]:
+        """Have the service raise an exception at its line, and give its file for that time."""
+        source = self.root / self.shape.services[self.service]["stop"]
+        text = source.read_text()
+        source.write_text(text.replace("return answer", "raise ValueError(answer)"))
+        try:
+            yield source
+        finally:
+            source.write_text(text)
 
     def trigger(self, service: str) -> str:
         """Run what makes a server come to its line, and return what that prints."""
@@ -353,10 +366,7 @@ def test_running_process_is_asked_to_listen(started) -> None:
 @pytest.mark.docker
 def test_crash_is_kept_on_an_old_python(started) -> None:
     project = started("python-39-report")
-    source = project.root / project.shape.services[project.service]["stop"]
-    text = source.read_text()
-    source.write_text(text.replace("return answer", "raise ValueError(answer)"))
-    try:
+    with project.raising() as source:
         project.compose("up", "--build", "--detach", REMORA_MODE="crash")
         wait_until(lambda: "Waiting for client to attach" in project.log())
         editor = project.attach(source=source)
@@ -365,8 +375,6 @@ def test_crash_is_kept_on_an_old_python(started) -> None:
         assert stop.locals["answer"] == "42"
         editor.resume(stop)
         assert project.exit_code() == 1
-    finally:
-        source.write_text(text)
 
 
 @pytest.mark.docker

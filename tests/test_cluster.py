@@ -14,19 +14,9 @@ import dap
 import pytest
 from cluster import Cluster, code, pod
 from conftest import copy, render
-from project import Project, marked
+from project import COUNT, Project, marked
 
 pytestmark = pytest.mark.cluster
-
-COUNT = """
-import time
-
-number = 0
-while True:
-    number += 1
-    print(f"number {number}", flush=True)  # here
-    time.sleep(0.05)
-"""
 
 # Three ranks that add up their numbers: each waits for the others, as in an all-reduce.
 RANKS = """

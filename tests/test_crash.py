@@ -155,10 +155,7 @@ def test_crash_of_a_program_that_has_changed_what_it_can(container: Container) -
         container.write(f"{name}.py", "")
     path = container.write("p.py", RAISE + OWN_MODULES)
     container.start("python p.py", mode="crash")
-    editor = container.attach({})
-    stop = editor.stopped()
-    assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
-    editor.resume(stop)
+    container.shows_crash(path)
     assert container.exit_code() == 1
 
 
@@ -196,10 +193,7 @@ def test_worker_that_is_a_target_is_kept(container: Container, is_let_go: bool) 
     if is_let_go:
         assert container.remora("let-go").returncode == 0
     else:
-        editor = container.attach({})
-        stop = editor.stopped()
-        assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
-        editor.resume(stop)
+        container.shows_crash(path)
     assert container.exit_code() == 0
     wait_until(lambda: "2" in container.lines)
 

@@ -108,10 +108,7 @@ def test_no_crash_yet(project: Project) -> None:
 
 def test_last_crash_of_an_adopted_service(started) -> None:  # noqa: F811
     project = started("python-39-report")
-    source = project.root / project.shape.services[project.service]["stop"]
-    text = source.read_text()
-    source.write_text(text.replace("return answer", "raise ValueError(answer)"))
-    try:
+    with project.raising() as source:
         project.compose("up", "--build", "--detach", REMORA_MODE="dump")
         assert project.exit_code() != 0
         project.compose("down")
@@ -122,8 +119,6 @@ def test_last_crash_of_an_adopted_service(started) -> None:  # noqa: F811
         editor.detach()
         project.task(project.configuration(f"{project.service}: last crash")["postDebugTask"])
         assert containers(project) == []
-    finally:
-        source.write_text(text)
 
 
 # ---- What outlives a container ----
@@ -170,13 +165,19 @@ def test_service_that_shows_dumps(project: Project) -> None:
 # ---- Elsewhere ----
 
 
-def test_file_is_opened_in_another_clone(project: Project) -> None:
-    """As docs/crashes.md has it: brought here, and opened by its path in the project."""
-    path = crashed(project)
+def brought_home(project: Project) -> Path:
+    """Copy the one dump into the project's folder, remove all else, and return its path."""
     project.compose("up", "--no-start", "remora")
     project.compose("cp", "remora:/var/lib/remora/dumps", ".")
     project.compose("down", "--volumes")
     (dump,) = (project.root / "dumps").iterdir()
+    return dump
+
+
+def test_file_is_opened_in_another_clone(project: Project) -> None:
+    """As docs/crashes.md has it: brought here, and opened by its path in the project."""
+    path = crashed(project)
+    dump = brought_home(project)
     name = f"dumps/{dump.name}"
     run = ("run", "--detach", "--service-ports", "remora")
     project.compose(*run, "open", name)
@@ -187,10 +188,7 @@ def test_file_is_opened_in_another_clone(project: Project) -> None:
 
 def test_file_is_opened_without_compose(project: Project) -> None:
     path = crashed(project)
-    project.compose("up", "--no-start", "remora")
-    project.compose("cp", "remora:/var/lib/remora/dumps", ".")
-    project.compose("down", "--volumes")
-    (dump,) = (project.root / "dumps").iterdir()
+    dump = brought_home(project)
     port = project.configuration("train: last crash")["connect"]["port"]
     page = (Path(__file__).parents[1] / "docs/crashes.md").read_text()
     (command,) = re.findall(r"^docker run (?:.*\\\n)*.*", page, re.MULTILINE)

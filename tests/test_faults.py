@@ -10,19 +10,9 @@ from pathlib import Path
 import dap
 import pytest
 from conftest import REPOSITORY, copy
-from project import Project, marked, remora, wait_until
+from project import COUNT, Project, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
-
-# A program that counts, and says so.
-COUNT = """
-import time
-number = 0
-while True:
-    number += 1
-    print(f"number {number}", flush=True)  # here
-    time.sleep(0.05)
-"""
 
 
 def goes_on(project: Project) -> None:

@@ -263,6 +263,16 @@ def test_an_answer_can_be_changed(later: Path, tmp_path: Path) -> None:
     assert "CHILD_TIMEOUT = 5" in (project / "docker/debug/remora/hub.py").read_text()
 
 
+def drop(project: Path, *answer: str) -> None:
+    """Give an answer that is refused as long as files are there; do what the refusal says."""
+    before = contents(project)
+    refused = " ".join(update(project, *answer, check=False).stderr.split())
+    assert contents(project) == before
+    removal = re.search(r"`(git rm .*?)`, and commit that", refused)[1]
+    git(project, *removal.split()[1:])
+    git(project, "commit", "--quiet", "--message", "test")
+
+
 def test_editors_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app", RELEASED[0])
     replace(project / ".vscode/launch.json", *OWN_CONFIGURATION)
@@ -273,12 +283,7 @@ def test_editors_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None:
     assert not (project / ".zed").exists()
     commit(project)
     answer = ("--vcs-ref=:current:", "--data", "editors=[zed]")
-    before = contents(project)
-    refused = " ".join(update(project, *answer, check=False).stderr.split())
-    assert contents(project) == before
-    removal = re.search(r"`(git rm .*?)`, and commit that", refused)[1]
-    git(project, *removal.split()[1:])
-    git(project, "commit", "--quiet", "--message", "test")
+    drop(project, *answer)
     assert not (project / ".vscode").exists()
     update(project, *answer)
     assert strict_json(project / ".zed/debug.json")
@@ -293,13 +298,8 @@ def test_a_cluster_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None
     update(project, "--vcs-ref=:current:", "--data", "engines=[compose, kubernetes]")
     replace(project / "deploy/base/train.yaml", "storage: 10Gi", "storage: 1Ti")
     commit(project)
-    before = contents(project)
     answer = ("--vcs-ref=:current:", "--data", "engines=[compose]")
-    refused = " ".join(update(project, *answer, check=False).stderr.split())
-    assert contents(project) == before
-    removal = re.search(r"`(git rm .*?)`, and commit that", refused)[1]
-    git(project, *removal.split()[1:])
-    git(project, "commit", "--quiet", "--message", "test")
+    drop(project, *answer)
     assert not (project / "deploy").exists()
     update(project, *answer)
     assert not (project / "deploy").exists()

@@ -202,6 +202,31 @@ def test_nothing_is_kept_of_a_session(container: Container, way: str) -> None:
     wait_until(lambda: container.lines[-1:] in (["0"], ["1"]))
 
 
+# Starts threads one after another. Until a thread runs, it has the ident of this one; something
+# else keeps their processor busy, so that takes long.
+STARTING = """
+import os, subprocess, threading
+
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+subprocess.Popen(["sh", "-c", "while :; do :; done"])
+os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+while True:
+    threading.Thread(target=int).start()
+    pass  # here
+"""
+
+
+def test_thread_that_starts_others_while_a_client_attaches(container: Container) -> None:
+    path = container.write("p.py", STARTING)
+    container.start("exec python p.py", mode="listen")
+    for _ in range(8):
+        editor = container.attach({path: [marked(path)]})
+        editor.resume(editor.stopped())
+        editor.stopped()
+        leave(editor, "detach")
+    assert not [line for line in container.lines if not line.startswith("remora: ")]
+
+
 # Reaches the line once, in a thread, when it is told to.
 ONCE = """
 import _thread, os, queue, sys, threading, time

@@ -49,6 +49,7 @@ def apply(pydevd):
             forget_breakpoints,
             end_quietly,
             tracing.take_threads_as_they_are,
+            tracing.start_threads_quietly,
             values.apply,
             templates.apply,
         ):
@@ -211,10 +212,8 @@ def keep_no_frames(pydevd):
         if pydevd.PYDEVD_USE_SYS_MONITORING and breakpoints_changed:
             pydevd.pydevd_sys_monitoring.update_monitor_events()
         frames = sys._current_frames()
-        for thread in threading.enumerate():
-            names = ("is_pydev_daemon_thread", "pydev_do_not_trace")
-            if any(getattr(thread, name, False) for name in names):
-                frames.pop(thread.ident, None)
+        for ident in tracing.own_threads():
+            frames.pop(ident, None)
         while frames:
             self.set_trace_for_frame_and_parents(*frames.popitem())
         if pydevd.PYDEVD_USE_SYS_MONITORING:

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 
-from remora import paths, values
+from remora import paths, tracing, values
 
 # Held until all is undone that pydevd has changed in the process.
 lock = threading.Lock()
@@ -70,7 +70,7 @@ def stop_tracing(pydevd):
 
 def stop_thread(frame, event, argument):
     """End the tracing of a thread, as its trace function: no thread can do so for another."""
-    if sys.gettrace() is stop_thread:
+    if tracing.is_traced_by(stop_thread):
         settrace(None)
     while frame:
         if frame.f_trace is stop_thread:
@@ -97,8 +97,9 @@ def forget_session(debugger):
     pydevd_tracing._last_tracing_func_thread_local = threading.local()
     paths.pending.clear()
     values.slow.clear()
-    # These refer to the debugger itself.
-    debugger.trace_dispatch = debugger._local_thread_trace_func = None
+    # These refer to the debugger itself. A thread that begins at this moment still asks for both.
+    debugger.trace_dispatch = None
+    debugger._local_thread_trace_func = threading.local()
     debugger.source_mapping._on_source_mapping_changed = None
 
 

@@ -8,6 +8,7 @@ here is another one, for Python 3.9 and later. From Python 3.12 on, pydevd needs
 import ctypes
 import sys
 import threading
+import time
 
 # A trace function as C has it: Py_tracefunc. The last argument may be NULL.
 TRACE_FUNCTION = ctypes.PYFUNCTYPE(
@@ -19,6 +20,9 @@ LENGTH = 512
 
 # Python calls these at any time, so they have to stay.
 kept = []
+
+# How long a thread that is being started may take to run, in seconds.
+TIMEOUT = 5
 
 
 class Library:
@@ -50,6 +54,63 @@ class Library:
         return 0
 
 
+class CheckedLibrary:
+    """pydevd's library, made sure to trace the thread that is meant.
+
+    A thread that is being started has the ident of the one that starts it, until it runs. Of the
+    threads with an ident, pydevd's library takes the newest. So the function that it sets in
+    another thread first looks whose thread it is in, and a thread looks whether it got its own.
+    """
+
+    def __init__(self, library):
+        self.attach = library.AttachDebuggerTracing
+        self.trace = None  # what other threads are to be traced by, the last time somebody asked
+
+    def AttachDebuggerTracing(self, verbose, settrace, trace, ident, argument):
+        """Have a thread traced from its next event on. Arguments and result: see Library."""
+
+        def attach(function, thread=ident):
+            return self.attach(verbose, settrace, ctypes.py_object(function), thread, argument)
+
+        def attach_own(function):
+            deadline = time.monotonic() + TIMEOUT
+            own = ctypes.c_uint(threading.get_ident())
+            result = attach(trace_nothing, own)
+            while sys.gettrace() is not trace_nothing and time.monotonic() < deadline:
+                time.sleep(0.0001)  # until the thread that has this one's ident runs
+                result = attach(trace_nothing, own)
+            # This thread starts none before it returns, so it is the only one with its ident.
+            return result or attach(function, own)
+
+        def begin(frame, event, argument):
+            if not is_own(ident):
+                attach(begin)
+            attach_own(self.trace)
+            return self.trace(frame, event, argument)
+
+        if is_own(ident):
+            return attach_own(trace.value)
+        self.trace = trace.value
+        begin.library = self
+        return attach(begin)
+
+
+def is_own(ident):
+    """Tell whether an ident, cut to an unsigned int, is the one of the thread that asks."""
+    return ident.value == ctypes.c_uint(threading.get_ident()).value
+
+
+def is_traced_by(function):
+    """Tell whether a function traces this thread, or will from the next call on."""
+    trace = sys.gettrace()
+    library = getattr(trace, "library", None)
+    return function is (library.trace if library else trace)
+
+
+def trace_nothing(frame, event, argument):
+    """Trace nothing, as the trace function of a thread."""
+
+
 def states():
     """Return where in memory the PyThreadState of each thread is, by the end of its ident."""
     api = ctypes.pythonapi
@@ -72,16 +133,17 @@ def words(state):
 
 
 def find_library(pydevd, settrace):
-    """Have pydevd use the library here if it has none of its own. settrace: see Library.
+    """Have pydevd use its library with care, or the one here if it has none. settrace: see Library.
 
     Returns whether threads that run already can be traced.
     """
     import pydevd_tracing
 
-    if pydevd.PYDEVD_USE_SYS_MONITORING or pydevd_tracing._load_python_helper_lib():
+    if pydevd.PYDEVD_USE_SYS_MONITORING:
         return True
+    theirs = pydevd_tracing._load_python_helper_lib()
     try:
-        library = Library(settrace)
+        library = CheckedLibrary(theirs) if theirs else Library(settrace)
     except AttributeError:
         return False
     pydevd_tracing._load_python_helper_lib = lambda: library
@@ -102,14 +164,31 @@ def take_threads_as_they_are(pydevd):
         if thread_idents is not None:  # as of each thread that traces itself, often
             return trace_threads(function, thread_idents, create_dummy_thread)
         enters_itself = {ident: is_of_threading(f) for ident, f in sys._current_frames().items()}
-        threads = threading.enumerate()
-        own = {t.ident for t in threads if getattr(t, "pydev_do_not_trace", False)}
         result = 0
-        for ident in enters_itself.keys() - own:
+        for ident in enters_itself.keys() - own_threads():
             result = trace_threads(function, [ident], not enters_itself[ident]) or result
         return result
 
     pydevd_tracing.set_trace_to_threads = set_trace_to_threads
+
+
+def start_threads_quietly(pydevd):
+    """Have pydevd not complain, in the program's output, of threads that are just being started."""
+    from _pydev_bundle import pydev_log
+
+    critical = pydev_log.critical
+
+    def say(message, *arguments):
+        if not message.startswith("thread._ident is None"):
+            critical(message, *arguments)
+
+    pydev_log.critical = say
+
+
+def own_threads():
+    """Return the idents of the debugger's own threads, which threading.enumerate() leaves out."""
+    threads = list(threading._active.items())
+    return {ident for ident, thread in threads if getattr(thread, "pydev_do_not_trace", False)}
 
 
 def is_of_threading(frame):

@@ -391,3 +391,40 @@ def test_links_lead_somewhere(document: str) -> None:
         page = (REPOSITORY / document).parent / path if path else REPOSITORY / document
         assert page.exists(), link
         assert not anchor or anchor in anchors(page), link
+
+
+# ---- Words ----
+
+# Constructions that a reader has to untangle, and what to write instead
+PLAIN = {
+    r"(?<![Tt]here )\b(?:is|are|was|were|be) no (?!longer\b|more\b)": "is not a",
+    r"\bof (?:which|whom)\b": "a sentence of its own",
+    r"\b(?:have|has|had|having) (?:it|them|those|these) [a-z]": "the verb itself",
+    r"\b(?:that|this|its) one\b": "the name of the thing",
+    r"\b(?:It|This) takes (?!place)": "Requires",
+    r"^(?:Of|Nor|Not) [a-z]": "the subject first",
+    r"\b(?:anew|hence|thereby|whereby|likewise|for ever|as ever)\b": "a word of everyday speech",
+    r"\b(?:all|everything|nothing|none|any|no \w+) but\b": "except",
+    r"\bbut for\b": "except for",
+    r"\bso as to\b|\bin order to\b|\bis to be\b|\bare to be\b": "to, or must",
+}
+LONGEST = 32  # words of a sentence
+
+
+def sentences(document: str) -> list[str]:
+    """What of a page is prose: no code, no commands, no addresses."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text(document), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"`[^`]+`", "CODE", prose)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    blocks = re.split(r"\n\n|\n *[-*] |\n *\d\. |\||\n#", prose)
+    found = [re.split(r"(?<=[.!?:;]) ", " ".join(block.split())) for block in blocks]
+    return [sentence for block in found for sentence in block]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_words_are_plain(document: str) -> None:
+    for sentence in sentences(document):
+        assert len(sentence.split()) <= LONGEST, sentence
+        for construction, instead in PLAIN.items():
+            found = re.search(construction, sentence)
+            assert not found, f"{sentence!r}: instead of {found[0]!r} write {instead}"

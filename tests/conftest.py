@@ -2,140 +2,34 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import copier
-import jinja2
 import pytest
-from bare import Container, debug_python
-from copier._main import Worker
-from packaging.version import Version
-from project import Project
-from ruamel.yaml import YAML
-
-REPOSITORY = Path(__file__).parents[1]
-RELEASES = REPOSITORY / "tests/releases"
-RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdir()), key=Version)
-
-# What the working tree is taken for, and what comes after it: later than all that is released.
-NEXT, LATER = "9999.0.0", "9999.1.0"
-
-# What the questions know of a new project.
-NEW_PROJECT = (
-    jinja2.Environment(
-        loader=jinja2.FileSystemLoader(REPOSITORY),
-        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
-    )
-    .get_template("template/_new.jinja")
-    .module
+from support.adopted import Adopted, paste
+from support.container import Container, debug_python
+from support.existing import ExistingProject
+from support.ports import find_free_port
+from support.project import Project, copy, remove_images
+from support.rendering import (
+    LATER,
+    NEXT,
+    RELEASED,
+    RELEASES,
+    REPOSITORY,
+    answers,
+    commit,
+    copy_without_questions,
+    git,
+    render,
+    replace,
 )
-
-
-COMPILE = jinja2.Environment.compile
-COMPILED: dict[tuple, object] = {}
-
-
-def compile_once(
-    self: jinja2.Environment,
-    source: Any,
-    name: str | None = None,
-    filename: str | None = None,
-    **options: bool,
-) -> object:
-    """Compile a text of the template once in all copies: that is half of what each of them takes.
-
-    What comes of it is for any environment with the same settings.
-    """
-    settings = (self.undefined, self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
-    delimiters = (self.block_start_string, self.variable_start_string, self.comment_start_string)
-    extensions = tuple(self.extensions)
-    key = (source, name, *options.items(), type(self), settings, delimiters, extensions)
-    if key not in COMPILED:
-        COMPILED[key] = COMPILE(self, source, name, filename, **options)
-    return COMPILED[key]
-
-
-jinja2.Environment.compile = compile_once
-
-# For each file, Copier asks Git for a setting that it has on Windows.
-Worker._sync_git_index_executable_bit = lambda self, *arguments: None
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run Git as nobody in particular, and return what it prints."""
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    command = ["git", *identity, *arguments]
-    return subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
-
-
-def commit(folder: Path, tag: str | None = None) -> None:
-    """Commit all that is in a folder, which becomes a repository if it is none, and tag it."""
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "test")
-    if tag:
-        git(folder, "tag", tag)
-
-
-def replace(file: Path, old: str, new: str) -> None:
-    """Edit a text in a file, which must be there."""
-    text = file.read_text()
-    assert old in text, f"{file}: {old!r}"
-    file.write_text(text.replace(old, new))
-
-
-def program(name: str) -> str:
-    """The path of a program that pip has installed beside this Python."""
-    return str(Path(sys.executable).with_name(name))
-
-
-def render(template: Path, folder: Path, version: str | None = None, **answers: object) -> Path:
-    """Render a project without asking and without trust, and return its folder.
-
-    version: the release of the template; the newest unless given.
-    """
-    copier.run_copy(
-        str(template),
-        folder,
-        answers,
-        vcs_ref=version,
-        defaults=True,
-        quiet=True,
-        unsafe=False,
-    )
-    return folder
-
-
-def copy_without_questions(
-    template: Path, folder: Path, *options: str
-) -> subprocess.CompletedProcess[str]:
-    """Run `copier copy` as a user does who wants no questions and has no terminal."""
-    return subprocess.run(
-        [program("copier"), "copy", "--defaults", *options, str(template), str(folder)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-
-
-def needed(program: Path | str | None) -> str:
-    """Return the path of a program. Without it a test is skipped; in CI that is a failure."""
-    if program is None or not Path(program).exists():
-        reason = "an editor is not installed: nox -s editors and nox -s vscode do it"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return str(program)
 
 
 @pytest.fixture(scope="session")
@@ -154,41 +48,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[st
         return {"PYTHONPATH": str(folder)}
 
     return installed
-
-
-def reason(stderr: str) -> str:
-    """Why Copier has written nothing: that, in one line, is all that it prints."""
-    assert stderr.count("\n") == 1, stderr
-    words = stderr.removeprefix("'dict object' has no attribute ")
-    assert words != stderr, stderr
-    return ast.literal_eval(words.strip())
-
-
-def update(folder: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `copier update` as a user does who wants no questions and has no terminal."""
-    done = subprocess.run(
-        [program("copier"), "update", "--defaults", *options],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0 or not check, done.stderr
-    return done
-
-
-def answers(folder: Path) -> dict[str, Any]:
-    """The answers that a project has recorded."""
-    return YAML(typ="safe").load(folder / ".copier-answers.yml")
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    """What is in each file of a project, by its path; Git's own are left out."""
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and ".git" not in path.relative_to(folder).parts
-    }
 
 
 @pytest.fixture(scope="session")
@@ -278,21 +137,6 @@ def shop(tmp_path: Path) -> Iterator[Container]:
     container.stop()
 
 
-def find_free_port() -> int:
-    """Return a port of this machine that nobody listens on, like the five after it."""
-    # Not the first: a session beside this one may be about to listen there.
-    for port in random.sample(range(20000, 30000, 10), 1000):
-        with ExitStack() as probes:
-            try:
-                for number in range(port, port + 6):
-                    probe = probes.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-        return port
-    raise OSError("no free ports")
-
-
 @pytest.fixture(scope="session")
 def free_port() -> int:
     """Such a port, for all projects of the tests."""
@@ -328,14 +172,6 @@ def built(build) -> Project:
     return build()
 
 
-def remove_images(project: Project, name: str) -> None:
-    """Remove the images that carry a project's label, those that a later build has replaced too."""
-    images = ["docker", "image", "ls", "--all", "--quiet", "--filter"]
-    found = project.run(*images, f"label=com.docker.compose.project={name}").stdout.split()
-    if found:
-        project.run("docker", "image", "rm", "--force", *set(found))
-
-
 @pytest.fixture
 def project(built, tmp_path):
     """A copy of the built project, to edit and to start."""
@@ -344,10 +180,45 @@ def project(built, tmp_path):
     project.down()
 
 
-def copy(built: Project, folder: Path) -> Project:
-    """Copy a built project: Compose knows it by its name, wherever it is."""
-    shutil.copytree(built.root, folder / "my project")
-    return Project(folder / "my project")
+@pytest.fixture(scope="module")
+def adopt(engine, template, free_port, tmp_path_factory):
+    """Adopt a project of tests/projects; what is built from it is removed in the end."""
+    adopted = {}
+
+    def adopt(name: str) -> Adopted:
+        if name not in adopted:
+            existing = ExistingProject(name)
+            root = existing.write(
+                tmp_path_factory.mktemp("adopted") / f"remora-test-{uuid.uuid4().hex[:8]}"
+            )
+            data = {"debug_port": free_port, **existing.answers}
+            options = [part for item in data.items() for part in ("--data", "{}={}".format(*item))]
+            done = copy_without_questions(template, root, *options)
+            assert done.returncode == 0, done.stderr
+            existing.write(root, ignored=True)
+            if ".vscode/launch.json" in answers(root)["kept_files"]:
+                paste(done.stderr, root)
+            adopted[name] = Adopted(existing, root)
+        return adopted[name]
+
+    yield adopt
+    for project in adopted.values():
+        name = project.model(project.compose)["name"]
+        remove_images(project, name)
+
+
+@pytest.fixture
+def started(adopt):
+    """Give a project of tests/projects, and end in it what a test has started."""
+    projects = []
+
+    def started(name: str) -> Adopted:
+        projects.append(adopt(name))
+        return projects[-1]
+
+    yield started
+    for project in projects:
+        project.down()
 
 
 @pytest.hookimpl(wrapper=True)

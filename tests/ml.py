@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import copy, replace
-from project import Project, line, marked, remora, wait_until
+from support.project import Project, copy, line, marked, remora, wait_until
+from support.rendering import replace
 
 WORK = """
 import sys

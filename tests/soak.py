@@ -17,9 +17,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import dap
 import pytest
-from project import Project, marked, wait_until
+from support import dap
+from support.project import Project, marked, wait_until
 
 pytestmark = pytest.mark.docker
 

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bare import DEBUG
-from conftest import answers, copy_without_questions, remove_images, render
-from judges import assert_tidy, strict_json, tool
-from project import Project, listening_here, marked, remora, wait_until
-from shape import NAMES, Shape, startable
-
-# What debugging may write into a project, but for the debug file.
-DEBUG_LAYER = {
-    ".copier-answers.yml",
-    ".vscode/extensions.json",
-    ".vscode/launch.json",
-    ".vscode/tasks.json",
-    "docker/debug/README.md",
-    "docker/debug/debug.Dockerfile",
-    "docker/debug/debug.Dockerfile.dockerignore",
-    "docker/debug/install.py",
-    "docker/debug/no-python.sh",
-    *(f"docker/debug/remora/{path.name}" for path in (DEBUG / "remora").glob("*.py")),
-}
+from support.adopted import DEBUG_LAYER
+from support.existing import NAMES, ExistingProject, startable
+from support.ports import listening_here
+from support.programs import tool
+from support.project import Project, marked, remora, remove_images, wait_until
+from support.rendering import answers, render
+from support.validators import assert_tidy, strict_json
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -65,7 +50,7 @@ KINDS = """
 
 
 def test_the_projects_hold_every_kind() -> None:
-    held = {kind for name in NAMES for kind in Shape(name).holds}
+    held = {kind for name in NAMES for kind in ExistingProject(name).holds}
     assert sorted(held) == sorted(KINDS)
 
 
@@ -73,10 +58,10 @@ def test_the_projects_hold_every_kind() -> None:
 def test_adoption_adds_the_debug_layer_and_changes_nothing(
     template: Path, tmp_path: Path, name: str
 ) -> None:
-    shape = Shape(name)
-    root = shape.write(tmp_path / "app")
+    existing = ExistingProject(name)
+    root = existing.write(tmp_path / "app")
     before = hashes(root)
-    render(template, root, **shape.answers)
+    render(template, root, **existing.answers)
     after = hashes(root)
     found = answers(root)
     assert after.items() >= before.items()
@@ -86,148 +71,18 @@ def test_adoption_adds_the_debug_layer_and_changes_nothing(
         if path.endswith(".json"):
             strict_json(root / path)
     assert found["mode"] == "adopt"
-    assert found["debug_services"] == shape.debug_services()
+    assert found["debug_services"] == existing.debug_services()
 
 
 def test_dockerfile_of_the_debug_images(template: Path, tmp_path: Path) -> None:
-    root = render(template, Shape("web-and-worker-redis").write(tmp_path))
+    root = render(template, ExistingProject("web-and-worker-redis").write(tmp_path))
     # `app` is given from outside: it has no version to pin, and the last stage has its user. What
     # the pipe is for is to find nothing or something.
     ignored = ["--ignore=DL3006", "--ignore=DL3002", "--ignore=DL4006"]
     tool("hadolint", *ignored, root / "docker/debug/debug.Dockerfile")
 
 
-def paste(message: str, root: Path) -> None:
-    """Do by hand what the message after the copy asks for."""
-    for name, key in [("launch.json", "configurations"), ("tasks.json", "tasks")]:
-        file = root / ".vscode" / name
-        assert "//" in file.read_text() or "/*" in file.read_text()
-        added = message.split(f'Your .vscode/{name} is as it was. Add this to its "{key}":')[1]
-        added = re.match(r"\s*(\{.*?^    \})\n(?!    \{)", added, re.DOTALL | re.MULTILINE)[1]
-        file.write_text(f'{{"{key}": [{added}]}}')
-
-
 # ---- In containers ----
-
-
-class Adopted(Project):
-    """A project of tests/shapes, with what adoption has added."""
-
-    def __init__(self, shape: Shape, root: Path) -> None:
-        super().__init__(root, service=next(iter(shape.services)))
-        self.shape = shape
-        self.debug_file = answers(root)["debug_file"]
-
-    @property
-    def facts(self) -> list[dict]:
-        """What adoption has found out about each service to debug."""
-        found = answers(self.root)
-        return [found["service_facts"][service["name"]] for service in found["debug_services"]]
-
-    def debugged(self) -> list[str]:
-        """The services that can be seen to stop."""
-        return [name for name, service in self.shape.services.items() if "stop" in service]
-
-    def own(self, *arguments: str, check: bool = True, **environment: str):
-        """Run `docker compose` as its owner does, who knows of no debugging."""
-        files = [part for name in answers(self.root)["compose_files"] for part in ("-f", name)]
-        return self.run("docker", "compose", *files, *arguments, check=check, **environment)
-
-    def on_top(self, *arguments: str):
-        """Run `docker compose` with the debug file as an override."""
-        return self.own("-f", self.debug_file, *arguments)
-
-    def model(self, compose) -> dict:
-        """What Compose makes of the files that a function passes to it."""
-        printed = compose("--profile", "*", "config", "--format", "json").stdout
-        return json.loads(printed[re.search(r"^\{", printed, re.MULTILINE).start() :])
-
-    @contextmanager
-    def raising(self) -> Iterator[Path]:
-        """Have the service raise an exception at its line, and give its file for that time."""
-        source = self.root / self.shape.services[self.service]["stop"]
-        text = source.read_text()
-        source.write_text(text.replace("return answer", "raise ValueError(answer)"))
-        try:
-            yield source
-        finally:
-            source.write_text(text)
-
-    def trigger(self, service: str) -> str:
-        """Run what makes a server come to its line, and return what that prints."""
-        command = ["sh", "-c", self.shape.services[service]["trigger"]]
-        container = self.seen_from(service).container()
-        return self.run("docker", "exec", "--env", "REMORA_MODE=off", container, *command).stdout
-
-    def outcome(self, compose, **environment: str) -> dict[str, object]:
-        """Start the project, and return what comes of each service: what a server answers, or
-        what a program prints and its exit code."""
-        services = self.debugged()
-        compose("up", "--build", "--detach", *services, **environment)
-        outcome = {}
-        for service in services:
-            if "trigger" in self.shape.services[service]:
-                outcome[service] = self.trigger(service)
-            else:
-                container = self.seen_from(service).container()
-                code = self.run("docker", "wait", container).stdout.strip()
-                outcome[service] = (code, self.run("docker", "logs", container).stdout)
-        return outcome
-
-    def stops_at_its_line(self, service: str, before: object) -> None:
-        """Press F5, hit the breakpoint, and see the service come to what it did before."""
-        shape, view = self.shape.services[service], self.seen_from(service)
-        source = self.root / shape["stop"]
-        here = marked(source)
-        self.task(f"{service}: start", **self.shape.environment)
-        answer: list[str] = []
-        request = threading.Thread(target=lambda: answer.append(self.trigger(service)))
-        # A script may run several programs, each of which waits for a debugger.
-        for attached in range(1, 5):
-            wait_until(lambda n=attached: view.log().count("Waiting for client to attach") >= n)
-            editor = view.attach(here, source=source)
-            if "trigger" in shape and attached == 1:
-                request.start()
-            stop = editor.stopped_or_ended()
-            if stop:
-                break
-            editor.close()
-        assert (stop.path, stop.line) == (source, here)
-        assert stop.locals["answer"] == "42"
-        editor.resume(stop)
-        if "trigger" in shape:
-            request.join()
-            assert answer == [before]
-        else:
-            assert str(view.exit_code()) == before[0]
-        self.compose("stop", service)
-
-
-@pytest.fixture(scope="module")
-def adopt(engine, template, free_port, tmp_path_factory):
-    """Adopt a project of tests/shapes; what is built from it is removed in the end."""
-    adopted = {}
-
-    def adopt(name: str) -> Adopted:
-        if name not in adopted:
-            shape = Shape(name)
-            root = shape.write(
-                tmp_path_factory.mktemp("adopted") / f"remora-test-{uuid.uuid4().hex[:8]}"
-            )
-            data = {"debug_port": free_port, **shape.answers}
-            options = [part for item in data.items() for part in ("--data", "{}={}".format(*item))]
-            done = copy_without_questions(template, root, *options)
-            assert done.returncode == 0, done.stderr
-            shape.write(root, ignored=True)
-            if ".vscode/launch.json" in answers(root)["kept_files"]:
-                paste(done.stderr, root)
-            adopted[name] = Adopted(shape, root)
-        return adopted[name]
-
-    yield adopt
-    for project in adopted.values():
-        name = project.model(project.compose)["name"]
-        remove_images(project, name)
 
 
 # What of the owner's build says what is in the image, or where it goes to.
@@ -325,20 +180,6 @@ def test_every_python_stops_and_runs_as_before_when_off(adopt, name: str) -> Non
 # ---- What else a debug container does, with an entry point that is not ours ----
 
 
-@pytest.fixture
-def started(adopt):
-    """Give a project of tests/shapes, and end in it what a test has started."""
-    projects = []
-
-    def started(name: str) -> Adopted:
-        projects.append(adopt(name))
-        return projects[-1]
-
-    yield started
-    for project in projects:
-        project.down()
-
-
 @pytest.mark.docker
 def test_bad_setting_ends_the_container(started) -> None:
     project = started("cli-pyproject-exit-code")
@@ -353,7 +194,7 @@ def test_running_process_is_asked_to_listen(started) -> None:
     project = started("fastapi-watch")
     project.compose("up", "--build", "--detach", "--wait", project.service, REMORA_MODE="demand")
     project.task(f"{project.service}: attach")
-    source = project.root / project.shape.services[project.service]["stop"]
+    source = project.root / project.existing.services[project.service]["stop"]
     editor = project.attach(marked(source), source=source)
     request = threading.Thread(target=project.trigger, args=[project.service])
     request.start()

@@ -12,15 +12,9 @@ import copier
 import pexpect
 import pytest
 import yaml
-from conftest import (
-    NEW_PROJECT,
-    REPOSITORY,
-    copy_without_questions,
-    program,
-    reason,
-    render,
-)
 from copier.errors import UserMessageError
+from support.programs import program
+from support.rendering import NEW_PROJECT, REPOSITORY, copy_without_questions, reason, render
 
 BAD = [
     ("project_name", "", "1 to 64 letters"),

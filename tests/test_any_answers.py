@@ -26,11 +26,12 @@ from typing import Any
 import copier
 import pytest
 import yaml
-from conftest import NEW_PROJECT, contents
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
-from judges import assert_tidy, strict_json, tool
+from support.programs import tool
+from support.rendering import NEW_PROJECT, contents
+from support.validators import assert_tidy, strict_json
 
 if sys.version_info >= (3, 11):
     import tomllib

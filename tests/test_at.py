@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bare import Container, debug_python, ended
-from project import line, marked, wait_until
+from support.container import Container, debug_python, ended
+from support.project import line, marked, wait_until
 
 LOOP = """
 import time

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import dap
 import pytest
-from bare import Container, free_port
-from project import line, marked, wait_until
+from support import dap
+from support.container import Container
+from support.ports import free_port
+from support.project import line, marked, wait_until
 
 PROGRAM = """
 import os

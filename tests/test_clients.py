@@ -12,10 +12,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import dap
 import pytest
-from bare import Container
-from project import marked, wait_until
+from support import dap
+from support.container import Container
+from support.project import marked, wait_until
 
 pytestmark = pytest.mark.npm
 

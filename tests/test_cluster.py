@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import dap
 import pytest
-from cluster import Cluster, code, pod
-from conftest import copy, render
-from project import COUNT, Project, marked
+from support import dap
+from support.cluster import Cluster, code, pod
+from support.project import COUNT, Project, copy, marked
+from support.rendering import render
 
 pytestmark = pytest.mark.cluster
 

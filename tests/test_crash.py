@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from bare import Container
-from project import line, marked, wait_until
+from support.container import Container
+from support.project import line, marked, wait_until
 
 RAISE = """
 import sys, threading

@@ -6,11 +6,10 @@ import json
 import re
 from pathlib import Path
 
-import dap
 import pytest
-from conftest import render
-from project import Project, marked, wait_until
-from test_adopt import adopt, started  # noqa: F401 - fixtures
+from support import dap
+from support.project import Project, marked, wait_until
+from support.rendering import render
 
 pytestmark = pytest.mark.docker
 
@@ -106,7 +105,7 @@ def test_no_crash_yet(project: Project) -> None:
     assert containers(project) == []
 
 
-def test_last_crash_of_an_adopted_service(started) -> None:  # noqa: F811
+def test_last_crash_of_an_adopted_service(started) -> None:
     project = started("python-39-report")
     with project.raising() as source:
         project.compose("up", "--build", "--detach", REMORA_MODE="dump")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import dap
 import pytest
-from project import Project, marked, remora, wait_until
+from support import dap
+from support.project import Project, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
 

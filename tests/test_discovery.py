@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import (
+from copier.errors import UserMessageError
+from ruamel.yaml import YAML
+from support.programs import program
+from support.rendering import (
     NEXT,
     answers,
     commit,
     contents,
     copy_without_questions,
     git,
-    program,
     reason,
     render,
     update,
 )
-from copier.errors import UserMessageError
-from judges import strict_json
-from ruamel.yaml import YAML
+from support.validators import strict_json
 
 # A project of two services, of which one is Python.
 FILES = {

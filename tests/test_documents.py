@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import NEXT, REPOSITORY, commit, git, remove_images, render
-from project import TIMEOUT, Project
-from shape import Shape
-from world import World
+from support.existing import ExistingProject
+from support.fake_cluster import FakeCluster
+from support.project import TIMEOUT, Project, remove_images
+from support.rendering import NEXT, REPOSITORY, commit, git, render
 
 PAGES = [
     "README.md",
@@ -63,22 +63,22 @@ def no_project(request: pytest.FixtureRequest, root: Path) -> Path:
     return root.parent
 
 
-def existing(shape: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
-    """A project of tests/shapes."""
+def existing(name: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
+    """A project of tests/projects."""
 
     def prepare(request: pytest.FixtureRequest, root: Path) -> Path:
-        Shape(shape).write(root)
+        ExistingProject(name).write(root)
         commit(root)
         return root
 
     return prepare
 
 
-def adopted(shape: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
+def adopted(name: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
     """The same with a debugger."""
 
     def prepare(request: pytest.FixtureRequest, root: Path) -> Path:
-        existing(shape)(request, root)
+        existing(name)(request, root)
         port = request.getfixturevalue("free_port")
         render(request.getfixturevalue("template"), root, debug_port=port)
         commit(root)
@@ -132,7 +132,7 @@ DUMP = "train-20261126T030000Z-7-ValueError.json.gz"
 
 def beside_a_cluster(request: pytest.FixtureRequest, root: Path) -> Path:
     """No project, and stand-ins for a cluster among the user's programs."""
-    World(root.parent / "pipx", root)
+    FakeCluster(root.parent / "pipx", root)
     return root.parent
 
 
@@ -335,7 +335,7 @@ def test_every_session_of_nox_that_is_named_exists(document: str) -> None:
 
 def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) -> None:
     before, after = re.findall(r"```\nmailer/\n(.+?)```", text("docs/adopting.md"), re.DOTALL)
-    root = Shape("web-and-worker-redis").write(tmp_path / "mailer")
+    root = ExistingProject("web-and-worker-redis").write(tmp_path / "mailer")
     assert set(re.findall(r"── (\S+?)/?(?:\s|$)", before)) == names(root)
     render(template, root)
     # The tree does not go into these two folders.

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
-from bare import IN_MULTIPROCESSING, Container, ended, imported
-from dap import DapError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from project import line, marked
+from support.container import IN_MULTIPROCESSING, Container, ended, imported
+from support.dap import DapError
+from support.project import line, marked
 
 # Dumps of format 1, which later releases read too
 DUMPS = Path(__file__).with_name("dumps")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 import pytest
-from project import Project, marked, wait_until
+from support.project import Project, marked, wait_until
 
 pytestmark = pytest.mark.docker
 

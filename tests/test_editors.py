@@ -14,12 +14,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dap
 import pytest
-from bare import Container
-from conftest import needed, remove_images, render, replace
-from project import TIMEOUT, Project, line, marked
-from shape import Shape
+from support import dap
+from support.container import Container
+from support.existing import ExistingProject
+from support.programs import needed
+from support.project import TIMEOUT, Project, line, marked, remove_images
+from support.rendering import render, replace
 
 pytestmark = pytest.mark.editors
 
@@ -36,7 +37,7 @@ CLIENT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, "/workspace")
-import dap
+from support import dap
 
 editor = dap.Editor()
 editor.attach(json.loads(sys.argv[1]), {Path(sys.argv[2]): [int(sys.argv[3])]})
@@ -94,7 +95,7 @@ def end(project: Project) -> None:
 def adopted(engine: None, template: Path, tmp_path: Path, free_port: int) -> Iterator[Project]:
     """A project whose image holds a copy of the code, and whose Compose file is in a folder."""
     name = f"remora-test-{uuid.uuid4().hex[:8]}"
-    root = Shape("deploy-folder").write(tmp_path / name)
+    root = ExistingProject("deploy-folder").write(tmp_path / name)
     replace(root / "deploy/docker-compose.yml", "name: gallery", f"name: {name}")
     render(template, root, debug_port=free_port, editors=["vscode", "devcontainer"])
     project = Project(root, "gallery")

@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from bare import IN_MULTIPROCESSING, SWALLOWED, Container
-from dap import Editor, Stop
-from project import line, marked, wait_until
+from support.container import IN_MULTIPROCESSING, SWALLOWED, Container
+from support.dap import Editor, Stop
+from support.project import line, marked, wait_until
 
 # What is left of a debugger in a program: printed each time that a line comes.
 FACTS = """

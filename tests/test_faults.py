@@ -7,10 +7,10 @@ import socket
 import subprocess
 from pathlib import Path
 
-import dap
 import pytest
-from conftest import REPOSITORY, copy
-from project import COUNT, Project, marked, remora, wait_until
+from support import dap
+from support.project import COUNT, Project, copy, marked, remora, wait_until
+from support.rendering import REPOSITORY
 
 pytestmark = pytest.mark.docker
 

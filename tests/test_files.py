@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from bare import Container, imported
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.container import Container, imported
 
 with imported("remora.files") as FILES, imported("remora.project") as PROJECT:
     pass

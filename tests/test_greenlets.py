@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bare import Container, free_port
-from project import marked, wait_until
+from support.container import Container
+from support.ports import free_port
+from support.project import marked, wait_until
 
 
 @pytest.fixture

@@ -22,15 +22,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import dap
 import pytest
-from bare import DEBUG, NAMESPACES, Container, debug_python, free_port, imported
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
-from project import listening_here, wait_until
+from support import dap
+from support.container import DEBUG, NAMESPACES, Container, debug_python, imported
+from support.ports import free_port, listening_here
+from support.project import wait_until
 
 # What hypothesis caches stays out of the work tree.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from bare import imported
+from support.container import imported
 
 
 def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

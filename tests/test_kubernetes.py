@@ -17,9 +17,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import REPOSITORY, contents, program, render
-from project import wait_until
-from world import World
+from support.fake_cluster import FakeCluster
+from support.programs import program
+from support.project import wait_until
+from support.rendering import REPOSITORY, contents, render
 
 BOTH = ["compose", "kubernetes"]
 ANSWERS = {
@@ -331,48 +332,50 @@ def test_overlay_of_the_page_fits_an_application_that_exists(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def world(every_service: Path, tmp_path: Path) -> Iterator[World]:
+def cluster(every_service: Path, tmp_path: Path) -> Iterator[FakeCluster]:
     shutil.copytree(every_service, tmp_path / "my app")
-    world = World(tmp_path / "world", tmp_path / "my app")
-    yield world
-    world.be()
-    world.run("down", "train")
-    assert world.forwards() == []
+    cluster = FakeCluster(tmp_path / "cluster", tmp_path / "my app")
+    yield cluster
+    cluster.be()
+    cluster.run("down", "train")
+    assert cluster.forwards() == []
 
 
-def test_up_and_down(world: World) -> None:
-    done = world.run("up", "train")
+def test_up_and_down(cluster: FakeCluster) -> None:
+    done = cluster.run("up", "train")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == (
         "debug.sh: train can be debugged at 127.0.0.1:5678. It is the pod train-x"
         " in the namespace team of kind-dev, until deploy/debug.sh down train"
     )
     image = "my-app:debug-0123456789ab"
-    assert f"kind load docker-image --name dev {image}" in (world.folder / "brought").read_text()
-    manifest = yaml.safe_load_all((world.root / "deploy/.session/train/manifest.yaml").read_text())
+    assert f"kind load docker-image --name dev {image}" in (cluster.folder / "brought").read_text()
+    manifest = yaml.safe_load_all(
+        (cluster.root / "deploy/.session/train/manifest.yaml").read_text()
+    )
     applied = {found["kind"]: found for found in manifest}
     # Of the other services, nothing is applied.
     assert applied.keys() == {"ConfigMap", "Job"}
     assert applied["ConfigMap"]["data"]["REMORA_MODE"] == "wait"
     assert pod_of(applied["Job"])["containers"][0]["image"] == image
-    assert any("port-forward" in line for line in world.forwards())
+    assert any("port-forward" in line for line in cluster.forwards())
 
-    assert world.run("down", "train").returncode == 0
-    (deleted,) = world.calls("delete")
+    assert cluster.run("down", "train").returncode == 0
+    (deleted,) = cluster.calls("delete")
     names = [word for word in deleted if not word.startswith("--")]
     assert names == [f"configmap/{applied['ConfigMap']['metadata']['name']}", "job/train"]
-    assert "docker image rm --no-prune " + image in (world.folder / "brought").read_text()
-    assert not (world.root / "deploy/.session/train").exists()
-    assert world.forwards() == []
+    assert "docker image rm --no-prune " + image in (cluster.folder / "brought").read_text()
+    assert not (cluster.root / "deploy/.session/train").exists()
+    assert cluster.forwards() == []
 
 
-def test_worker_comes_with_its_queue(world: World) -> None:
-    world.be(pods=World.STARTED.replace("train", "worker"))
-    world.said("up", "worker", "listen")
-    text = (world.root / "deploy/.session/worker/manifest.yaml").read_text()
+def test_worker_comes_with_its_queue(cluster: FakeCluster) -> None:
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "worker"))
+    cluster.said("up", "worker", "listen")
+    text = (cluster.root / "deploy/.session/worker/manifest.yaml").read_text()
     names = {found["metadata"]["name"] for found in yaml.safe_load_all(text)}
     assert {"worker", "redis"} < names and not {"train", "api"} & names
-    world.said("down", "worker")
+    cluster.said("down", "worker")
 
 
 FAILURES = {
@@ -451,10 +454,10 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_up_fails_with_one_sentence_and_leaves_nothing(world: World, name: str) -> None:
+def test_up_fails_with_one_sentence_and_leaves_nothing(cluster: FakeCluster, name: str) -> None:
     changes, environment, message = FAILURES[name]
-    world.be(**changes)
-    done = world.run("up", "train", **environment)
+    cluster.be(**changes)
+    done = cluster.run("up", "train", **environment)
     said = [line for line in done.stdout.splitlines() if line.startswith("debug.sh: ")]
     assert done.returncode == 1
     assert len(said) == 1 and said[0].startswith(f"debug.sh: {message}"), done.stdout
@@ -462,117 +465,119 @@ def test_up_fails_with_one_sentence_and_leaves_nothing(world: World, name: str) 
         assert "ZeroDivisionError: division by zero" in done.stdout
     # What was created, and that alone, is deleted again.
     created = []
-    if world.calls("apply"):
+    if cluster.calls("apply"):
         created = ["configmap"] + ["job"] * ("apply" not in changes)
-    deleted = [word for words in world.calls("delete") for word in words if "/" in word]
+    deleted = [word for words in cluster.calls("delete") for word in words if "/" in word]
     assert [word.split("/")[0] for word in deleted] == created
-    assert not (world.root / "deploy/.session/train").exists()
-    assert world.forwards() == []
+    assert not (cluster.root / "deploy/.session/train").exists()
+    assert cluster.forwards() == []
 
 
 @pytest.mark.parametrize("missing", ["kubectl", "docker"])
-def test_a_program_that_is_not_there(world: World, missing: str) -> None:
-    tools = world.folder / "tools"
+def test_a_program_that_is_not_there(cluster: FakeCluster, missing: str) -> None:
+    tools = cluster.folder / "tools"
     tools.mkdir()
     for tool in "sh dirname sed tail tr cat rm mkdir grep head cut date ps sleep nohup".split():
         (tools / tool).symlink_to(shutil.which(tool))
-    (world.folder / "bin" / missing).unlink()
-    done = world.run("up", "train", PATH=f"{world.folder}/bin:{tools}")
+    (cluster.folder / "bin" / missing).unlink()
+    done = cluster.run("up", "train", PATH=f"{cluster.folder}/bin:{tools}")
     assert done.returncode == 1 and f"there is no {missing}: install it" in done.stdout
 
 
-def test_settings_come_from_the_env_file(world: World) -> None:
-    (world.root / ".env").write_text('EPOCHS=3\nREMORA_KUBE_CONTEXT="kind-dev"\n')
-    assert "in the namespace team of kind-dev" in world.said("up", "train", REMORA_KUBE_CONTEXT="")
+def test_settings_come_from_the_env_file(cluster: FakeCluster) -> None:
+    (cluster.root / ".env").write_text('EPOCHS=3\nREMORA_KUBE_CONTEXT="kind-dev"\n')
+    assert "in the namespace team of kind-dev" in cluster.said(
+        "up", "train", REMORA_KUBE_CONTEXT=""
+    )
 
 
-def test_an_image_goes_to_the_registry(world: World) -> None:
-    world.said("up", "train", REMORA_KUBE_REGISTRY="registry.example.org:5000/team")
+def test_an_image_goes_to_the_registry(cluster: FakeCluster) -> None:
+    cluster.said("up", "train", REMORA_KUBE_REGISTRY="registry.example.org:5000/team")
     image = "registry.example.org:5000/team/my-app:debug-0123456789ab"
-    assert f"docker push {image}" in (world.folder / "brought").read_text()
-    assert image in (world.root / "deploy/.session/train/manifest.yaml").read_text()
+    assert f"docker push {image}" in (cluster.folder / "brought").read_text()
+    assert image in (cluster.root / "deploy/.session/train/manifest.yaml").read_text()
 
 
-def test_a_second_up_replaces_the_first(world: World) -> None:
-    world.said("up", "train")
-    world.said("up", "train")
-    assert len(world.calls("delete")) == 1
-    assert sum("port-forward" in line for line in world.forwards()) == 1
+def test_a_second_up_replaces_the_first(cluster: FakeCluster) -> None:
+    cluster.said("up", "train")
+    cluster.said("up", "train")
+    assert len(cluster.calls("delete")) == 1
+    assert sum("port-forward" in line for line in cluster.forwards()) == 1
 
 
-def test_down_goes_where_up_was(world: World) -> None:
-    world.said("up", "train")
-    world.said("down", "train", REMORA_KUBE_CONTEXT="production", REMORA_KUBE_NAMESPACE="x")
-    assert all(word not in self for self in world.calls("delete") for word in ("x", "production"))
-    lines = (world.folder / "calls").read_text()
+def test_down_goes_where_up_was(cluster: FakeCluster) -> None:
+    cluster.said("up", "train")
+    cluster.said("down", "train", REMORA_KUBE_CONTEXT="production", REMORA_KUBE_NAMESPACE="x")
+    assert all(word not in self for self in cluster.calls("delete") for word in ("x", "production"))
+    lines = (cluster.folder / "calls").read_text()
     assert "production" not in lines
 
 
-def test_what_cannot_be_undone_is_said_and_stays_noted(world: World) -> None:
-    world.said("up", "train")
-    world.be(delete="Unable to connect to the server")
-    done = world.run("down", "train")
+def test_what_cannot_be_undone_is_said_and_stays_noted(cluster: FakeCluster) -> None:
+    cluster.said("up", "train")
+    cluster.be(delete="Unable to connect to the server")
+    done = cluster.run("down", "train")
     assert done.returncode == 1
     assert "train is still in the namespace team of kind-dev (Unable to connect" in done.stdout
-    world.be()
-    assert world.run("down", "train").returncode == 0
+    cluster.be()
+    assert cluster.run("down", "train").returncode == 0
 
 
 @pytest.mark.parametrize("mode", ["crash", "demand"])
-def test_modes_without_a_port_are_attached_to_later(world: World, mode: str) -> None:
-    said = world.said("up", "train", mode)
+def test_modes_without_a_port_are_attached_to_later(cluster: FakeCluster, mode: str) -> None:
+    said = cluster.said("up", "train", mode)
     assert f"train was started in mode {mode}: deploy/debug.sh attach train opens its port" in said
-    assert world.forwards() == []
-    assert "train can be debugged at 127.0.0.1:5678" in world.said("attach", "train")
-    ((pod, *command),) = world.calls("exec")
+    assert cluster.forwards() == []
+    assert "train can be debugged at 127.0.0.1:5678" in cluster.said("attach", "train")
+    ((pod, *command),) = cluster.calls("exec")
     assert pod == "train-x" and command[-2:] == ["remora", "attach"]
-    world.said("detach", "train")
-    assert world.forwards() == [] and world.calls("delete") == []
-    world.said("down", "train")
-    assert len(world.calls("delete")) == 1
+    cluster.said("detach", "train")
+    assert cluster.forwards() == [] and cluster.calls("delete") == []
+    cluster.said("down", "train")
+    assert len(cluster.calls("delete")) == 1
 
 
 @pytest.mark.parametrize("mode", ["dump", "off"])
-def test_a_job_that_nobody_attaches_to_may_end(world: World, mode: str) -> None:
-    world.be(pods="train-x|Failed||false|0||")
-    assert f"train was started in mode {mode}. It is the pod train-x" in world.said(
+def test_a_job_that_nobody_attaches_to_may_end(cluster: FakeCluster, mode: str) -> None:
+    cluster.be(pods="train-x|Failed||false|0||")
+    assert f"train was started in mode {mode}. It is the pod train-x" in cluster.said(
         "up", "train", mode
     )
-    manifest = world.root / "deploy/.session/train/manifest.yaml"
+    manifest = cluster.root / "deploy/.session/train/manifest.yaml"
     kinds = {found["kind"] for found in yaml.safe_load_all(manifest.read_text())}
     assert ("PersistentVolumeClaim" in kinds) == (mode == "dump")
-    world.said("down", "train")
+    cluster.said("down", "train")
     # The dumps stay.
-    (deleted,) = world.calls("delete")
+    (deleted,) = cluster.calls("delete")
     assert not any("dumps" in word for word in deleted)
 
 
 def test_a_rank_is_chosen(template: Path, tmp_path: Path) -> None:
-    world = World(tmp_path / "world", tmp_path / "my-app")
-    render(template, world.root, engines=BOTH, ranks=3)
+    cluster = FakeCluster(tmp_path / "cluster", tmp_path / "my-app")
+    render(template, cluster.root, engines=BOTH, ranks=3)
     for wrong in ("3", "-1", "x"):
-        done = world.run("up", "train", REMORA_RANK=wrong)
+        done = cluster.run("up", "train", REMORA_RANK=wrong)
         assert done.returncode == 1
         assert f"REMORA_RANK must be the number of a rank, from 0 to 2, not {wrong}" in done.stdout
-    world.said("up", "train", REMORA_RANK="2")
-    manifest = (world.root / "deploy/.session/train/manifest.yaml").read_text()
+    cluster.said("up", "train", REMORA_RANK="2")
+    manifest = (cluster.root / "deploy/.session/train/manifest.yaml").read_text()
     (settings,) = (r for r in yaml.safe_load_all(manifest) if r["kind"] == "ConfigMap")
     assert settings["data"]["REMORA_RANK"] == "2"
-    selectors = [word for words in world.calls("get") for word in words if "selector" in word]
+    selectors = [word for words in cluster.calls("get") for word in words if "selector" in word]
     label = "batch.kubernetes.io/job-completion-index=2"
     assert selectors and all(word.endswith(f"=train,{label}") for word in selectors)
-    world.said("down", "train")
-    assert world.forwards() == []
+    cluster.said("down", "train")
+    assert cluster.forwards() == []
 
 
-def test_attach_needs_no_more_than_the_role(world: World) -> None:
+def test_attach_needs_no_more_than_the_role(cluster: FakeCluster) -> None:
     # To see namespaces, and to create anything else, takes rights that the Role does not give.
     denied = [f"create {kind}" for kind in ("jobs", "deployments", "configmaps")]
-    world.be(namespace="Error from server (Forbidden): namespaces is forbidden", denied=denied)
-    world.said("attach", "train")
-    world.said("detach", "train")
-    assert not world.calls("apply") and not world.calls("delete")
-    assert not (world.root / "deploy/.session/train").exists()
+    cluster.be(namespace="Error from server (Forbidden): namespaces is forbidden", denied=denied)
+    cluster.said("attach", "train")
+    cluster.said("detach", "train")
+    assert not cluster.calls("apply") and not cluster.calls("delete")
+    assert not (cluster.root / "deploy/.session/train").exists()
 
 
 @pytest.mark.parametrize(
@@ -584,19 +589,19 @@ def test_attach_needs_no_more_than_the_role(world: World) -> None:
         ({"port": "taken"}, "the port 5678 of this machine is taken"),
     ],
 )
-def test_attach_fails_with_the_reason(world: World, changes: dict, message: str) -> None:
-    world.be(**changes)
-    done = world.run("attach", "train")
+def test_attach_fails_with_the_reason(cluster: FakeCluster, changes: dict, message: str) -> None:
+    cluster.be(**changes)
+    done = cluster.run("attach", "train")
     assert done.returncode == 1
     assert message in done.stdout.splitlines()[-1]
 
 
-def test_a_forward_that_is_cut_is_made_again(world: World) -> None:
-    (world.folder / "cuts").touch()
-    world.said("up", "train")
-    wait_until(lambda: len(world.calls("port-forward")) == 2)
-    wait_until(lambda: any("port-forward" in line for line in world.forwards()))
-    world.said("down", "train")
+def test_a_forward_that_is_cut_is_made_again(cluster: FakeCluster) -> None:
+    (cluster.folder / "cuts").touch()
+    cluster.said("up", "train")
+    wait_until(lambda: len(cluster.calls("port-forward")) == 2)
+    wait_until(lambda: any("port-forward" in line for line in cluster.forwards()))
+    cluster.said("down", "train")
 
 
 @pytest.mark.parametrize(
@@ -607,21 +612,21 @@ def test_a_forward_that_is_cut_is_made_again(world: World) -> None:
         ("Failed", "the pod train-x has ended"),
     ],
 )
-def test_a_pod_that_is_gone_ends_the_forward(world: World, pod: str, message: str) -> None:
-    (world.folder / "cuts").touch()
-    world.be(pod=pod)
-    world.said("up", "train")
-    wait_until(lambda: world.forwards() == [])
-    assert message in world.run("down", "train").stdout
+def test_a_pod_that_is_gone_ends_the_forward(cluster: FakeCluster, pod: str, message: str) -> None:
+    (cluster.folder / "cuts").touch()
+    cluster.be(pod=pod)
+    cluster.said("up", "train")
+    wait_until(lambda: cluster.forwards() == [])
+    assert message in cluster.run("down", "train").stdout
 
 
-def test_bad_command_lines(world: World) -> None:
+def test_bad_command_lines(cluster: FakeCluster) -> None:
     for words in ([], ["up"], ["up", "redis"], ["go", "train"]):
-        done = world.run(*words)
+        done = cluster.run(*words)
         assert done.returncode == 1 and "debug.sh: say deploy/debug.sh up SERVICE" in done.stdout
-    assert "the mode must be wait, listen" in world.run("up", "train", "fast").stdout
-    assert "nothing of train was started from here" in world.run("down", "train").stdout
-    assert not (world.folder / "calls").exists()
+    assert "the mode must be wait, listen" in cluster.run("up", "train", "fast").stdout
+    assert "nothing of train was started from here" in cluster.run("down", "train").stdout
+    assert not (cluster.folder / "calls").exists()
 
 
 def test_task_labels_are_commands_of_the_script(every_service: Path) -> None:

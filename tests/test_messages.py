@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from bare import Container
-from conftest import REPOSITORY
-from dap import DapError
-from project import wait_until
+from support.container import Container
+from support.dap import DapError
+from support.project import wait_until
+from support.rendering import REPOSITORY
 
 TESTS = REPOSITORY / "tests"
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from project import Project, marked, remora, values_at, wait_until
+from support.project import Project, marked, remora, values_at, wait_until
 
 pytestmark = pytest.mark.docker
 

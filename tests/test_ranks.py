@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bare import Container, imported
-from project import marked, wait_until
+from support.container import Container, imported
+from support.project import marked, wait_until
 
 TRAIN = """
 import os

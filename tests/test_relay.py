@@ -6,11 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-import dap
 import pytest
-from bare import Container
-from project import Project, marked, wait_until
-from relayed import Relayed
+from support import dap
+from support.container import Container
+from support.project import Project, marked, wait_until
+from support.relayed import Relayed
 
 LOOP = """
 import time

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import NEW_PROJECT, REPOSITORY, copy_without_questions, git, program, render
 from copier.errors import UserMessageError
-from judges import assert_tidy, strict_json, tool
 from ruamel.yaml import YAML
-from shape import Shape
+from support.existing import ExistingProject
+from support.programs import program, tool
+from support.rendering import NEW_PROJECT, REPOSITORY, copy_without_questions, git, render
+from support.validators import assert_tidy, strict_json
 
 # Answers that differ from the defaults, each in something that reaches a file.
 ANSWERS = {
@@ -274,10 +275,10 @@ def test_debug_json_of_zed(
     assert len(expected) == (2 * len(engines) + 1) * len(services) + 1
 
 
-@pytest.mark.parametrize("shape", [None, "deploy-folder", "own-port-5678", "host-network"])
-def test_dev_container(template: Path, tmp_path: Path, shape: str | None) -> None:
-    if shape:
-        Shape(shape).write(tmp_path)
+@pytest.mark.parametrize("existing", [None, "deploy-folder", "own-port-5678", "host-network"])
+def test_dev_container(template: Path, tmp_path: Path, existing: str | None) -> None:
+    if existing:
+        ExistingProject(existing).write(tmp_path)
     render(template, tmp_path, debug_port=7000, editors=["vscode", "devcontainer"])
     folder = tmp_path / ".devcontainer"
     container = strict_json(folder / "devcontainer.json")
@@ -361,7 +362,7 @@ def test_shell(rendered: Path) -> None:
 
 
 def test_python(rendered: Path) -> None:
-    config = f"--config={REPOSITORY / 'tests/ruff.toml'}"
+    config = f"--config={REPOSITORY / 'pyproject.toml'}"
     tool("ruff", "check", "--no-cache", config, cwd=rendered)
     tool("ruff", "format", "--no-cache", "--diff", cwd=rendered)
 

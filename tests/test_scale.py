@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import scale
-from bare import imported
+from support.container import imported
 
 RANKS = 512
 

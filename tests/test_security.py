@@ -14,12 +14,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dap
 import pytest
-from conftest import REPOSITORY, copy, remove_images, render
-from project import TIMEOUT, Project, listening, listening_here, marked, remora, wait_until
 from ruamel.yaml import YAML
-from test_adopt import DEBUG_LAYER
+from support import dap
+from support.adopted import DEBUG_LAYER
+from support.ports import listening, listening_here
+from support.project import TIMEOUT, Project, copy, marked, remora, remove_images, wait_until
+from support.rendering import REPOSITORY, render
 
 # Planted wherever a secret may lie; found nowhere.
 SECRET = f"secret-{uuid.uuid4().hex}"

@@ -9,8 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import copy
-from project import Project, wait_until
+from support.project import Project, copy, wait_until
 
 pytestmark = pytest.mark.docker
 

@@ -9,10 +9,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import dap
 import pytest
-from bare import SWALLOWED, Container, ended
-from project import marked, wait_until
+from support import dap
+from support.container import SWALLOWED, Container, ended
+from support.project import marked, wait_until
 
 PROGRAM = """
 import sys

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import copy
-from project import Project, marked, wait_until
+from support.project import Project, copy, marked, wait_until
 
 pytestmark = pytest.mark.docker
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bare import Container, imported
-from project import line
+from support.container import Container, imported
+from support.project import line
 
 TEMPLATE = """<h1>A list</h1>
 {% for item in items %}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import (
+from support.existing import ExistingProject
+from support.rendering import (
     LATER,
     NEXT,
     RELEASED,
@@ -22,24 +23,23 @@ from conftest import (
     replace,
     update,
 )
-from judges import strict_json
-from shape import Shape
+from support.validators import strict_json
 
 
 @dataclass
 class Kind:
-    """A kind of project: one of tests/shapes that is adopted, or a new one."""
+    """A kind of project: one of tests/projects that is adopted, or a new one."""
 
     # What its owner does to it: a file, a text in it, and what that becomes. And files to delete.
     edits: list[tuple[str, str, str]]
     deleted: list[str]
-    shape: str = ""
+    existing: str = ""
     answers: dict[str, object] = field(default_factory=dict)
 
     def render(self, template: Path, folder: Path, version: str, **more: object) -> Path:
         """Render it from a release of the template."""
-        if self.shape:
-            Shape(self.shape).write(folder)
+        if self.existing:
+            ExistingProject(self.existing).write(folder)
         return render(template, folder, version, **{**self.answers, **more})
 
     def edit(self, folder: Path) -> None:
@@ -97,7 +97,7 @@ KINDS = {
             (".vscode/tasks.json", *OWN_TASK),
         ],
         deleted=[".vscode/extensions.json"],
-        shape="web-and-worker-redis",
+        existing="web-and-worker-redis",
     ),
     "adopted, with editor files of its own": Kind(
         [
@@ -110,7 +110,7 @@ KINDS = {
             ),
         ],
         deleted=["docker/debug/start.sh"],
-        shape="own-editor-files",
+        existing="own-editor-files",
     ),
 }
 NEW = KINDS["defaults"]
@@ -170,7 +170,7 @@ def test_mappings_that_were_answered_are_kept(later: Path, tmp_path: Path, versi
     """They were required once, and the debugger finds most files without them now."""
     mapping = {"local_root": "services/rates", "remote_root": "/rates"}
     services = [{"name": "rates", "path_mappings": [mapping]}]
-    Shape("monorepo-contexts").write(tmp_path / "my-app")
+    ExistingProject("monorepo-contexts").write(tmp_path / "my-app")
     project = render(later, tmp_path / "my-app", version, debug_services=services)
     commit(project)
     update(project)

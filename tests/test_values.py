@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import dap
 import pytest
-from bare import Container
-from project import marked
+from support import dap
+from support.container import Container
+from support.project import marked
 
 # What of a big value may be touched or sent for a line, and for what is in it.
 LINE, INSIDE = 2_000, 60_000

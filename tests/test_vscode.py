@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import find_free_port, needed
-from dap import TIMEOUT
-from project import Project, listening_here, marked, wait_until
+from support.dap import TIMEOUT
+from support.ports import find_free_port, listening_here
+from support.programs import needed
+from support.project import Project, marked, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

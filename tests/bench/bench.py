@@ -17,26 +17,17 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import dap
 import page
 import pandas
 import pytest
-from bare import Container, debug_python
-from conftest import (
-    NEXT,
-    commit,
-    copy_without_questions,
-    find_free_port,
-    git,
-    remove_images,
-    render,
-    replace,
-    update,
-)
-from project import Project, marked
+from alternatives import ALTERNATIVES, WITH_DEBUGGER, Alternative
 from rounds import Samples, side_by_side, stopwatch
-from shape import Shape
-from ways import WAYS, WITH_DEBUGGER, Way
+from support import dap
+from support.container import Container, debug_python
+from support.existing import ExistingProject
+from support.ports import find_free_port
+from support.project import Project, marked, remove_images
+from support.rendering import NEXT, commit, copy_without_questions, git, render, replace, update
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -72,7 +63,7 @@ def project_of(engine, template, tmp_path):
 def test_breakpoints(measures, project_of) -> None:
     """From saving an edited file until the program has stopped in it."""
     projects = {}
-    for way in WAYS:
+    for way in ALTERNATIVES:
         project = projects[way] = project_of(way.name.replace(" ", "-").lower(), way.write)
         project.debug_file = way.debug_file
         project.compose("build")
@@ -97,7 +88,7 @@ def test_breakpoints(measures, project_of) -> None:
             way.stop()
 
 
-def from_the_start(way: Way, *, stop: bool = True) -> float:
+def from_the_start(way: Alternative, *, stop: bool = True) -> float:
     """The container is there, but does not run."""
     with stopwatch() as watch:
         way.edit()
@@ -109,7 +100,7 @@ def from_the_start(way: Way, *, stop: bool = True) -> float:
     return watch.seconds
 
 
-def while_attached(way: Way) -> float:
+def while_attached(way: Alternative) -> float:
     """The program runs, and an editor is attached."""
     way.go_on()
     with stopwatch() as watch:
@@ -119,7 +110,7 @@ def while_attached(way: Way) -> float:
     return watch.seconds
 
 
-def step(way: Way) -> float:
+def step(way: Alternative) -> float:
     """A step over a line, until the editor has the variables, in milliseconds."""
     with stopwatch() as watch:
         way.at = way.project.editors[-1].step(way.at)
@@ -131,7 +122,7 @@ def step(way: Way) -> float:
 
 def test_starts(measures, project_of) -> None:
     """From the start of the container until the program says that it is there."""
-    project = project_of("starts", Way.write)
+    project = project_of("starts", Alternative.write)
     main = "def main(arguments=None):\n"
     replace(project.root / "src/ml/train.py", main, f'{main}    print("Started", flush=True)\n')
     project.compose("build")
@@ -352,7 +343,7 @@ def process(python: Path, mode: str, *arguments: str | Path, **settings: str) ->
 
 def test_images(measures, project_of, template: Path) -> None:
     """What images have of the template."""
-    new = project_of("new", Way.write)
+    new = project_of("new", Alternative.write)
     write_dockerfile_without_template(new)
     images = {
         "new, without the template": image(new, "--file=Dockerfile.without"),
@@ -373,7 +364,7 @@ def test_images(measures, project_of, template: Path) -> None:
 
 
 def write_mailer(root: Path, template: Path, port: int) -> None:
-    Shape("web-and-worker-redis").write(root)
+    ExistingProject("web-and-worker-redis").write(root)
 
 
 def image(project: Project, *options: str) -> dict:

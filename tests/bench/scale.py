@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bare import Container, debug_python
+from support.container import Container, debug_python
 
 # The label that the controller of Jobs gives the pods of an Indexed Job.
 INDEX = "batch.kubernetes.io/job-completion-index"

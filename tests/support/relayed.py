@@ -10,7 +10,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-import dap
+from support import dap
 
 
 class Relayed:

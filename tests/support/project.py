@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dap
+from support import dap
 
 # A program that counts, and says so.
 COUNT = """
@@ -45,24 +45,6 @@ def line(path: Path, text: str) -> int:
 def marked(path: Path) -> int:
     """The number of the one line of a file that is marked `# here`."""
     return line(path, "# here")
-
-
-def listening(tables: str) -> set[tuple[str, int]]:
-    """The addresses and ports that listen, given /proc/net/tcp and tcp6 (proc(5))."""
-    found = set()
-    for _, local, _, state, *_ in map(str.split, tables.splitlines()):
-        if state != "0A":
-            continue
-        host, port = local.split(":")
-        # Words of four bytes, each in the order of the machine
-        words = [bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8)]
-        found.add((str(ipaddress.ip_address(b"".join(words))), int(port, 16)))
-    return found
-
-
-def listening_here() -> set[tuple[str, int]]:
-    """The addresses and ports of this machine that listen."""
-    return listening("".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6")))
 
 
 def remora(
@@ -238,3 +220,17 @@ class Project:
         # Those that `docker compose run` has started are orphans to Compose.
         down = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "0")
         self.compose(*down, REMORA_PORT="5678")
+
+
+def copy(built: Project, folder: Path) -> Project:
+    """Copy a built project: Compose knows it by its name, wherever it is."""
+    shutil.copytree(built.root, folder / "my project")
+    return Project(folder / "my project")
+
+
+def remove_images(project: Project, name: str) -> None:
+    """Remove the images that carry a project's label, those that a later build has replaced too."""
+    images = ["docker", "image", "ls", "--all", "--quiet", "--filter"]
+    found = project.run(*images, f"label=com.docker.compose.project={name}").stdout.split()
+    if found:
+        project.run("docker", "image", "rm", "--force", *set(found))

@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
-
-from conftest import program
-
-
-def tool(name: str, *arguments: str | Path, cwd: Path | None = None) -> None:
-    """Run a program that judges; what it finds is the failure."""
-    done = subprocess.run(
-        [program(name), *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
 
 
 def strict_json(path: Path) -> dict:

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-import dap
-from conftest import render, replace
-from project import Project
+from support import dap
+from support.project import Project
+from support.rendering import render, replace
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -40,7 +40,7 @@ HERE = {"train": "        losses.append(loss)\n", "api": "    primes = primes_be
 PAUSE = 0.02
 
 
-class Way:
+class Alternative:
     """A way to see an edited line of a service run. This one is Remora's.
 
     name        what it is called
@@ -173,7 +173,7 @@ class Way:
         assert any(text in line for line in self.output.stdout), text
 
 
-class WithoutReload(Way):
+class WithoutReload(Alternative):
     """Remora's, where the web service does not start again by itself after an edit."""
 
     name = "Remora, no reloader"
@@ -186,7 +186,7 @@ class WithoutReload(Way):
         replace(root / "docker-compose.debug.yml", reload, "")
 
 
-class NoDebugger(Way):
+class NoDebugger(Alternative):
     """The floor: the project as it runs in production, where the edited line is printed."""
 
     name = "no debugger"
@@ -212,7 +212,7 @@ class NoDebugger(Way):
             self.printed(f"edition {self.edition}")
 
 
-class Peer(Way):
+class Peer(Alternative):
     """Another way, in a folder of `peers/`, with the same programs and packages."""
 
     folder: str
@@ -223,7 +223,7 @@ class Peer(Way):
     @classmethod
     def write(cls, root: Path, template: Path, port: int) -> None:
         rendered = root.with_name(f"{root.name}-rendered")
-        Way.write(rendered, template, port)
+        Alternative.write(rendered, template, port)
         shutil.copytree(PEERS / cls.folder, root)
         shutil.copytree(rendered / "src", root / "src")
         dependencies = re.findall(
@@ -274,5 +274,5 @@ class DebugpyInCode(Peer):
     preamble = 'import debugpy\n\ndebugpy.listen(("0.0.0.0", 5678))\ndebugpy.wait_for_client()\n\n'
 
 
-WITH_DEBUGGER = [Way, ContainerExtension, DebugpyInCode]
-WAYS = [*WITH_DEBUGGER, WithoutReload, NoDebugger]
+WITH_DEBUGGER = [Alternative, ContainerExtension, DebugpyInCode]
+ALTERNATIVES = [*WITH_DEBUGGER, WithoutReload, NoDebugger]

@@ -10,7 +10,6 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,12 +20,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import dap
 import debugpy
 import pytest
-from project import marked, wait_until
 
-DEBUG = Path(__file__).parents[1] / "template/docker/debug"
+from support import dap
+from support.ports import free_port
+from support.project import marked, wait_until
+
+DEBUG = Path(__file__).parents[2] / "template/docker/debug"
 
 NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
@@ -84,13 +85,6 @@ def debug_python(root: Path) -> Path:
         if "python3.15" in str(site_packages):
             (site_packages / "remora.start").write_text(install.ENTRY_POINT)
     return environment / "bin/python"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

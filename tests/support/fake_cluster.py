@@ -1,4 +1,4 @@
-"""A world for the script that debugs in a cluster: stand-ins for kubectl, docker and kind."""
+"""A cluster for the script that debugs in a cluster: stand-ins for kubectl, docker and kind."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from conftest import program
+from support.programs import program
 
 
-class World:
+class FakeCluster:
     """What kubectl and docker answer. Each test changes what is wrong in it."""
 
     usual: ClassVar[dict[str, Any]] = {

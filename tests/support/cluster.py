@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bare import free_port
-from relayed import Relayed
+
+from support.ports import free_port
+from support.relayed import Relayed
 
 # How long a pod may take to be scheduled, to start and to end, in seconds.
 TIMEOUT = 180

@@ -1,8 +1,8 @@
-"""A project of tests/shapes: a small Compose project as somebody else has written it.
+"""A project of tests/projects: a small Compose project as somebody else has written it.
 
 Each file there is one project. Its keys:
 
-    holds      the shapes of real Compose projects that it stands for
+    holds      the kinds of real Compose projects that it stands for
     files      the project: the text of each file, by path; `*.sh` are executable
     ignored    likewise, those that only its owner has, and not the repository; optional
     answers    what a user has to answer, where nothing can be found out; optional
@@ -21,12 +21,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-FOLDER = Path(__file__).with_name("shapes")
+FOLDER = Path(__file__).parents[1] / "projects"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yml"))
 
 
-class Shape:
-    """The project that a file of tests/shapes describes."""
+class ExistingProject:
+    """The project that a file of tests/projects describes."""
 
     def __init__(self, name: str) -> None:
         data = YAML(typ="safe").load(FOLDER / f"{name}.yml")
@@ -54,5 +54,5 @@ class Shape:
 
 
 def startable() -> list[str]:
-    """The names of the shapes that run here."""
-    return [name for name in NAMES if Shape(name).starts]
+    """The names of the projects that run here."""
+    return [name for name in NAMES if ExistingProject(name).starts]

@@ -1,0 +1,150 @@
+"""The template and its releases, and Git and Copier as users run them, never with --trust."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import copier
+import jinja2
+from copier._main import Worker
+from packaging.version import Version
+from ruamel.yaml import YAML
+
+from support.programs import program
+
+REPOSITORY = Path(__file__).parents[2]
+RELEASES = REPOSITORY / "tests/releases"
+RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdir()), key=Version)
+
+# What the working tree is taken for, and what comes after it: later than all that is released.
+NEXT, LATER = "9999.0.0", "9999.1.0"
+
+# What the questions know of a new project.
+NEW_PROJECT = (
+    jinja2.Environment(
+        loader=jinja2.FileSystemLoader(REPOSITORY),
+        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+    )
+    .get_template("template/_new.jinja")
+    .module
+)
+
+
+COMPILE = jinja2.Environment.compile
+COMPILED: dict[tuple, object] = {}
+
+
+def compile_once(
+    self: jinja2.Environment,
+    source: Any,
+    name: str | None = None,
+    filename: str | None = None,
+    **options: bool,
+) -> object:
+    """Compile a text of the template once in all copies: that is half of what each of them takes.
+
+    What comes of it is for any environment with the same settings.
+    """
+    settings = (self.undefined, self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
+    delimiters = (self.block_start_string, self.variable_start_string, self.comment_start_string)
+    extensions = tuple(self.extensions)
+    key = (source, name, *options.items(), type(self), settings, delimiters, extensions)
+    if key not in COMPILED:
+        COMPILED[key] = COMPILE(self, source, name, filename, **options)
+    return COMPILED[key]
+
+
+jinja2.Environment.compile = compile_once
+
+# For each file, Copier asks Git for a setting that it has on Windows.
+Worker._sync_git_index_executable_bit = lambda self, *arguments: None
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run Git as nobody in particular, and return what it prints."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def commit(folder: Path, tag: str | None = None) -> None:
+    """Commit all that is in a folder, which becomes a repository if it is none, and tag it."""
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "test")
+    if tag:
+        git(folder, "tag", tag)
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    """Edit a text in a file, which must be there."""
+    text = file.read_text()
+    assert old in text, f"{file}: {old!r}"
+    file.write_text(text.replace(old, new))
+
+
+def render(template: Path, folder: Path, version: str | None = None, **answers: object) -> Path:
+    """Render a project without asking and without trust, and return its folder.
+
+    version: the release of the template; the newest unless given.
+    """
+    copier.run_copy(
+        str(template),
+        folder,
+        answers,
+        vcs_ref=version,
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+    )
+    return folder
+
+
+def copy_without_questions(
+    template: Path, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `copier copy` as a user does who wants no questions and has no terminal."""
+    return subprocess.run(
+        [program("copier"), "copy", "--defaults", *options, str(template), str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def reason(stderr: str) -> str:
+    """Why Copier has written nothing: that, in one line, is all that it prints."""
+    assert stderr.count("\n") == 1, stderr
+    words = stderr.removeprefix("'dict object' has no attribute ")
+    assert words != stderr, stderr
+    return ast.literal_eval(words.strip())
+
+
+def update(folder: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `copier update` as a user does who wants no questions and has no terminal."""
+    done = subprocess.run(
+        [program("copier"), "update", "--defaults", *options],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """The answers that a project has recorded."""
+    return YAML(typ="safe").load(folder / ".copier-answers.yml")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """What is in each file of a project, by its path; Git's own are left out."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }

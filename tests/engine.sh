@@ -17,6 +17,7 @@ BASE_IMAGES=(
   python:3.11-slim=bookworm
   python:3.9-slim=bullseye
   python:3.14-slim=sid
+  python:3.15-slim=sid
   redis:8-alpine=bookworm
 )
 
@@ -100,15 +101,20 @@ stand_in() {
   # shellcheck disable=SC2016 # mmdebstrap runs these, with the image's root as $1
   case $image in
     python:*)
-      packages=ca-certificates,python3,python3-venv,python3-pip
+      local version=${image#python:}
+      version=${version%-slim}
+      packages=ca-certificates,python$version,python$version-venv,python3-pip
       command='["python3"]'
       customize='
         cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
         rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
         # The official image has pip alone; what Debian installed, pip cannot upgrade.
         rm -rf "$1"/usr/lib/python3/dist-packages/packaging* "$1"/usr/lib/python3/dist-packages/wheel*
-        ln -s /usr/bin/python3 "$1/usr/local/bin/python"
-        ln -s /usr/bin/python3 "$1/usr/local/bin/python3"'
+        ln -s /usr/bin/python'$version' "$1/usr/local/bin/python"
+        ln -s /usr/bin/python'$version' "$1/usr/local/bin/python3"
+        # The suite may have another version as its own, and its pip.
+        printf "#!/bin/sh\nexec python3 -m pip \"\$@\"\n" >"$1/usr/local/bin/pip"
+        chmod 755 "$1/usr/local/bin/pip"'
       ;;
     redis:*)
       packages=redis-server

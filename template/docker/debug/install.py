@@ -51,10 +51,11 @@ PIP_PACKAGES = [
 ]
 
 # The start-up files of an interpreter: a folder for sys.path, and a line to run. A volume can hide
-# that folder.
+# that folder. In a virtual environment, Python reads these files twice.
 START_UP = """{home}
 import os, sys; __import__("remora.hook").hook.main() if os.path.exists("{home}/remora") else \
-sys.stderr.write("remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid())
+hasattr(sys, "remora") or setattr(sys, "remora", sys.stderr.write( \
+"remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid()))
 """
 ENTRY_POINT = "remora.hook:main\n"
 

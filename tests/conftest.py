@@ -87,7 +87,7 @@ CHANGES = [
     ("template/src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
     ("template/.gitignore.jinja", "{{ volume }}/\n", "{{ volume }}/\nlogs/\n"),
     # By the rules of CONTRIBUTING.md: one file is removed, and one has another name.
-    ("copier.yml", "  - /_*\n", "  - /_*\n  - /.env.example\n  - /tests/requirements.txt\n"),
+    ("copier.yml", "  - /_*\n", "  - /_*\n  - /.env.example\n  - /.github/workflows/ci.yml\n"),
 ]
 
 
@@ -100,7 +100,8 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         replace(later / name, old, new)
     files = later / "template"
     (files / ".env.example.jinja").unlink()
-    (files / "tests/requirements.txt.jinja").rename(files / "tests/tools.txt.jinja")
+    workflows = files / ".github/workflows"
+    (workflows / "ci.yml.jinja").rename(workflows / "tests.yml.jinja")
     (files / "tests/conftest.py").write_text('"""What the tests share."""\n')
     commit(later, tag=LATER)
     return later

@@ -140,7 +140,7 @@ def with_libraries(build) -> Project:
         shutil.copy(wheel, root / "wheels")
         mounts = "--mount=type=bind,source=wheels,target=/wheels"
         torch = f"/wheels/{wheel.name}"
-        install = f"pip install --root-user-action=ignore {torch} {LIBRARIES}"
+        install = f"pip --python /opt/venv install --root-user-action=ignore {torch} {LIBRARIES}"
         end = "\n\n\n# ---- Production"
         replace(root / "Dockerfile", end, f"\nRUN {mounts} \\\n    {install}{end}")
         replace(root / ".dockerignore", "!src\n", "!src\n!wheels\n")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import copier
+import jinja2
 import pexpect
 import pytest
 import yaml
@@ -57,6 +58,8 @@ BAD = [
     ("base_image", "Python:3.13", "must be the name of an image"),
     ("base_image", "team//python", "must be the name of an image"),
     ("base_image", "python.", "must be the name of an image"),
+    ("base_digest", "latest", "must be sha256: and 64 hexadecimal digits, or nothing"),
+    ("base_digest", "sha256:0", "must be sha256: and 64 hexadecimal digits, or nothing"),
     ("mode", "old", "must be one of new, adopt, not old"),
     ("services", [], "must name at least one service"),
     ("services", ["web"], "must be a list of train, api, worker, such as [train, api]"),
@@ -198,6 +201,11 @@ def test_bad_answer_is_refused_where_it_is_typed(template: Path, tmp_path: Path)
 def test_choices_are_those_that_are_asked() -> None:
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
     asked = {name: each["choices"] for name, each in questions.items() if "choices" in each}
+    # A version that is not offered any more is taken of a project that has it.
+    versions = jinja2.Template(asked["python_version"])
+    offered = ["3.15", "3.14", "3.13", "3.12", "3.11"]
+    assert yaml.safe_load(versions.render()) == offered
+    asked["python_version"] = yaml.safe_load(versions.render(python_version="3.10"))
     asked = {
         name: list(values.values()) if isinstance(values, dict) else values
         for name, values in asked.items()

@@ -109,13 +109,14 @@ SERVICES = ["train", "api", "worker"]
 EDITORS = ["vscode", "zed", "devcontainer"]
 ENGINES = ["compose", "kubernetes"]
 MODES = ["wait", "listen", "demand", "crash", "off"]
-VERSIONS = ["3.14", "3.13", "3.12", "3.11", "3.10"]
+VERSIONS = ["3.15", "3.14", "3.13", "3.12", "3.11", "3.10"]
 FRAMEWORKS = ["fastapi", "flask", "django"]
+DIGEST = f"sha256:{'0' * 64}"
 IMAGES = [
     "python:3.13-slim",
     "python",
     "registry.example.org:5000/team/a_b:1.0",
-    f"p@sha256:{'0' * 64}",
+    f"p@{DIGEST}",
 ]
 
 RESERVED = NEW_PROJECT.reserved_names
@@ -167,6 +168,10 @@ def is_choice(*choices: str) -> Callable[[Any], bool]:
     return lambda answer: as_text(answer) in choices
 
 
+def is_digest(answer: Any) -> bool:
+    return re.fullmatch("|sha256:[0-9a-f]{64}", as_text(answer)) is not None
+
+
 def are_services(answer: Any) -> bool:
     value = as_yaml(answer)
     return isinstance(value, list) and bool(value) and all(name in SERVICES for name in value)
@@ -204,6 +209,7 @@ QUESTIONS_OF_NEW = {
     ),
     "python_version": (st.sampled_from(VERSIONS), is_choice(*VERSIONS)),
     "base_image": (st.sampled_from(IMAGES), is_image),
+    "base_digest": (st.sampled_from(["", DIGEST]), is_digest),
     "services": (st.lists(st.sampled_from(SERVICES), min_size=1, unique=True), are_services),
     "api_framework": (st.sampled_from(FRAMEWORKS), is_choice(*FRAMEWORKS)),
     "gpu": (st.sampled_from([True, False, "true", "no"]), lambda a: type(as_yaml(a)) is bool),
@@ -317,6 +323,8 @@ def wrong_answers(answers: dict[str, Any]) -> list[str]:
         ports = range(port, port + len(set(services)) + 2)
         if ports[-1] > 65535 or ("api" in services and 8000 in ports):
             wrong.append("debug_port")
+    if answers.get("base_digest") and "@" in as_text(answers.get("base_image", "")):
+        wrong.append("base_digest")
     return wrong
 
 
@@ -327,6 +335,7 @@ def wrong_answers(answers: dict[str, Any]) -> list[str]:
 @example(answers={"services": [["train"]]}, name="app")
 @example(answers={"project_name": ["app"]}, name="app")
 @example(answers={"gpu": "maybe"}, name="app")
+@example(answers={"base_image": IMAGES[-1], "base_digest": DIGEST}, name="app")
 @example(answers={"debug_port": "["}, name="app")
 @example(answers={"debug_port": "2024-13-45"}, name="app")
 def test_new_project(plain_template: Path, answers: dict[str, Any], name: str) -> None:
@@ -387,7 +396,8 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
 
     lines = (folder / "Dockerfile").read_text().splitlines()
     stages = [line.split()[1:] for line in lines if line.startswith("FROM")]
-    assert stages[0] == [found["base_image"], "AS", "dependencies"]
+    pin = f"@{found['base_digest']}" if found["base_digest"] else ""
+    assert stages[0] == [found["base_image"] + pin, "AS", "base"]
     named = [stage[-1] for stage in stages]
     assert all(stage[0] in named[:n] for n, stage in enumerate(stages[1:], start=1))
 

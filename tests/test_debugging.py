@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from ruamel.yaml import YAML
 from support import dap
 from support.project import Project, marked, remora, wait_until
+from support.rendering import replace
 
 pytestmark = pytest.mark.docker
 
@@ -272,7 +274,60 @@ def test_checkpoint_outlives_the_container(project: Project) -> None:
     for _ in range(2):
         project.run("docker", "compose", "run", "--rm", "train", EPOCHS="1")
     listing = ["docker", "compose", "run", "--rm", "train", "ls", "checkpoints"]
-    assert "last.npz" in project.run(*listing).stdout
+    assert {"last.npz", "loss.png"} <= set(project.run(*listing).stdout.split())
+
+
+def test_training_that_is_killed_goes_on(project: Project) -> None:
+    def log() -> str:
+        return project.run("docker", "compose", "logs", "train").stdout
+
+    project.run("docker", "compose", "up", "--detach", EPOCHS="100000")
+    wait_until(lambda: "epoch 1/" in log())
+    # All but the init
+    kill = ["docker", "compose", "exec", "-T", "train", "sh", "-c", "kill -KILL -1"]
+    project.run(*kill, check=False)
+    wait_until(lambda: "going on after epoch" in log())
+    assert log().count("epoch 1/100000: loss") == 1
+
+
+def test_production_has_one_folder_for_what_need_not_last(project: Project) -> None:
+    for path, is_writable in {"/app/x": False, "/home/app/x": False, "/tmp/x": True}.items():
+        touch = ["docker", "compose", "run", "--rm", "-T", "train", "touch", path]
+        done = project.run(*touch, check=False)
+        assert ("Read-only file system" not in done.stdout) == is_writable, done.stdout
+        assert (done.returncode == 0) == is_writable
+
+
+def test_continuous_integration(project: Project, built: Project) -> None:
+    name = built.root.name
+    workflow = YAML(typ="safe").load(project.root / ".github/workflows/ci.yml")
+    steps = {step.get("name"): step for step in workflow["jobs"]["test"]["steps"]}
+    for step in ("Build production", "Look for a debugger in production"):
+        project.run("bash", "-e", "-c", steps[step]["run"])
+    tests = steps["Run the tests in the image"]
+    assert " passed" in project.run("bash", "-e", "-c", tests["run"], **tests["env"]).stdout
+    # It does find one.
+    look = steps["Look for a debugger in production"]["run"].replace(name, f"{name}:debug")
+    done = project.run("bash", "-e", "-c", look, check=False)
+    assert done.returncode == 1 and "/debugpy\n" in done.stdout
+
+
+def test_image_has_the_versions_of_the_lock(project: Project, built: Project) -> None:
+    cat = ["docker", "run", "--rm", built.root.name, "cat", "uv.lock"]
+    (project.root / "uv.lock").write_text(project.run(*cat).stdout)
+    build(project)
+    path = project.root / "pyproject.toml"
+    path.write_text(path.read_text().replace("tqdm>=4.67,<5", "tqdm>=4.67,<4.68"))
+    done = project.run("docker", "build", ".", check=False)
+    assert done.returncode != 0 and "`uv.lock` needs to be updated" in done.stdout
+
+
+def test_index_of_the_base_image_is_where_packages_come_from(project: Project) -> None:
+    stage = "AS dependencies\n"
+    index = "ENV PIP_INDEX_URL=https://index.invalid/simple\n"
+    replace(project.root / "Dockerfile", stage, stage + index)
+    done = project.run("docker", "build", ".", check=False)
+    assert done.returncode != 0 and "https://index.invalid/simple/" in done.stdout
 
 
 def test_programs_one_after_the_other(project: Project) -> None:
@@ -282,7 +337,7 @@ def test_programs_one_after_the_other(project: Project) -> None:
     with start.open("a") as script:
         script.write(f"python -m {module}.train --epochs 1 --learning-rate 0.5\n")
     # A line that each of them runs once.
-    editor = project.debug(project.line("history = []"), EPOCHS="1")
+    editor = project.debug(project.line("history = load_checkpoint("), EPOCHS="1")
     first = editor.stopped()
     assert first.locals["learning_rate"] == "0.02"
     editor.resume(first)

@@ -168,7 +168,7 @@ SECTIONS = {
         ["mode demand, the port is closed", " runs ", " is ready: train at 127.0.0.1:"],
     ),
     ("docs/modes.md", "Values without an editor"): Section(
-        running, ["/train.py:76 in train_epoch (pid ", "  loss = "]
+        running, ["/train.py:137 in train_epoch (pid ", "  loss = "]
     ),
     ("docs/modes.md", "One of several programs"): Section(built, [WAITING.format("train")]),
     ("docs/modes.md", "Ranks"): Section(built, [LISTENING.format("train")]),

@@ -21,9 +21,9 @@ print("bye")  # here
 @pytest.mark.parametrize("mode", ["listen", "demand", "off"])
 def test_f5_holds_whatever_the_mode_is(project: Project, mode: str) -> None:
     (project.root / ".env").write_text(f"REMORA_MODE={mode}\n")
-    editor = project.debug(project.line("history = []"), EPOCHS="1")
+    editor = project.debug(project.line("history = load_checkpoint("), EPOCHS="1")
     stop = editor.stopped()
-    assert (stop.path, stop.line) == (project.source, project.line("history = []"))
+    assert (stop.path, stop.line) == (project.source, project.line("history = load_checkpoint("))
     # What is run besides has the mode of the file.
     project.compose("run", "--rm", "-T", "train", "sh", "-c", f"[ $REMORA_MODE = {mode} ]")
 
@@ -43,7 +43,7 @@ def test_output_is_in_the_debug_console_once(project: Project) -> None:
 
 
 def test_what_f5_starts_is_stopped_after_it(project: Project) -> None:
-    editor = project.debug(project.line("history = []"))
+    editor = project.debug(project.line("history = load_checkpoint("))
     editor.stopped()
     editor.detach()
     project.task(project.configuration("train: debug")["postDebugTask"])

@@ -112,8 +112,8 @@ def test_dev_container_of_a_new_project(build: Callable[..., Project]) -> None:
         status = project.run(*container.command("exec", "remora", "status"), check=False).stdout
         assert "mode listen, port 5678" in status
         # An edit takes effect at the next start of the program, without a build.
-        project.edit("history = []", "# more\n    history = []")
-        number = project.line("history = []")
+        project.edit("history = load_", "# more\n    history = load_")
+        number = project.line("history = load_")
         stop = container.stop_at(project.source, number, "EPOCHS=1 scripts/train.sh --points 100")
         assert stop == (project.source, number)
         # There is pytest too.

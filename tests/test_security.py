@@ -93,7 +93,7 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
         changed = {key for key in service if service[key] != before[name].get(key)}
         assert before[name].keys() <= service.keys()
         assert changed <= {
-            *("build", "image", "init", "command", "environment"),
+            *("build", "image", "init", "restart", "command", "environment"),
             *("volumes", "ports", "tmpfs", "healthcheck"),
         }
         for mount in service.get("volumes", []):
@@ -247,23 +247,17 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     assert files <= more_files
     added = {line.split()[0] for line in more_files - files}
     site = "import site; print(site.getsitepackages()[0], end='')"
-    site_packages = run(production, "python", "-c", site)
-    # What the tests need is a folder of its own there for each package.
-    packages = {path for path in added if re.match(rf"{site_packages}/[^/]+/", path)}
-    packages |= {"/".join(path.split("/")[: site_packages.count("/") + 2]) for path in packages}
-    packages |= {f"{site_packages}/py.py"}
-    packages |= {
-        path for path in added if path.endswith(("bin/pytest", "bin/py.test", "pygmentize"))
-    }
+    # The system has a Python, and the project a virtual environment of it.
+    pythons = ("/usr/local/bin/python3", "/opt/venv/bin/python3")
     home = "/opt/remora/python3.13"
     assert {f"{home}/remora/hook.py", f"{home}/debugpy/__init__.py", f"{home}/python"} <= added
-    assert {path for path in added - packages if not path.startswith(f"{home}/")} == {
+    assert {path for path in added if not path.startswith(f"{home}/")} == {
         "/opt/remora",
         home,
         "/usr/local/bin/remora",
         "/usr/local/bin/debug-attach",
         "/usr/local/bin/debug-entrypoint.sh",
-        f"{site_packages}/remora.pth",
+        *(f"{run(production, python, '-c', site)}/remora.pth" for python in pythons),
         f"/{Path(DUMPS).parent}",
         f"/{DUMPS}",
     }

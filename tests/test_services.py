@@ -113,8 +113,11 @@ def test_its_tests_pass_in_the_container(api: Project) -> None:
 
 
 def test_production_serves(api: Project) -> None:
-    api.run("docker", "compose", "up", "--detach", "api")
-    wait_until(lambda: serves(api))
+    # It is healthy once it answers.
+    api.run("docker", "compose", "up", "--detach", "--wait", "api")
+    assert serves(api)
+    log = api.run("docker", "compose", "logs", "api").stdout
+    assert "ERROR" not in log and "Read-only" not in log, log
     api.run("docker", "compose", "down", "--timeout", "0")
 
 

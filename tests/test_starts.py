@@ -11,7 +11,7 @@ pytestmark = pytest.mark.docker
 
 # What the image has more than the template gives it, put into the stage of the dependencies.
 EXTRAS = r"""
-RUN pip install --root-user-action=ignore \
+RUN pip --python /opt/venv install --root-user-action=ignore \
       "python-dotenv[cli]" opentelemetry-distro uv gunicorn uvicorn flask && \
     python3 -m venv --system-site-packages /srv/elsewhere && \
     mkdir /srv/own && \
@@ -21,7 +21,7 @@ RUN pip install --root-user-action=ignore \
     printf '[project]\nname="console"\nversion="1"\n[project.scripts]\nreport="report:main"\n' \
       >/tmp/pyproject.toml && \
     printf '[tool.setuptools]\npy-modules=[]\n' >>/tmp/pyproject.toml && \
-    pip install --root-user-action=ignore /tmp
+    pip --python /opt/venv install --root-user-action=ignore /tmp
 """
 
 # What a program knows of itself and hands on to a child, but for the settings of the debugger.
@@ -119,7 +119,7 @@ STARTS = {
         "opentelemetry-instrument --traces_exporter none --metrics_exporter none"
         " --logs_exporter none python src/report.py"
     ),
-    "uv run": "uv run --no-project --python /usr/bin/python3 src/report.py",
+    "uv run": "uv run --no-cache --no-project --python /usr/bin/python3 src/report.py",
     "a virtual environment elsewhere": "/srv/elsewhere/bin/python src/report.py",
     "own PYTHONPATH and sitecustomize": "PYTHONPATH=/srv/own python src/report.py import",
     "options of Python": "python -u -W ignore -X utf8 src/report.py",
@@ -372,7 +372,7 @@ def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
     assert "WORKER TIMEOUT" not in log and "died" not in log
 
 
-@pytest.fixture(scope="module", params=["3.11", "3.14"])
+@pytest.fixture(scope="module", params=["3.11", "3.15"])
 def other_version(request, build) -> Project:
     """A project of another version of Python than the rest."""
 

@@ -180,6 +180,19 @@ def test_mappings_that_were_answered_are_kept(later: Path, tmp_path: Path, versi
     assert launch and all(found["pathMappings"] == expected for found in launch)
 
 
+@pytest.mark.parametrize("version", RELEASED)
+def test_python_that_is_not_offered_any_more_stays(
+    later: Path, tmp_path: Path, version: str
+) -> None:
+    project = start(
+        later, tmp_path / "my-app", version, Kind([], [], "", {"python_version": "3.10"})
+    )
+    update(project)
+    assert answers(project)["python_version"] == "3.10"
+    assert (project / "Dockerfile").read_text().startswith("FROM python:3.10-slim AS base\n")
+    assert not conflicts(project)
+
+
 def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> None:
     given = {"debug_port": 6000, "package_name": "other"}
     updated = render(later, tmp_path / "a" / "my-app", NEXT, **given)
@@ -215,14 +228,17 @@ def test_file_that_the_template_has_no_more_is_left_to_its_owner(
     later: Path, tmp_path: Path
 ) -> None:
     project = start(later, tmp_path / "my-app")
-    edits = [(".env.example", "EPOCHS=30", "EPOCHS=3"), ("tests/requirements.txt", "<10", "<11")]
+    edits = [
+        (".env.example", "EPOCHS=30", "EPOCHS=3"),
+        (".github/workflows/ci.yml", ": 30", ": 60"),
+    ]
     for edit in edits:
         replace(project / edit[0], *edit[1:])
     commit(project)
     update(project)
     for name, _, new in edits:
         assert new in (project / name).read_text()
-    assert (project / "tests/tools.txt").exists()
+    assert (project / ".github/workflows/tests.yml").exists()
 
 
 @pytest.mark.parametrize("way", ["git add --force", "copier update --skip .vscode"])

@@ -145,9 +145,9 @@ def running(project: Project) -> list[str]:
 
 
 def test_f5(project: Project, editor: VSCode) -> None:
-    editor.open(project.source, project.line("history = []"))
+    editor.open(project.source, project.line("history = load_checkpoint("))
     editor.press("F5")
-    assert editor.stopped() == (project.source, project.line("history = []"))
+    assert editor.stopped() == (project.source, project.line("history = load_checkpoint("))
     assert editor.debugs()
     value = editor.run("""vscode.debug.activeDebugSession.customRequest("evaluate",
         { expression: "inputs.shape", frameId: vscode.debug.activeStackItem.frameId })""")
@@ -193,23 +193,25 @@ def test_children_are_sessions_and_one_press_stops_all(project: Project, editor:
 
 
 def test_restart_starts_it_anew(project: Project, editor: VSCode) -> None:
-    editor.open(project.source, project.line("history = []"))
+    editor.open(project.source, project.line("history = load_checkpoint("))
     editor.press("F5")
     editor.stopped()
     first = started(project)
     editor.press("Control+Shift+F5")
     wait_until(lambda: started(project) != first)
-    assert editor.stopped() == (project.source, project.line("history = []"))
+    assert editor.stopped() == (project.source, project.line("history = load_checkpoint("))
 
 
 def test_last_crash(project: Project, editor: VSCode) -> None:
-    project.edit("history = []", "history = [1 / (epochs - epochs)]")
+    project.edit(
+        "history = load_checkpoint(", "history = 1 / (epochs - epochs) or load_checkpoint("
+    )
     project.compose("up", "--detach", REMORA_MODE="dump")
     project.exit_code()
     project.compose("down")
     folder = "vscode.workspace.workspaceFolders[0]"
     editor.run(f"""{{ vscode.debug.startDebugging({folder}, "train: last crash") }}""")
-    assert editor.stopped() == (project.source, project.line("history = ["))
+    assert editor.stopped() == (project.source, project.line("history = 1 / ("))
     editor.press("Shift+F5")
     services = ("ps", "--all", "--format={{.Service}}")
     wait_until(lambda: not project.compose(*services).stdout and not editor.debugs())

@@ -226,9 +226,8 @@ class Peer(Alternative):
         Alternative.write(rendered, template, port)
         shutil.copytree(PEERS / cls.folder, root)
         shutil.copytree(rendered / "src", root / "src")
-        dependencies = re.findall(
-            r'^  "(.+)",$', (rendered / "pyproject.toml").read_text(), re.MULTILINE
-        )
+        needed, _, _ = (rendered / "pyproject.toml").read_text().partition("[dependency-groups]")
+        dependencies = re.findall(r'^  "(.+)",$', needed, re.MULTILINE)
         (root / "requirements.txt").write_text("\n".join([*dependencies, *cls.packages, ""]))
         (root / ".env").write_text(f"DEBUG_PORT={port}\nHTTP_PORT={port + 5}\n")
         for service in HERE:

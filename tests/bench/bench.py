@@ -425,7 +425,7 @@ def warm(project: Project, *options: str) -> float:
         source.write("# edited\n")
     with stopwatch() as watch:
         log = build(project, "--progress=plain", *options)
-    installs = re.findall(r"^#(\d+) \[.*install(?:\.py| -)", log, re.MULTILINE)
+    installs = re.findall(r"^#(\d+) \[.*(?:install\.py|install -|uv sync)", log, re.MULTILINE)
     assert installs and all(f"#{step} CACHED" in log for step in installs), log
     return watch.seconds
 

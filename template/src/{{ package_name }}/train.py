@@ -1,16 +1,26 @@
 """Train a small neural network to tell the two arms of a spiral apart."""
 
 import argparse
+import json
+import logging
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 BATCH_SIZE = 100
+HIDDEN = 128
+
+log = logging.getLogger(__name__)
+Array = NDArray[np.float64]
 
 
-def make_spirals(points, rng):
+def make_spirals(points: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return points on two spirals, of shape (2 * points, 2), and the spiral of each, 0 or 1."""
     angle = np.sqrt(rng.random(points)) * 3 * np.pi
     arm = np.stack([angle * np.cos(angle), angle * np.sin(angle)], axis=1) / 10
@@ -22,7 +32,7 @@ def make_spirals(points, rng):
 class Network:
     """Two hidden layers, and one output: the probability of the second spiral."""
 
-    def __init__(self, hidden, rng):
+    def __init__(self, hidden: int, rng: np.random.Generator) -> None:
         sizes = [2, hidden, hidden, 1]
         self.weights = [
             rng.normal(scale=np.sqrt(2 / rows), size=(rows, columns))
@@ -30,7 +40,7 @@ class Network:
         ]
         self.biases = [np.zeros(columns) for columns in sizes[1:]]
 
-    def forward(self, inputs):
+    def forward(self, inputs: Array) -> list[Array]:
         """Return the activations of every layer, the inputs first and the probabilities last."""
         activations = [inputs]
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
@@ -39,7 +49,7 @@ class Network:
         activations.append(1 / (1 + np.exp(-logits)))
         return activations
 
-    def step(self, inputs, labels, learning_rate):
+    def step(self, inputs: Array, labels: Array, learning_rate: float) -> float:
         """Take one step of gradient descent on a batch, and return the loss before it."""
         activations = self.forward(inputs)
         probabilities = activations[-1][:, 0]
@@ -53,20 +63,71 @@ class Network:
             gradient = (gradient @ self.weights[layer].T) * (1 - below**2)
             self.weights[layer] -= learning_rate * weight_gradient
             self.biases[layer] -= learning_rate * bias_gradient
-        return loss
-
-    def save(self, path):
-        """Write the parameters to an .npz file; one that was there is replaced in one go."""
-        parameters = {}
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            parameters[f"weight{layer}"] = weight
-            parameters[f"bias{layer}"] = bias
-        draft = path.with_suffix(".tmp.npz")
-        np.savez(draft, **parameters)
-        draft.replace(path)
+        return float(loss)
 
 
-def train_epoch(network, inputs, labels, learning_rate, rng):
+def save_plot(history: list[float], path: Path) -> None:
+    """Draw the loss of each epoch into an image file."""
+    # It takes a while to import, which no start should wait for
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(1, len(history) + 1), history)
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    figure.savefig(path)
+
+
+def save_checkpoint(
+    path: Path,
+    network: Network,
+    rng: np.random.Generator,
+    history: list[float],
+    settings: dict[str, float],
+) -> None:
+    """Write all that a training needs to go on; a file that was there is replaced in one go."""
+    state = {"settings": settings, "history": history, "rng": rng.bit_generator.state}
+    arrays: dict[str, Any] = {"state": json.dumps(state)}
+    for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        arrays[f"weight{layer}"] = weight
+        arrays[f"bias{layer}"] = bias
+    draft = path.with_suffix(".tmp.npz")
+    np.savez(draft, **arrays)
+    draft.replace(path)
+
+
+def load_checkpoint(
+    path: Path,
+    network: Network,
+    rng: np.random.Generator,
+    settings: dict[str, float],
+    epochs: int,
+) -> list[float]:
+    """Take over where a training with these settings was interrupted, and return its losses.
+
+    There are none, and nothing is taken over, if it had other settings or all its epochs.
+    """
+    if not path.exists():
+        return []
+    with np.load(path) as checkpoint:
+        state = json.loads(str(checkpoint.get("state", "{}")))
+        if state.get("settings") != settings or len(state["history"]) >= epochs:
+            return []
+        for layer in range(len(network.weights)):
+            network.weights[layer] = checkpoint[f"weight{layer}"]
+            network.biases[layer] = checkpoint[f"bias{layer}"]
+    rng.bit_generator.state = state["rng"]
+    history: list[float] = state["history"]
+    return history
+
+
+def train_epoch(
+    network: Network,
+    inputs: Array,
+    labels: Array,
+    learning_rate: float,
+    rng: np.random.Generator,
+) -> float:
     """Go once through the data in random order, and return the mean loss."""
     order = rng.permutation(len(inputs))
     losses = []
@@ -77,26 +138,42 @@ def train_epoch(network, inputs, labels, learning_rate, rng):
     return float(np.mean(losses))
 
 
-def train(epochs, learning_rate, seed, points, checkpoint_dir):
-    """Train a new network, write a checkpoint after every epoch, and return the loss of each."""
+def train(
+    epochs: int, learning_rate: float, seed: int, points: int, checkpoint_dir: Path
+) -> list[float]:
+    """Train a network, write a checkpoint after every epoch, and return the loss of each.
+
+    A training that was interrupted goes on from its checkpoint. In the end the losses are plotted.
+    """
     rng = np.random.default_rng(seed)
     inputs, labels = make_spirals(points, rng)
-    network = Network(hidden=128, rng=rng)
+    network = Network(hidden=HIDDEN, rng=rng)
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = checkpoint_dir / "last.npz"
+    settings = {
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "points": points,
+        "batch_size": BATCH_SIZE,
+        "hidden": HIDDEN,
+    }
 
-    history = []
-    # Lines, not one line that is overwritten: a container's log has no cursor to move back.
-    bar = "{l_bar}{bar:20}{r_bar}\n"
-    progress = tqdm(range(epochs), unit="epoch", mininterval=2, bar_format=bar)
-    for _ in progress:
-        loss = train_epoch(network, inputs, labels, learning_rate, rng)
-        history.append(loss)
-        network.save(checkpoint_dir / "last.npz")
-        progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+    history = load_checkpoint(checkpoint, network, rng, settings, epochs)
+    if history:
+        log.info("going on after epoch %d/%d", len(history), epochs)
+    # A terminal shows a bar, which the log of a container could not: it gets the lines alone.
+    progress = tqdm(range(len(history), epochs), initial=len(history), total=epochs, disable=None)
+    with logging_redirect_tqdm():
+        for epoch in progress:
+            loss = train_epoch(network, inputs, labels, learning_rate, rng)
+            history.append(loss)
+            save_checkpoint(checkpoint, network, rng, history, settings)
+            log.info("epoch %d/%d: loss %.4f", epoch + 1, epochs, loss)
+    save_plot(history, checkpoint_dir / "loss.png")
     return history
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
@@ -107,6 +184,8 @@ def main(arguments=None):
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
 
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    log.setLevel(logging.INFO)
     history = train(**vars(options))
     print(f"loss {history[0]:.4f} -> {history[-1]:.4f}")
 

@@ -1,6 +1,7 @@
-"""Exceptions that nothing catches, in any thread or child process, and what is done with them.
+"""Find exceptions that nothing catches, in any thread or child process.
 
-Every hook that was there before reports the exception first, as it would without a debugger.
+This module replaces hooks and functions of sys, os, threading and traceback. The hook that was
+there before reports the exception first, as it would without a debugger.
 """
 
 import _thread
@@ -10,34 +11,35 @@ import sys
 
 from remora import imports, program
 
-# When an exception is found: the process is about to end by it; or goes on; or ends by now. Or it
-# is a hook that something wraps, which may hold back what was reported until the hook returns.
+# When an exception is found: it is about to end the process; the process goes on; Python is ending;
+# or another hook calls this one, and may print its report only after this one returns.
 ENDING, GOING_ON, AT_EXIT, WRAPPED = "ending", "going on", "at exit", "wrapped"
 
-# The instruction that a frame ends with, of Python 3.8 to 3.10.
+# The instruction with which a frame returns, on Python 3.8 to 3.10
 RETURN_VALUE = 83
 
-# How many exceptions of a group are looked at, in all.
+# How many exceptions of a group are looked at, in all levels.
 MEMBERS = 1000
 
-# What to do with an exception: a function of it, and of when it is found.
+# The function that is called with an exception, and with one of these moments
 act = None
 
-# The last exception of the main thread that was acted on.
+# The last exception of the main thread for which `act` was called
 seen = None
 
-# One that is to be acted on when Python ends.
+# The exception for which `act` is called when Python ends
 pending = None
 
-# Of a sys.exit() of the main thread while an exception was handled: that exception, the outermost
-# frame, and where that was.
+# Of the main thread's last sys.exit() in an `except` or `finally`: (the exception that was handled,
+# the outermost frame, the place in that frame)
 left = None
 
 
 def catch(action, more=()):
-    """Have something done with every exception that nothing else has caught.
+    """Call a function with every exception that nothing else catches.
 
-    action: see `act`. more: changes to other modules that find exceptions, as imports.py has them.
+    action: takes the exception and the moment. more: further functions that change modules to find
+    exceptions, by the module's name: see imports.py.
     """
     global act
     import atexit
@@ -52,20 +54,23 @@ def catch(action, more=()):
 
 
 def tell(error, moment):
-    """Act on an exception, unless it is an end that was asked for, or was raised nowhere."""
+    """Act on an exception, unless it is a wanted end, or was raised nowhere.
+
+    moment: one of those above.
+    """
     if error is None or issubclass(type(error), (SystemExit, KeyboardInterrupt)):
         return
-    if trace_of(innermost(error)) is not None:  # as a main script has none that cannot be parsed
+    if trace_of(innermost(error)) is not None:  # a script that cannot be parsed raises nowhere
         act(error, moment)
 
 
 def trace_of(error):
-    """Return the traceback of an exception, whatever its class makes of that name."""
+    """Return the traceback of an exception, even if its class replaces that attribute."""
     return BaseException.__traceback__.__get__(error)
 
 
 def innermost(error):
-    """Return the exception to look at: of a group (Python 3.11), the first that was raised."""
+    """Return an exception; of a group (Python 3.11), the first exception that was raised."""
     kind = getattr(builtins, "BaseExceptionGroup", ())
     waiting, found = [error], error
     for _ in range(MEMBERS):
@@ -86,7 +91,7 @@ def innermost(error):
 
 
 def catch_in_main():
-    """Have exceptions found that end the main thread."""
+    """Find exceptions that end the main thread."""
     report = sys.excepthook
 
     def excepthook(kind, error, trace):
@@ -99,7 +104,7 @@ def catch_in_main():
 
 
 def catch_in_threads(threading):
-    """Have exceptions found that end a thread. threading: the module."""
+    """Find exceptions that end a thread. threading: the module."""
     report = threading.excepthook
 
     def excepthook(arguments):
@@ -110,7 +115,7 @@ def catch_in_threads(threading):
 
 
 def catch_in_unnamed_threads():
-    """Have exceptions found that end a thread of `_thread`."""
+    """Find exceptions that end a thread of the module `_thread`."""
     report = sys.unraisablehook
 
     def unraisablehook(arguments):
@@ -123,9 +128,9 @@ def catch_in_unnamed_threads():
 
 
 def catch_in_children(traceback):
-    """Have exceptions found that end a child of multiprocessing, which reports them itself.
+    """Find exceptions that end a child process of multiprocessing.
 
-    traceback: the module, by which it does.
+    traceback: the module, with which multiprocessing prints them.
     """
     report = traceback.print_exc
 
@@ -142,7 +147,7 @@ def catch_in_children(traceback):
 
 
 def at_exit():
-    """Act on what libraries have caught in a sys.excepthook of their own, as pretty ones do."""
+    """Act on an exception that a library's own sys.excepthook has reported, as pretty ones do."""
     global seen
     error = take_pending()
     if error is None:
@@ -156,28 +161,31 @@ def at_exit():
 
 
 def take_pending():
-    """Return the exception that is to be acted on at the end, once."""
+    """Return the exception for which `act` is called at the end, and forget it."""
     global pending
     error, pending = pending, None
     return error
 
 
 def take_left():
-    """Return the exception that a sys.exit() has followed, once, if the program ends by that."""
+    """Return the exception that the main thread was handling at its sys.exit(), and forget it.
+
+    None if the program has gone on after that: then something has caught the SystemExit.
+    """
     global left
     ending, left = left, None
     if ending is None:
         return None
     error, outermost, place = ending
-    # Or the end was caught, and the program has gone on.
+    # If the frame has moved on, something has caught the SystemExit.
     if sys.version_info >= (3, 11):
         return error if outermost.f_lasti == place else None
-    # Code in `finally` is another place, until Python 3.11.
+    # Before Python 3.11, code in `finally` moves the frame too. Ask whether it has returned.
     return error if outermost.f_code.co_code[outermost.f_lasti] != RETURN_VALUE else None
 
 
 def act_later(error):
-    """Have an exception acted on when Python ends, before the program's own handlers of that."""
+    """Call `act` when Python ends, before the program's own atexit functions."""
     global pending
     import atexit
 
@@ -186,7 +194,7 @@ def act_later(error):
 
 
 def catch_exits():
-    """Have exceptions found after which the program ends itself, as command lines have it."""
+    """Find exceptions after which the program ends itself, as many command lines do."""
     leave, leave_at_once = sys.exit, os._exit
 
     def exit(*status):
@@ -194,7 +202,7 @@ def catch_exits():
         try:
             leave(*status)
         except SystemExit as ending:
-            # A command line that is wrong ends a program with 2.
+            # By convention, a program ends with 2 if its command line is wrong.
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
             if _thread.get_ident() == program.main:
@@ -210,8 +218,9 @@ def catch_exits():
         global seen
         later, error = take_pending(), sys.exc_info()[1]
         if error is None:
-            error = take_left()  # as of a child of multiprocessing
-        # While a client is waited for, the debug layer ends the process so, too.
+            error = take_left()  # such as of a child of multiprocessing
+        # A process that waits for a client ends by this function, too: do not act on its exception
+        # again.
         if status and (later is not None or error is not seen):
             seen = error = error if later is None else later
             tell(error, ENDING)

@@ -59,9 +59,9 @@ def in_folders(name, folders):
 
 
 class StandIn(ModuleType):
-    """A module that pydevd only reads names from, all of which are `object`.
+    """A module from which pydevd only reads names. Each name gives `object`.
 
-    Its loader is itself.
+    The stand-in is also its own loader.
     """
 
     def __getattr__(self, name):

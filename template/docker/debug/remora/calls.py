@@ -42,7 +42,7 @@ class Calls:
     """Asks processes to connect to the hub.
 
     programs    the programs that have connected, by pid: see Hub
-    untaken     pids of programs for which the client has opened no session
+    untaken     pids of programs that the client has not opened a session for
     first       the processes that ran when the client attached, as ask() returns them
     chosen      pids that `remora attach` has named; None to choose all processes
     """

@@ -200,9 +200,9 @@ def own_command():
 def is_held(command):
     """Tell whether mode `wait` holds this process, which runs `command`.
 
-    It holds what the container's command has started. It does not hold what `docker exec` has
-    started, which has no parent in the container, nor installers and what they run, nor helpers
-    that a library starts from a file of its own.
+    It holds what the container's command has started. It holds no installers and what they run, and
+    no helpers that a library starts from a file of its own. What `docker exec` has started has no
+    parent in the container, and is not held either.
     """
     # Tools isolate (-I) their own helpers from the program's settings.
     is_helper = commandline.is_of_a_library(command) or sys.flags.isolated

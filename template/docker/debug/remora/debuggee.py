@@ -86,7 +86,7 @@ class Debuggee:
         return self.send("attach", dict(memory.attach, subProcess=False))
 
     def set_breakpoints(self, path, arguments):
-        """Set the breakpoints of a file, unless the engine has them or is about to set them.
+        """Set the breakpoints of a file, unless the engine has set or is setting them.
 
         If they were set again, they would be missing for a moment. Returns a future of the
         response.

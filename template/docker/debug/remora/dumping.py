@@ -33,7 +33,7 @@ def write(error=None, frame=None):
 def catch_signal():
     """Write a dump before SIGTERM ends this process, if REMORA_DUMP_ON is `term`.
 
-    A program with a handler of its own for the signal replaces this one.
+    If the program sets a handler of its own for the signal, that handler replaces this function's.
     """
     number = _signal.SIGTERM
     if setting("DUMP_ON") != "term" or _signal.getsignal(number) != _signal.SIG_DFL:

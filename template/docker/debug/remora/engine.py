@@ -107,7 +107,7 @@ def problem():
 def no_process_started():
     """Keep the imports of this thread from running `uname -p`, as debugpy does for its log.
 
-    A program that waits for any of its child processes, as a fork server does, would find this one.
+    A program that waits for any of its child processes, as a fork server does, would find `uname`.
     """
     import platform
 
@@ -188,7 +188,7 @@ has_registered = False
 
 
 def register_fork():
-    """Make pydevd debug processes that are forked from this one."""
+    """Make pydevd debug the forked children of this process, too."""
     global has_registered
     if not has_registered:
         has_registered = True

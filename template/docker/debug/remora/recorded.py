@@ -131,7 +131,7 @@ class Recorded:
         return files.path_of(file) or (None if is_elsewhere else file)
 
     def files_as_they_were(self):
-        """Return the user's files of which the client is shown the recorded text, not its own."""
+        """Return the user's files that the client gets as recorded text, not as its own file."""
         try:
             files = dict.fromkeys(frame["file"] for frame in self.frames if frame["user"])
             return [file for file in files if "sourceReference" in self._source(file)]

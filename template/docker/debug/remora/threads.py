@@ -18,10 +18,10 @@ def start(function):
 
 
 def call(function):
-    """Call a function; in a new thread if this one is the layer's. Raises what the function raises.
+    """Call a function, in a new thread if the present thread is the layer's.
 
-    A thread of the layer may have begun in an earlier session. pydevd would stop it with the
-    program.
+    A thread of the layer may have begun in an earlier session. pydevd would stop such a thread with
+    the program. Raises what the function raises.
     """
     if threading.current_thread() not in kept:
         return function()

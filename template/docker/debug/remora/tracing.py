@@ -60,9 +60,10 @@ class Library:
 class CheckedLibrary:
     """pydevd's library, with a check that it traces the right thread.
 
-    Until a new thread runs, it has the ident of the thread that starts it. Of several threads with
-    an ident, pydevd's library takes the newest. So the function that is set in another thread first
-    checks in which thread it runs, and a thread that sets its own checks that it has got it.
+    Until a new thread runs, it has the ident of the thread that starts it. If several threads have
+    the same ident, pydevd's library takes the newest. So the function that is set in another thread
+    first checks in which thread it runs. A thread that sets its own function checks that it has got
+    it.
     """
 
     def __init__(self, library):
@@ -80,7 +81,7 @@ class CheckedLibrary:
             own = ctypes.c_uint(threading.get_ident())
             result = attach(trace_nothing, own)
             while sys.gettrace() is not trace_nothing and time.monotonic() < deadline:
-                time.sleep(0.0001)  # until the new thread with this one's ident runs
+                time.sleep(0.0001)  # until the new thread with the same ident runs
                 result = attach(trace_nothing, own)
             # This thread starts none before it returns, so no other has its ident.
             return result or attach(function, own)
@@ -156,8 +157,8 @@ def find_library(pydevd, settrace):
 def take_threads_as_they_are(pydevd):
     """Make pydevd trace all threads that run, even if others begin and end at that moment.
 
-    pydevd fails at a thread that has no ident yet, and leaves the rest untraced. It takes a thread
-    that has not entered itself into `threading` yet for a foreign one, and enters a dummy.
+    pydevd fails at a thread that has no ident yet, and leaves the rest untraced. pydevd also takes
+    a thread that has not entered itself into `threading` yet for a foreign one, and enters a dummy.
     """
     import pydevd_tracing
 

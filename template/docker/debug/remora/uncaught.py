@@ -12,7 +12,7 @@ import sys
 from remora import imports, program
 
 # When an exception is found: it is about to end the process; the process goes on; Python is ending;
-# or another hook calls this one, and may print its report only after this one returns.
+# or another hook wraps this layer's hook, and may print its report only afterwards.
 ENDING, GOING_ON, AT_EXIT, WRAPPED = "ending", "going on", "at exit", "wrapped"
 
 # The instruction with which a frame returns, on Python 3.8 to 3.10
@@ -24,14 +24,14 @@ MEMBERS = 1000
 # The function that is called with an exception, and with one of these moments
 act = None
 
-# The last exception of the main thread for which `act` was called
+# The last exception of the main thread that `act` was called with
 seen = None
 
-# The exception for which `act` is called when Python ends
+# The exception that `act` will be called with when Python ends
 pending = None
 
-# Of the main thread's last sys.exit() in an `except` or `finally`: (the exception that was handled,
-# the outermost frame, the place in that frame)
+# What the main thread left by its last sys.exit() in an `except` or `finally`: (the exception that
+# was handled, the outermost frame, the place in that frame)
 left = None
 
 
@@ -161,7 +161,7 @@ def at_exit():
 
 
 def take_pending():
-    """Return the exception for which `act` is called at the end, and forget it."""
+    """Return the exception that `act` must be called with at the end, and forget it."""
     global pending
     error, pending = pending, None
     return error

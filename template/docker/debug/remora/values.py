@@ -1,7 +1,7 @@
 """Show big values quickly: in less than a second, with their type, shape and first elements.
 
-Of most containers, pydevd shows only the first elements. But pydevd reads all properties of a value
-that a user opens, and the text of some values is made from everything in them.
+pydevd shows only the first elements of most containers. But pydevd reads all properties of a value
+that a user opens, and makes the text of some values from everything in them.
 
 This module replaces functions of pydevd.
 """

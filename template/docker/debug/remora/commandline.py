@@ -86,8 +86,8 @@ def is_without_site(command):
 def is_target(command, target):
     """Tell whether a Python command line matches the glob `target`. An empty one matches all.
 
-    The glob is compared with the whole command line without the interpreter (`*manage.py
-    runserver*`), with the script's path or file name, and with the module's name.
+    The glob may match the whole command line without the interpreter (`*manage.py runserver*`), the
+    script's path or file name, or the module's name.
     """
     if not target:
         return True

@@ -5,7 +5,7 @@ The file is a JSON document, compressed with gzip:
 format      1
 service, time, host, pid, python, command, folder, environment (only the names)
 exceptions  the exception, and those that it comes from; none in a dump of a running program
-threads     the thread that has crashed first: {"name", "daemon", "crashed", "frames"}
+threads     all threads, the crashed one first: {"name", "daemon", "crashed", "frames"}
 sources     the contents of the frames' files, by path
 nodes       the values, by number: see graph.py
 complete    whether the limits have left nothing out
@@ -162,7 +162,10 @@ def document(error, frame, now):
 
 
 def command(secrets):
-    """Return the command line of this process as a list, without the values in `secrets`."""
+    """Return the command line of this process, a list of texts, without secrets.
+
+    secrets: values that are known to be secret.
+    """
     found, is_hidden = [], False
     for word in own_command():
         name, equals, _ = word.partition("=")

@@ -65,7 +65,7 @@ def load():
 
 
 def reload():
-    """Load the engine again, with copies of modules, before gevent patches the program's."""
+    """Load the engine again, with modules of its own, before gevent patches the program's."""
     global debugpy
     with program.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
@@ -90,7 +90,7 @@ def reload():
 def problem():
     """Return why the pydevd that the program has loaded cannot be used, a text; None if it can."""
     if debugpy is not None:
-        return None  # this layer has loaded it
+        return None  # this layer uses it already
     version = getattr(sys.modules.get("debugpy"), "__version__", "")
     if "debugpy.server.api" not in sys.modules or not version:
         return "it has loaded a pydevd itself that is not debugpy's"

@@ -32,7 +32,7 @@ class Files:
     """Translates between a client's files and the files of the container.
 
     The methods call a file by its path below the project's folder; if the copy does not have the
-    file, by the client's own path. They call that name `local`.
+    file, by the client's own path. The code calls this name `local`.
 
     project: a Project. mappings: the client's path mappings, as (folder there, folder here).
     """

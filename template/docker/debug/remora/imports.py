@@ -12,7 +12,7 @@ class Finder:
     When all modules have come, the finder leaves sys.meta_path, so that another debugger does not
     stop in it.
 
-    actions: functions of a module, by the module's name.
+    actions: functions that take a module, by the module's name.
     """
 
     def __init__(self, actions):
@@ -42,7 +42,7 @@ class Finder:
 def change(actions):
     """Call functions with modules: at once if the module is imported, else when it is.
 
-    actions: functions of a module, by the module's name.
+    actions: functions that take a module, by the module's name.
     """
     for name, action in actions.items():
         if name in sys.modules:

@@ -111,7 +111,7 @@ def until_signal(wait, *arguments):
             if _signal.getsignal(number) not in (None, _signal.SIG_IGN):
                 handlers[number] = _signal.signal(number, end_by_signal)
     except ValueError:
-        pass  # another thread than the main one, whose program goes on
+        pass  # this is not the main thread, which goes on with the program
     try:
         wait(*arguments)
     finally:
@@ -211,7 +211,7 @@ def on_signal(*_):
     if is_beginning:
         was_asked = True
         return
-    # If the new thread were the first to import it, `threading` would take it for the main one.
+    # If the new thread imported this first, `threading` would take the new thread for the main one.
     import threading  # noqa: F401
 
     # pydevd replaces this function, and takes threads that begin otherwise for dummies.

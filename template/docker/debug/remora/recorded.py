@@ -79,7 +79,7 @@ class Recorded:
         self.files = Files(Project(), pairs_of(arguments.get("pathMappings") or []))
 
     def on_setBreakpoints(self, arguments):
-        self.files.local(arguments["source"]["path"])  # which learns the client's folders
+        self.files.local(arguments["source"]["path"])  # this learns the client's folders
         wanted = arguments.get("breakpoints", [])
         known = {"verified": False, "message": NOTICE}
         return {"breakpoints": [dict(known, id=n, line=b["line"]) for n, b in enumerate(wanted)]}

@@ -2,9 +2,8 @@
 
 import threading
 
-# The last threads that were started. If a thread object disappeared when its thread ends, pydevd
-# would see Python's last steps in a new dummy thread, and take a later thread with that ident for
-# it.
+# The last threads that were started. If an object disappeared as soon as its thread ends, pydevd
+# would take Python's last steps for a new thread, and a later thread with the same ident for that.
 kept = []
 
 

@@ -61,9 +61,8 @@ class CheckedLibrary:
     """pydevd's library, with a check that it traces the right thread.
 
     Until a new thread runs, it has the ident of the thread that starts it. If several threads have
-    the same ident, pydevd's library takes the newest. So the function that is set in another thread
-    first checks in which thread it runs. A thread that sets its own function checks that it has got
-    it.
+    the same ident, pydevd's library takes the newest. So a function that is set in another thread
+    first checks in which thread it runs. A thread checks whether its own function has reached it.
     """
 
     def __init__(self, library):

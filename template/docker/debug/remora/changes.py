@@ -47,7 +47,7 @@ def apply(pydevd):
                 f"in pid {os.getpid()}, only threads that start from now on can stop:"
                 " on Python 3.8, the others could on x86 with glibc"
             )
-        for nicety in (
+        for improvement in (
             answer_when_traced,
             pause_in_program,
             keep_no_frames,
@@ -59,7 +59,7 @@ def apply(pydevd):
             templates.apply,
         ):
             try:
-                nicety(pydevd)
+                improvement(pydevd)
             except (AttributeError, ImportError):
                 pass
         applied = True

@@ -20,7 +20,7 @@ from remora.dump import FOLDER, SUFFIX
 from remora.hook import setting
 
 # How much of a file is read, in bytes after decompression.
-MOST = 2**30
+MAX_BYTES = 2**30
 
 # What a file has between the other facts and the values.
 HEAD_END = b', "nodes": {'
@@ -74,7 +74,7 @@ def read(path, head_only=False):
 
     Raises Unreadable.
     """
-    unpacker, content, room = zlib.decompressobj(47), bytearray(), MOST
+    unpacker, content, room = zlib.decompressobj(47), bytearray(), MAX_BYTES
     try:
         with open(path, "rb") as file:
             while not (unpacker.eof or (head_only and HEAD_END in content)):
@@ -82,7 +82,7 @@ def read(path, head_only=False):
                 if not part:
                     break
                 content += unpacker.decompress(part, room)
-                room = MOST - len(content)
+                room = MAX_BYTES - len(content)
                 if room <= 0:
                     raise Unreadable(f"{path} is too long to be a dump")
         if head_only and HEAD_END in content:

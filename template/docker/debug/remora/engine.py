@@ -51,7 +51,7 @@ def load():
                 __import__("debugpy.server.api")
                 debugpy = sys.modules["debugpy"]
             # debugpy's own breakpoint() is right: it does nothing while no client is attached.
-            explicit.answer(debugpy, but=["breakpoint"])
+            explicit.answer(debugpy, skip=["breakpoint"])
             explicit.answer_settrace(sys.modules["pydevd"])
         else:
             if problem():

@@ -18,13 +18,13 @@ from remora import link, program
 from remora.hook import say, setting
 
 
-def answer(debugpy, but=()):
-    """Replace the functions of debugpy that the hub answers, except those named in `but`."""
+def answer(debugpy, skip=()):
+    """Replace the functions of debugpy that the hub answers, except those named in `skip`."""
     if not hasattr(debugpy, "wait_for_client"):
         return  # a module of the program that is also called debugpy
     ACTIONS.pop("pydevd", None)  # the pydevd that debugpy imports is its own
     for name, function in FUNCTIONS.items():
-        if name not in but:
+        if name not in skip:
             setattr(debugpy, name, _wrapped(function, getattr(debugpy, name)))
 
 

@@ -22,7 +22,7 @@ from types import (
 )
 
 from remora import summaries, texts
-from remora.texts import HIDDEN, is_a, is_just
+from remora.texts import HIDDEN, is_a, is_exactly
 from remora.values import SHOWN
 
 # Types of a program's own parts, and types of values without children
@@ -54,9 +54,9 @@ class Graph:
         rank: the lower, the sooner the node is written. secret_name: the name that may tell of a
         secret.
         """
-        if texts.hides(secret_name, value):
+        if texts.must_hide(secret_name, value):
             return [name, texts.type_name(value), HIDDEN]
-        if is_a(value, *LEAVES) or (is_just(value, tuple, list, dict, set) and not value):
+        if is_a(value, *LEAVES) or (is_exactly(value, tuple, list, dict, set) and not value):
             return [name, texts.type_name(value), self.line(value)]
         number = self._numbers.get(id(value))
         if number is None:
@@ -132,7 +132,7 @@ def inside(value):
         yield ".__self__", value.__self__, ""
     elif kind is partial:
         yield from ((f".{name}", getattr(value, name), "") for name in ("func", "args", "keywords"))
-    elif is_just(value, GeneratorType, CoroutineType):
+    elif is_exactly(value, GeneratorType, CoroutineType):
         frame = value.gi_frame if kind is GeneratorType else value.cr_frame
         if frame is not None:
             yield from ((f"({name})", child, name) for name, child in locals_of(frame))

@@ -5,7 +5,7 @@ import time
 
 from remora import container, link
 from remora.calls import Change
-from remora.checks import seconds, whole
+from remora.checks import seconds, whole_number
 from remora.hook import setting
 
 
@@ -19,7 +19,7 @@ class Keeping:
 
     def __init__(self, programs):
         self.programs = programs
-        self.most = whole(setting("KEEP", "1")) or 1
+        self.most = whole_number(setting("KEEP", "1")) or 1
         self.limit = seconds(setting("KEEP_FOR"))
         self.kept, self.held = {}, {}
         self._change = Change()

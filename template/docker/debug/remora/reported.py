@@ -5,7 +5,7 @@ This module replaces functions of these libraries: see imports.py.
 
 import sys
 
-from remora.uncaught import GOING_ON, tell
+from remora.uncaught import GOING_ON, act_on
 
 # What a worker calls to hand an exception on to its parent, as (name, method), by the module. The
 # parent raises the exception again, but without the variables of the worker.
@@ -39,7 +39,7 @@ def catch_handed_on(module):
         return
 
     def hand_on(*arguments, **options):
-        tell(sys.exc_info()[1], GOING_ON)
+        act_on(sys.exc_info()[1], GOING_ON)
         return call(*arguments, **options)
 
     setattr(kind, name, hand_on)
@@ -54,7 +54,7 @@ def catch_in_tests(module):
     def check_interactive_exception(call, report):
         found = is_failure(call, report)
         if found:
-            tell(call.excinfo.value, GOING_ON)
+            act_on(call.excinfo.value, GOING_ON)
         return found
 
     module.check_interactive_exception = check_interactive_exception
@@ -68,7 +68,7 @@ def catch_in_loop(module):
         report(self, context)
         error = context.get("exception")
         if isinstance(error, BaseException):
-            tell(error, GOING_ON)
+            act_on(error, GOING_ON)
 
     module.BaseEventLoop.call_exception_handler = call_exception_handler
 
@@ -78,7 +78,7 @@ def catch_in_log(module):
 
     def find(record):
         if isinstance(record.exc_info, tuple):
-            tell(record.exc_info[1], GOING_ON)
+            act_on(record.exc_info[1], GOING_ON)
         return True
 
     module.logger.addFilter(find)

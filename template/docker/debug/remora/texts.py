@@ -77,7 +77,7 @@ def is_a(value, *kinds):
     return issubclass(type(value), kinds)
 
 
-def is_just(value, *kinds):
+def is_exactly(value, *kinds):
     """Tell whether a value's class is one of some types. A metaclass may replace `==`: use `is`."""
     return any(type(value) is kind for kind in kinds)
 
@@ -124,7 +124,7 @@ def line(value, known=(), depth=1):
 
 def _line(value, known, depth):
     kind = type(value)
-    if is_just(value, *PLAIN):
+    if is_exactly(value, *PLAIN):
         return repr(value)
     if is_a(value, str):
         count, most = str.__len__(value), LENGTH - 100
@@ -143,11 +143,11 @@ def _line(value, known, depth):
         return float.__repr__(value)
     if is_a(value, type):
         return f"<class {name_of(value)!r}>"
-    if is_just(value, FunctionType, BuiltinFunctionType, GeneratorType, CoroutineType):
+    if is_exactly(value, FunctionType, BuiltinFunctionType, GeneratorType, CoroutineType):
         return f"<{name_of(kind)} {value.__qualname__}>"
     if kind is MethodType:
         function = value.__func__
-        name = function.__name__ if is_just(function, FunctionType, BuiltinFunctionType) else "?"
+        name = function.__name__ if is_exactly(function, FunctionType, BuiltinFunctionType) else "?"
         return f"<method {name} of a {type_name(value.__self__)}>"
     if kind is ModuleType:
         name = dict.get(ModuleType.__dict__["__dict__"].__get__(value), "__name__")
@@ -163,7 +163,7 @@ def _line(value, known, depth):
 
 def _line_of_container(value, known, depth):
     found, marks = elements(value, SHOWN)
-    prefix = "" if is_just(value, dict, list, tuple, set) else type_name(value)
+    prefix = "" if is_exactly(value, dict, list, tuple, set) else type_name(value)
     count = size(value)
     if depth <= 0 and count:
         few = f"{prefix}{marks[0]}…{marks[1]}"
@@ -172,7 +172,7 @@ def _line_of_container(value, known, depth):
     for key, element in found:
         shown = HIDDEN if is_secret_pair and key == 1 else line(element, known, depth - 1)
         if is_a(value, dict):
-            shown = HIDDEN if hides(key, element) else shown
+            shown = HIDDEN if must_hide(key, element) else shown
             parts.append(f"{cut(line(key, known, 0), 100)}: {cut(shown, 200)}")
         else:
             parts.append(cut(shown, 200))
@@ -180,7 +180,7 @@ def _line_of_container(value, known, depth):
     return f"{prefix}{marks[0]}{', '.join(parts)}{more}{marks[1]}"
 
 
-def hides(name, value):
+def must_hide(name, value):
     """Tell whether a value must be hidden because of its name."""
     if type(name) is bytes:
         name = name.decode("latin-1")
@@ -196,7 +196,7 @@ def is_pair_of_secret(value):
     if not is_a(value, tuple, list) or size(value) != 2:
         return False
     (_, name), (_, secret) = elements(value, 2)[0]
-    return hides(name, secret)
+    return must_hide(name, secret)
 
 
 def size(value):
@@ -229,7 +229,7 @@ def message_of(error, known=()):
     shown = list(arguments)
     if text_of is OSError:
         shown += [OSError.filename.__get__(error), OSError.filename2.__get__(error)]
-    are_plain = all(is_just(one, str, bytes, int, float, type(None)) for one in shown)
+    are_plain = all(is_exactly(one, str, bytes, int, float, type(None)) for one in shown)
     if text_of is not BaseException and is_builtin(text_of) and are_plain:
         return cut(without_secrets(text_of.__str__(error), known))
     if len(arguments) == 1 and type(arguments[0]) is str:

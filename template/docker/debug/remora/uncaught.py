@@ -25,14 +25,14 @@ MEMBERS = 1000
 act = None
 
 # The last exception of the main thread that `act` was called with
-seen = None
+last_error = None
 
 # The exception that `act` will be called with when Python ends
 pending = None
 
 # What the main thread left by its last sys.exit() in an `except` or `finally`: (the exception that
 # was handled, the outermost frame, the place in that frame)
-left = None
+handled_at_exit = None
 
 
 def catch(action, more=()):
@@ -53,7 +53,7 @@ def catch(action, more=()):
     imports.change({**actions, **dict(more)})
 
 
-def tell(error, moment):
+def act_on(error, moment):
     """Act on an exception, unless it is a wanted end, or was raised nowhere.
 
     moment: one of those above.
@@ -95,10 +95,10 @@ def catch_in_main():
     report = sys.excepthook
 
     def excepthook(kind, error, trace):
-        global seen
+        global last_error
         report(kind, error, trace)
-        seen = error
-        tell(error, ENDING if sys.excepthook is excepthook else WRAPPED)
+        last_error = error
+        act_on(error, ENDING if sys.excepthook is excepthook else WRAPPED)
 
     sys.excepthook = excepthook
 
@@ -109,7 +109,7 @@ def catch_in_threads(threading):
 
     def excepthook(arguments):
         report(arguments)
-        tell(arguments.exc_value, GOING_ON if threading.excepthook is excepthook else WRAPPED)
+        act_on(arguments.exc_value, GOING_ON if threading.excepthook is excepthook else WRAPPED)
 
     threading.excepthook = excepthook
 
@@ -122,7 +122,7 @@ def catch_in_unnamed_threads():
         report(arguments)
         if "thread started by" in (arguments.err_msg or ""):
             is_outer = sys.unraisablehook is unraisablehook
-            tell(arguments.exc_value, GOING_ON if is_outer else WRAPPED)
+            act_on(arguments.exc_value, GOING_ON if is_outer else WRAPPED)
 
     sys.unraisablehook = unraisablehook
 
@@ -138,7 +138,7 @@ def catch_in_children(traceback):
         report(*arguments, **options)
         caller = sys._getframe(1).f_code
         if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
-            tell(sys.exc_info()[1], ENDING)
+            act_on(sys.exc_info()[1], ENDING)
 
     traceback.print_exc = print_exc
 
@@ -148,16 +148,16 @@ def catch_in_children(traceback):
 
 def at_exit():
     """Act on an exception that a library's own sys.excepthook has reported, as pretty ones do."""
-    global seen
+    global last_error
     error = take_pending()
     if error is None:
         error = getattr(sys, "last_value", None)
         if error is None:
-            error = take_left()
-        if error is seen or not isinstance(error, BaseException):
+            error = take_handled_at_exit()
+        if error is last_error or not isinstance(error, BaseException):
             return
-    seen = error
-    tell(error, AT_EXIT)
+    last_error = error
+    act_on(error, AT_EXIT)
 
 
 def take_pending():
@@ -167,13 +167,13 @@ def take_pending():
     return error
 
 
-def take_left():
+def take_handled_at_exit():
     """Return the exception that the main thread was handling at its sys.exit(), and forget it.
 
     None if the program has gone on after that: then something has caught the SystemExit.
     """
-    global left
-    ending, left = left, None
+    global handled_at_exit
+    ending, handled_at_exit = handled_at_exit, None
     if ending is None:
         return None
     error, outermost, place = ending
@@ -198,7 +198,7 @@ def catch_exits():
     leave, leave_at_once = sys.exit, os._exit
 
     def exit(*status):
-        global left
+        global handled_at_exit
         try:
             leave(*status)
         except SystemExit as ending:
@@ -206,24 +206,24 @@ def catch_exits():
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
             if _thread.get_ident() == program.main:
-                left = None
+                handled_at_exit = None
                 if is_failure and ending.__context__ is not None:
                     frame = sys._getframe(1)
                     while frame.f_back is not None:
                         frame = frame.f_back
-                    left = ending.__context__, frame, frame.f_lasti
+                    handled_at_exit = ending.__context__, frame, frame.f_lasti
             raise
 
     def _exit(status):
-        global seen
+        global last_error
         later, error = take_pending(), sys.exc_info()[1]
         if error is None:
-            error = take_left()  # such as of a child of multiprocessing
+            error = take_handled_at_exit()  # such as of a child of multiprocessing
         # A process that waits for a client ends by this function, too: do not act on its exception
         # again.
-        if status and (later is not None or error is not seen):
-            seen = error = error if later is None else later
-            tell(error, ENDING)
+        if status and (later is not None or error is not last_error):
+            last_error = error = error if later is None else later
+            act_on(error, ENDING)
         leave_at_once(status)
 
     exit.__doc__, _exit.__doc__ = leave.__doc__, leave_at_once.__doc__

@@ -76,7 +76,7 @@ def later(debugged_python: Path, tmp_path: Path, request) -> Iterator[Container]
 
 @pytest.mark.parametrize("later", REPLACED, indirect=True, ids=str)
 def test_changes_of_a_later_pydevd(later: Container, request) -> None:
-    """A nicety may be missing; without what is needed the program runs on, and a line says why."""
+    """An improvement may be missing. Without a necessary part, the program runs on and says why."""
     (later.folder / "elsewhere").mkdir()
     path = later.write("p.py", PROGRAM)
     later.start("python p.py")

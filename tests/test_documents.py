@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +27,11 @@ PAGES = [
     *sorted(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("docs/**/*.md")),
 ]
 DOCUMENTS = [*PAGES, "SECURITY.md", "CHANGELOG.md"]
+
+
+def debug_layer(pattern: str) -> list[str]:
+    files = (REPOSITORY / "template/docker/debug").rglob(pattern)
+    return [str(path.relative_to(REPOSITORY)) for path in sorted(files)]
 
 
 def text(page: str) -> str:
@@ -398,7 +406,7 @@ def test_links_lead_somewhere(document: str) -> None:
 # Constructions that a reader has to untangle, and what to write instead
 PLAIN = {
     r"(?<![Tt]here )\b(?:is|are|was|were|be) no (?!longer\b|more\b)": "is not a",
-    r"\bof (?:which|whom)\b": "a sentence of its own",
+    r"\b(?:of|for) (?:which|whom)\b": "a sentence of its own",
     r"\b(?:have|has|had|having) (?:it|them|those|these) [a-z]": "the verb itself",
     r"\b(?:that|this|its) one\b": "the name of the thing",
     r"\b(?:It|This) takes (?!place)": "Requires",
@@ -406,24 +414,57 @@ PLAIN = {
     r"\b(?:anew|hence|thereby|whereby|likewise|for ever|as ever)\b": "a word of everyday speech",
     r"\b(?:all|everything|nothing|none|any|no \w+) but\b": "except",
     r"\bbut for\b": "except for",
+    r"^Have [a-z]|\bas (?:it|they) (?:is|are) to\b": "Make, Let, or the verb itself",
     r"\bso as to\b|\bin order to\b|\bis to be\b|\bare to be\b": "to, or must",
 }
 LONGEST = 32  # words of a sentence
 
 
-def sentences(document: str) -> list[str]:
-    """What of a page is prose: no code, no commands, no addresses."""
-    prose = re.sub(r"^ *```.*?^ *```", "", text(document), flags=re.DOTALL | re.MULTILINE)
+def prose_of_page(page: str) -> str:
+    """A page without code, commands and addresses."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text(page), flags=re.DOTALL | re.MULTILINE)
     prose = re.sub(r"`[^`]+`", "CODE", prose)
-    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    return re.sub(r"\]\([^)]*\)", "]", prose)
+
+
+def prose_of_script(path: str) -> str:
+    """The comments of a shell script or a Dockerfile, a paragraph for each."""
+    lines = text(path).splitlines()
+    return "\n".join(line[1:] if line.startswith("#") else "" for line in map(str.lstrip, lines))
+
+
+def prose_of_module(path: str) -> str:
+    """The docstrings and comments of a Python file, a paragraph for each. So is a table's row."""
+    source = text(path)
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    docstrings = [ast.get_docstring(node) or "" for node in nodes]
+    comments = [""] * len(source.splitlines())
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            words, before = token.string.lstrip("# "), token.line[: token.start[1]]
+            comments[token.start[0] - 1] = f"\n{words}\n" if before.strip() else words
+    prose = "\n\n".join([*docstrings, "\n".join(comments)])
+    prose = re.sub(r"`[^`]+`", "CODE", prose)
+    return re.sub(r"^ *\S.*? {2,}", "\n\n", prose, flags=re.MULTILINE)
+
+
+def sentences(prose: str) -> list[str]:
     blocks = re.split(r"\n\n|\n *[-*] |\n *\d\. |\||\n#", prose)
     found = [re.split(r"(?<=[.!?:;]) ", " ".join(block.split())) for block in blocks]
     return [sentence for block in found for sentence in block]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_words_are_plain(document: str) -> None:
-    for sentence in sentences(document):
+PROSE = {
+    **dict.fromkeys(DOCUMENTS, prose_of_page),
+    **dict.fromkeys(debug_layer("*.py"), prose_of_module),
+    **dict.fromkeys([*debug_layer("*.sh*"), *debug_layer("*Dockerfile*")], prose_of_script),
+}
+
+
+@pytest.mark.parametrize("path", PROSE)
+def test_words_are_plain(path: str) -> None:
+    for sentence in sentences(PROSE[path](path)):
         assert len(sentence.split()) <= LONGEST, sentence
         for construction, instead in PLAIN.items():
             found = re.search(construction, sentence)

@@ -1,16 +1,15 @@
-"""Put together what debugging adds to an image: python3 install.py DESTINATION
+"""Build the tree that a debug image adds to an image: python3 install.py DESTINATION
 
-It runs in the image, as root. DESTINATION becomes a tree to be copied onto / of the same image:
+The script runs in the image, as root. The debug image copies DESTINATION onto / of the same image:
 
     /opt/remora/python3.X               debugpy, the package `remora`, and a link to its interpreter
-    /usr/local/bin/remora               the command; also as `debug-attach`, its name of old
+    /usr/local/bin/remora               the command; also as `debug-attach`, its former name
     /usr/local/bin/debug-entrypoint.sh  the entry point, if there is one here
-    <site-packages>/remora.pth          in every interpreter: runs the hook at start-up
+    <site-packages>/remora.pth          runs the hook at the start of every interpreter
     <site-packages>/remora.start        the same for Python 3.15 and later (PEP 829)
 
-Images differ in what they have: no pip in the virtual environment, or none at all; several
-interpreters, of several versions. So pip only fetches debugpy. It is unpacked and compiled here,
-once for all builds.
+An image may have interpreters of several versions, and pip for some of them or none. So pip only
+fetches debugpy. This script unpacks and compiles it, once for all builds.
 """
 
 import json
@@ -26,22 +25,21 @@ from pathlib import Path
 HERE = Path(__file__).parent
 HOME = Path("/opt/remora")
 
-# Kept from build to build, so that only the first one needs a network, and later ones take no time.
+# A cache between builds: only the first build needs a network, and later builds take no time.
 CACHE = Path("/var/cache/debugpy")
 
-# Wheels of debugpy from the owner of the project, for builds without a network: what
-# `pip download debugpy --no-deps --only-binary=:all: --python-version 3.X` fetches.
+# Wheels of debugpy from the owner of the project, for builds without a network, as fetched by
+# `pip download debugpy --no-deps --only-binary=:all: --python-version 3.X`
 WHEELS = HERE / "wheels"
 
-# The secrets that the service's own build has.
+# The secrets that the build of the service has
 SECRETS = Path("/run/secrets")
 
-# What debugpy brings along that does nothing here, which is almost half of it: the sources of its
-# compiled modules, and its parts for Windows.
+# Parts of debugpy that do nothing here, almost half of it: the sources of its compiled modules, and
+# its parts for Windows.
 NEEDLESS = re.compile(r"\.(c|cpp|h|pxd|pyx)$|/winappdbg/")
 
-# How to get pip where the image has none. It is a build stage that this happens in, and of it only
-# DESTINATION is kept.
+# How to get pip if the image has none. This happens in a build stage: only DESTINATION is kept.
 PIP_PACKAGES = [
     "{python} -m ensurepip",
     "apt-get update && apt-get install --reinstall --no-install-recommends --yes python3-pip",
@@ -50,8 +48,8 @@ PIP_PACKAGES = [
     "microdnf install --assumeyes python3-pip",
 ]
 
-# The start-up files of an interpreter: a folder for sys.path, and a line to run. A volume can hide
-# that folder. In a virtual environment, Python reads these files twice.
+# The start-up file of an interpreter: a folder for sys.path, and a line to run. If a volume hides
+# the folder, the line says so, once: in a virtual environment, Python reads the file twice.
 START_UP = """{home}
 import os, sys; __import__("remora.hook").hook.main() if os.path.exists("{home}/remora") else \
 hasattr(sys, "remora") or setattr(sys, "remora", sys.stderr.write( \
@@ -59,7 +57,7 @@ hasattr(sys, "remora") or setattr(sys, "remora", sys.stderr.write( \
 """
 ENTRY_POINT = "remora.hook:main\n"
 
-# The command, isolated from what is the program's.
+# The command, isolated from the program's modules
 COMMAND = """#!/bin/sh
 exec {home}/python -I -S {home}/remora/__main__.py "$@"
 """
@@ -67,8 +65,8 @@ OLD_COMMAND = """#!/bin/sh
 exec remora debug-attach "$@"
 """
 
-# What an interpreter says of itself. The tag tells apart what one wheel may not fit: version,
-# processor and C library.
+# What an interpreter tells about itself. The tag names all that a wheel must fit: the version, the
+# processor and the C library.
 DESCRIBE = """
 import json, platform, site, sys, sysconfig
 tag = [sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag, *platform.libc_ver()]
@@ -81,16 +79,16 @@ print(json.dumps({
 
 
 def requirement(version):
-    """Return what to ask pip for: the last debugpy that supports a version of Python."""
-    # 1.8.22 is the first that debugs Python 3.14, and supports 3.10 and later; 2 may change what
+    """Return what to ask pip for: the last debugpy for a version of Python, such as (3, 12)."""
+    # 1.8.22 is the first for Python 3.14, and supports 3.10 and later. Version 2 may change what
     # the hook relies on.
     return "debugpy>=1.8.22,<2" if version >= (3, 10) else "debugpy>=1.8.20,<2"
 
 
 def interpreters():
-    """Return every Python of the image that debugpy supports, as a dictionary by its path.
+    """Return the Pythons of the image that debugpy supports: dictionaries (see DESCRIBE) by path.
 
-    Those of virtual environments are included. What they say of themselves: see DESCRIBE.
+    Those of virtual environments are included.
     """
     found = {}
     for folder, subfolders, files in os.walk("/"):
@@ -113,7 +111,10 @@ def interpreters():
 
 
 def pip(pythons):
-    """Return a command that runs pip. Any will do: it can fetch for other versions than its own."""
+    """Return a command (a list) that runs pip. Installs pip if needed, or ends the script.
+
+    Any pip will do: it can fetch for other versions than its own. pythons: paths of interpreters.
+    """
 
     for bring in ["true", *PIP_PACKAGES]:
         command = bring.format(python=sys.executable)
@@ -130,8 +131,8 @@ def pip(pythons):
 
 
 def settings():
-    """Return the environment for pip: an index is where the service's own build has it."""
-    # Settings of the image that are for its own packages would stand in the way.
+    """Return the environment for pip, with the package index that the build of the service uses."""
+    # Settings of the image that are meant for its own packages would stop pip.
     found = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
     for uv, name in [
         ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
@@ -155,10 +156,10 @@ def settings():
 
 
 def compile_all(path, folder, home):
-    """Compile the modules in a folder for the Python at `path`. In the image they are in `home`.
+    """Compile the modules in `folder`, in the image `home`, for the Python at `path`.
 
-    Now, since the user of the container may not write there; and without the times of the sources,
-    so that the same files make the same layer.
+    Compile at the build: the user of the container may not write there. Leave out the times of the
+    sources, so that the same files make the same layer.
     """
     command = [path, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-d", str(home), str(folder)]
@@ -166,7 +167,10 @@ def compile_all(path, folder, home):
 
 
 def debugpy(path, python, pythons, home):
-    """Return a folder with debugpy as an interpreter needs it, fetched unless it is here."""
+    """Return the folder of debugpy for an interpreter. Fetches it if it is not in the cache.
+
+    path, python: one item of interpreters(). pythons: all of them. home: the folder in the image.
+    """
     wanted = requirement(python["version"])
     folder = CACHE / python["tag"] / wanted
     if not folder.exists():
@@ -175,7 +179,7 @@ def debugpy(path, python, pythons, home):
         command += ["--python-version", "{}.{}".format(*python["version"])]
         if WHEELS.is_dir():
             command += ["--no-index", "--find-links", str(WHEELS)]
-        # Another build may do the same at this moment: the folder appears when it is complete.
+        # Another build may do the same at this moment: the folder appears only when it is complete.
         draft = Path(tempfile.mkdtemp(dir=str(CACHE)))
         if subprocess.call([*command, "--dest", str(draft), wanted], env=settings()) != 0:
             sys.exit(
@@ -191,12 +195,15 @@ def debugpy(path, python, pythons, home):
         try:
             os.rename(str(draft), str(folder))
         except OSError:
-            shutil.rmtree(str(draft))  # the other one was faster
+            shutil.rmtree(str(draft))  # the other build was faster
     return folder
 
 
 def make_folder(destination, folder):
-    """Make a folder of the tree, with the owner and mode that it has in the image, if it has it."""
+    """Make a folder of the tree, and return its path below `destination`.
+
+    If the image has the folder, the copy has the same owner and mode.
+    """
     folder = folder.resolve()
     copy = destination / folder.relative_to("/")
     if not copy.exists():
@@ -211,13 +218,16 @@ def make_folder(destination, folder):
 
 
 def write_file(path, text, mode=0o644):
-    """Write a file of the tree."""
+    """Write a file of the tree. mode: its permissions."""
     path.write_text(text)
     path.chmod(mode)
 
 
 def install(path, python, pythons, destination):
-    """Put debugpy and the hook into the tree, for a version of Python, and return that folder."""
+    """Put debugpy and the layer into the tree for one version of Python, and return their folder.
+
+    path, python, pythons: see debugpy(). destination: the tree. The result is a path in the image.
+    """
     home = HOME / "python{}.{}".format(*python["version"])
     copy = make_folder(destination, home)
     for package in debugpy(path, python, pythons, home).iterdir():
@@ -225,14 +235,14 @@ def install(path, python, pythons, destination):
     (copy / "python").symlink_to(path)
     make_folder(destination, home / "remora")
     for module in (HERE / "remora").glob("*.py"):
-        # Whatever the modes are here, anybody may read these.
+        # Anybody may read the copies, whatever the modes are here.
         write_file(copy / "remora" / module.name, module.read_text())
     compile_all(path, copy / "remora", home / "remora")
     return home
 
 
 def main(destination):
-    """Make the tree below the path `destination`, which must not exist yet."""
+    """Make the tree at the path `destination`, which must not exist yet."""
     pythons = interpreters()
     if not pythons:
         sys.exit(
@@ -249,7 +259,7 @@ def main(destination):
         if version >= (3, 15):
             write_file(site_packages / "remora.start", ENTRY_POINT)
 
-    # For mode `dump`: whatever its user is, a program may write there.
+    # For mode `dump`: every user of the container may write there.
     make_folder(destination, Path("/var/lib/remora/dumps")).chmod(0o1777)
 
     commands = make_folder(destination, Path("/usr/local/bin"))

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The command `remora` of an image that has no Python: its containers run as they are.
+# The command `remora` of an image without Python. The health check succeeds, so that the containers
+# run as they would without a debugger.
 [ "$*" = "ready --health" ] && exit
 echo "there is no Python in this image, hence nothing to debug" >&2
 exit 1

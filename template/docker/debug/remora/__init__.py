@@ -1,56 +1,70 @@
-"""Debugging for all Python of a container: the debug layer of this project.
+"""The debug layer of this project: debugging for all Python programs of a container.
 
-In a program:
+A program that can be debugged:
 
-hook         runs in every Python interpreter of the debug image, when it starts
-checks       what the settings of single modes may be
-program      a process that can be debugged: when it starts, when it is asked, when it forks
-ranks        which of several ranks a process is, and which are held
-container    what /proc tells of the container's processes
-commandline  what the command line of a Python process tells
-link         the way from a process to the hub
-engine       debugpy's pydevd, loaded into a program only when a debugger wants it
-changes      what pydevd does otherwise here
-threads      threads of this layer's own
-ending       how a session of pydevd ends
-values       big values are shown soon
-greenlets    programs whose threads gevent makes greenlets
-tracing      threads that run already, where pydevd cannot trace them
-paths        pydevd's paths of files, by what files tells
-files        which file of the project a file of the container is
-project      the project's files, as the debug image has copied them
-pathnames    paths as texts
-imports      changes modules that the program imports
-watchdogs    no server ends a worker that is paused
-explicit     answers calls of debugpy that the program's own code has
-apart        keeps the engine's modules apart from the program's
-uncaught     finds exceptions that nothing catches, in the modes `crash` and `dump`
-reported     finds those that a library catches and reports, or hands on
-crash        keeps what such an exception leaves, in mode `crash`
-dumping      when a dump is written, in mode `dump`
-dump         writes one: stacks.py has threads and exceptions, graph.py the values
-texts        the text of a value, without the program's code; summaries, of arrays and tables
+hook         runs at the start of every Python, and checks the mode and the port
+checks       checks the settings of single modes
+program      makes the process ready to be asked: at its start, by a signal, after a fork
+ranks        tells the rank of the process, and whether REMORA_RANK holds it
+commandline  reads what a command line runs
+container    reads the container's processes from /proc
+link         connects to the hub through a Unix socket
+engine       loads pydevd, and connects it to the hub
+apart        imports pydevd apart from the program's own modules
+changes      changes pydevd to serve the hub
+ending       ends a session without a trace
+tracing      traces threads that run already, on Python 3.8 to 3.11
+threads      starts the layer's own threads
+values       makes pydevd show big values quickly
+templates    sets breakpoints in Django and Jinja templates
+greenlets    debugs programs under gevent
+explicit     answers debugpy's calls in the program's own code
+imports      changes modules of the program once they are imported
+watchdogs    keeps servers from ending paused workers
 
-In the hub, the one process of the container that owns the debug port:
+Files:
 
-server       its sockets, for clients, programs and the command
-hub          all clients and programs, and which of these each client is shown
-calls        who is asked for an engine, and who has not come yet
-session      what a client asks; client, what it is told
-moments      the programs that are asked for a dump; keeping, the crashes that are kept
-daemon       what makes the hub a process of its own
-breakpoints  the ids of breakpoints that a client knows
-debuggee     a program, as its engine's connection
-protocol     frames of the Debug Adapter Protocol, and what a client may ask
+paths        gives pydevd the project's name of a file
+files        finds the project's file for a file of the container, and the other way round
+project      reads the copy of the project's files
+pathnames    compares paths as texts
 
-The command:
+Crashes:
 
-command      the command `remora`; __main__ runs that or the hub
-processes    what it tells of each Python process, and why one cannot be debugged
-relay        `remora relay`, for a client where nothing forwards a port
-at           `remora at`, which prints what a program has at a line
-watch        a client of the hub, which reads programs at a line
-place        the line of a file, whatever the user calls the file
-dumps        `remora crashes` and `remora dump`: the files of mode `dump`
-opening      `remora open`, which shows one to a client; recorded answers its requests
+uncaught     finds exceptions that nothing catches
+reported     finds exceptions that a library catches and reports
+crash        keeps the process after such an exception
+dumping      decides when to write a dump
+dump         writes the file
+stacks       collects threads, frames and exceptions
+graph        collects values, the most important first
+texts        makes the text of a value without the program's code
+summaries    sums up arrays, tensors, tables and pictures
+
+The hub, the one process of the container that owns the debug port:
+
+server       opens the sockets
+daemon       makes the hub a process of its own
+hub          knows all clients and programs
+calls        asks programs for their engines
+session      handles a client's requests
+client       sends what a client is told
+breakpoints  keeps a client's breakpoint ids
+debuggee     is a program, as the connection to its engine
+protocol     reads and checks the Debug Adapter Protocol
+keeping      decides which crashes to keep
+moments      asks programs for dumps
+
+The command `remora`:
+
+__main__     starts the hub or the command
+command      parses the command line, and runs the simple commands
+processes    says what each process does, or why it cannot be debugged
+at           runs `remora at`
+watch        is the client with which `remora at` waits for a line
+place        finds the line, however the user names the file
+relay        runs `remora relay`
+dumps        runs `remora crashes` and `remora dump`
+opening      runs `remora open`
+recorded     answers an editor from a dump
 """

@@ -1,4 +1,8 @@
-"""Run the hub or the command `remora`, isolated from the program: python -I -S __main__.py ..."""
+"""Start the hub or the command `remora`, isolated from the program's modules.
+
+python -I -S __main__.py hub DESCRIPTOR starts the hub: see main() in server.py.
+python -I -S __main__.py [ARGUMENT ...] runs the command: see command.py.
+"""
 
 import os
 import sys

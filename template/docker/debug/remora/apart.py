@@ -1,7 +1,10 @@
 """Import the engine apart from the program's own modules.
 
-The engine imports much of the standard library. A program may have files called like parts of it
-(queue.py, code.py), or have changed sys.path. Neither is to find the other's modules.
+The engine imports much of the standard library. The program may have files with the names of
+standard modules (queue.py, code.py), or may have changed sys.path. The engine must not find the
+program's modules, and the program must not find the engine's.
+
+For the time of an import, this module changes sys.meta_path, sys.modules and os.environ.
 """
 
 import os
@@ -12,12 +15,13 @@ from _frozen_importlib_external import PathFinder
 from contextlib import contextmanager
 from types import ModuleType
 
-# What pydevd imports for its consoles only, which nobody opens here: 30 ms and 6 MB for a process.
+# Modules that pydevd imports only for its consoles, which nobody opens here. A stand-in for them
+# saves a process 30 ms and 6 MB.
 UNUSED = {"http.server", "xmlrpc.client", "xmlrpc.server"}
 
 
 def standard_library():
-    """Return the folders of the standard library, as sys.path has them."""
+    """Return the folders of the standard library, a list of paths as in sys.path."""
     folder = os.path.dirname(os.__file__)
     binary = os.path.join(sys.exec_prefix, os.path.basename(os.path.dirname(folder)))
     version = os.path.basename(folder)
@@ -32,7 +36,10 @@ def standard_library():
 
 
 def script_folder():
-    """Return the folder that Python puts in front of sys.path for the program: see sys.path[0]."""
+    """Return the folder that Python puts in front of sys.path for the program: see sys.path[0].
+
+    Raises OSError if that is the working directory, and it is deleted.
+    """
     from remora.commandline import program_of
     from remora.container import own_command
 
@@ -44,7 +51,7 @@ def script_folder():
 
 
 def in_folders(name, folders):
-    """Tell whether one of some folders has a module or package of that name."""
+    """Tell whether one of `folders` (paths) has a module or a package called `name`."""
     return any(
         os.path.exists(f"{folder}/{name}.py") or os.path.isfile(f"{folder}/{name}/__init__.py")
         for folder in folders
@@ -52,7 +59,10 @@ def in_folders(name, folders):
 
 
 class StandIn(ModuleType):
-    """A module of which only the names are asked for. It is its own loader."""
+    """A module from which pydevd only reads names. Each name gives `object`.
+
+    The stand-in is also its own loader.
+    """
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -63,14 +73,15 @@ class StandIn(ModuleType):
         return self
 
     def exec_module(self, module):
-        """Leave it as it is."""
+        """Execute nothing: the stand-in has no code."""
 
 
 class Finder:
-    """Have the imports of this thread find what is in some folders, and nothing else.
+    """Restrict the imports of this thread to `folders` and to what is built into Python.
 
-    sys.path stays as it is, since the program's other threads import meanwhile. Where there are
-    none, modules that are not used are stood in for.
+    sys.path stays as it is, since the program's other threads may import meanwhile. If the process
+    has one thread, stand-ins replace the modules of UNUSED. (Another thread could import a
+    stand-in.)
     """
 
     def __init__(self, folders):
@@ -95,7 +106,7 @@ class Finder:
 
 @contextmanager
 def at_once():
-    """Have no import of this thread put off, as Python 3.15 does with some or with all."""
+    """Import at once, in this thread, what Python 3.15 would import lazily."""
     if not hasattr(sys, "set_lazy_imports_filter"):
         yield
         return
@@ -114,10 +125,11 @@ def at_once():
 
 @contextmanager
 def only(home):
-    """Have imports find the standard library and what is in the folder `home`, and nothing else.
+    """Restrict this thread's imports to the standard library and to the folder `home` (a path).
 
-    Afterwards, a module that the program would not have found, since a file of its own comes first,
-    is not there for it, unless it is one of pydevd's.
+    The program may have a file with the name of a module that is imported meanwhile. At the end,
+    such a module is removed from sys.modules, so that the program finds its own. pydevd's modules
+    stay.
     """
     library = standard_library()
     path, environment = list(sys.path), dict(os.environ)
@@ -125,9 +137,9 @@ def only(home):
     try:
         own_folders = [script_folder(), *own_folders[: _first(path, library)]]
     except OSError:
-        pass  # the working directory is gone
+        pass  # the working directory is deleted
 
-    # What the program has loaded under a name that the engine means otherwise
+    # Modules that the program has loaded under a name by which the engine means another module
     hidden = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -144,7 +156,7 @@ def only(home):
     finally:
         sys.meta_path.remove(finder)
         loaded = {name.partition(".")[0] for name in finder.found}
-        # pydevd imports parts of itself later, by their names.
+        # Keep pydevd's own parts: pydevd imports more of them later, by their names.
         shadowed = {
             name
             for name in loaded
@@ -159,12 +171,13 @@ def only(home):
                 del sys.modules[name]
                 vars(sys.modules.get(package, finder)).pop(module, None)
         sys.modules.update(hidden)
-        # What debugpy sets for processes that it starts itself, and what engine.py does meanwhile
+        # debugpy sets these for processes that it starts itself, and engine.py sets some for the
+        # import.
         for name in set(os.environ) - set(environment):
             if name.startswith("PYDEVD_") or name == "PYTHONBREAKPOINT":
                 del os.environ[name]
 
 
 def _first(path, library):
-    """Return how many folders of a sys.path come before those of the standard library."""
+    """Return how many folders of `path` (as sys.path) come before those of the standard library."""
     return next((n for n, folder in enumerate(path) if folder in library), len(path))

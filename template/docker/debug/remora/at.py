@@ -2,11 +2,11 @@
 
     remora at FILE:LINE [--when EXPR] [--eval EXPR ...] [--count N] [--timeout S] [--json]
 
-It follows all programs of the container, also those that start meanwhile, and leaves nothing
-behind. Exit codes:
+It watches all programs of the container, including those that start meanwhile. When it ends, no
+breakpoint stays behind. Exit codes:
 
     0    the line was reached
-    1    it was not, or nothing can be debugged
+    1    the line was not reached, or nothing can be debugged
     2    there is no such line, or the command is wrong
     3    another client is attached, or a crash is kept for one
     130  Ctrl+C
@@ -23,11 +23,14 @@ from remora.watch import Ended, Refused, Watch
 
 
 class Problem(Exception):
-    """Why the command ends early: its exit code, and a sentence for the user."""
+    """The reason why the command ends early.
+
+    Arguments: the exit code, and a sentence for the user.
+    """
 
 
 def main(options):
-    """Run the command, and return its exit code. options: see command.py."""
+    """Run the command, and return its exit code. options: what argparse has read in command.py."""
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return asyncio.run(run(options))
@@ -40,7 +43,7 @@ def main(options):
 
 
 async def run(options):
-    """Print what the programs have at the line, and return the exit code."""
+    """Print what the programs have at the line, and return the exit code. Raises Problem."""
     place = checked(options)
     start_hub()
     watch = Watch(place, options.when, options.eval)
@@ -64,7 +67,7 @@ async def run(options):
 
 
 def checked(options):
-    """Return the place that is meant. Raises Problem if the command is wrong."""
+    """Return the Place that the user means. Raises Problem if the command is wrong."""
     for expression in filter(None, [options.when, *options.eval]):
         try:
             compile(expression.strip(), "", "eval")
@@ -79,7 +82,7 @@ def checked(options):
 
 
 def start_hub():
-    """Start the hub, if there is none. Raises Problem if there is no place for a client."""
+    """Start the hub if none runs. Raises Problem if the hub cannot take this client."""
     if command.mode() == "off":
         raise Problem(1, command.OFF)
     command.start_hub()
@@ -113,7 +116,10 @@ def show_in_words(facts):
 
 
 def report(watch, how):
-    """Print what was tried. how: how long, in words."""
+    """Print why the line may not have been reached: each program, and the state of its breakpoint.
+
+    watch: the Watch that has waited. how: how long it has waited, in words.
+    """
     answer = command.ask("status") or {}
     notes = {}
     for pid, breakpoint in watch.breakpoints().items():

@@ -1,25 +1,35 @@
-"""The ids of breakpoints that a client knows, whichever program it is shown."""
+"""The ids of breakpoints that a client knows, while the programs behind its session change."""
 
 
 class BreakpointIds:
-    """Each engine numbers breakpoints anew; the client's numbers stay."""
+    """Translates between an engine's ids and the client's.
+
+    Each engine numbers breakpoints from the start, while the client's numbers must stay the same.
+    """
 
     def __init__(self):
-        # The client's ids by path and position, and by the id of the present engine
+        # The client's ids: by path, in the order of the breakpoints; and by the id of the present
+        # engine
         self._by_path, self._by_engine, self._last = {}, {}, 0
 
     def give(self, path, count):
-        """Return new ids for the breakpoints of a file, which replace those that it had."""
+        """Return `count` new ids for the breakpoints of the file `path`.
+
+        They replace its former ids.
+        """
         self._by_path[path] = [self._last + n for n in range(1, count + 1)]
         self._last += count
         return self._by_path[path]
 
     def forget_engine(self):
-        """Note that another engine comes."""
+        """Forget the ids of the present engine, because another engine takes its place."""
         self._by_engine.clear()
 
     def known(self, path, answer):
-        """Return an engine's answer to setBreakpoints, with the ids that the client knows."""
+        """Return the body of an engine's answer to setBreakpoints, with the client's ids.
+
+        path: the file that the client has named. answer: the body from the engine.
+        """
         found = []
         for number, breakpoint in zip(  # noqa: B905 - Python 3.8
             self._by_path.get(path, []), answer.get("breakpoints", [])
@@ -29,7 +39,7 @@ class BreakpointIds:
         return {"breakpoints": found}
 
     def of_change(self, body):
-        """Return the body of an event `breakpoint` for the client; None if it knows of none."""
+        """Return the body of the event `breakpoint` for the client; None if it has no such id."""
         breakpoint = dict(body.get("breakpoint") or {})
         number = self._by_engine.get(breakpoint.get("id"))
         if number is None:

@@ -1,28 +1,31 @@
-"""Which processes have been asked for their engines, and which are to be."""
+"""Calls of the hub: which processes it has asked for their engines, and which it has yet to ask.
+
+The hub asks by the signal container.SIGNAL. A process then connects to the hub.
+"""
 
 import asyncio
 import os
 
 from remora import container
 
-# How long a process may take until it has come, in seconds.
+# How long a process may take to connect after it was asked, in seconds.
 ANSWER_TIMEOUT = 10
 
 # How long a client may have to wait until all programs stop at its breakpoints, in seconds.
 RUN_TIMEOUT = 5
 
-# How often is looked for processes that nobody has asked for, in seconds.
+# How often look() searches for processes that have not been asked, in seconds.
 LOOK_INTERVAL = 1
 
 
 class Change:
-    """What those wait for that look again when anything has changed, or after some time."""
+    """A condition that waiting coroutines check again whenever something has changed."""
 
     def __init__(self):
         self._condition = asyncio.Condition()
 
     async def wait(self, seconds):
-        """Wait until something has changed, at most for some seconds."""
+        """Wait until something has changed, at most `seconds`."""
         async with self._condition:
             try:
                 await asyncio.wait_for(self._condition.wait(), seconds)
@@ -30,26 +33,27 @@ class Change:
                 pass
 
     async def note(self):
-        """Have those look again that wait."""
+        """Wake all coroutines that wait."""
         async with self._condition:
             self._condition.notify_all()
 
 
 class Calls:
-    """Asks processes, by a signal, to come to the hub.
+    """Asks processes to connect to the hub.
 
-    programs    those that have come, by pid: see Hub
-    untaken     pids of those that came, and that no session of the client has shown
-    first       the processes that the client has found: what ask() has returned
-    chosen      pids that `remora attach` has named; None if it has not: then all
+    programs    the programs that have connected, by pid: see Hub
+    untaken     pids of programs that the client has not opened a session for
+    first       the processes that ran when the client attached, as ask() returns them
+    chosen      pids that `remora attach` has named; None to choose all processes
     """
 
     def __init__(self, programs):
         self.programs = programs
         self.untaken, self.first, self.chosen = set(), [], None
-        # Why those cannot be debugged that have said so, by pid: (its start, the reason)
+        # Why a process has said that it cannot be debugged, by pid: (when it was started, the
+        # reason)
         self._problems = {}
-        # When each was asked, by its pid: (its start, the time)
+        # When a process was asked, by pid: (when it was started, the loop's time)
         self._asked = {}
         self._change = Change()
 
@@ -57,26 +61,30 @@ class Calls:
         return self.chosen is None or pid in self.chosen
 
     def forget(self, pid):
-        """Note that a process need not be waited for before it is asked again."""
+        """Forget when a process was asked, so that it can be asked again at once."""
         self._asked.pop(pid, None)
 
     def note_problem(self, pid, problem):
-        """Note why a process cannot be debugged, so that it is not asked again."""
+        """Note why a process cannot be debugged (a text), so that it is not asked again."""
         self._problems[pid] = (container.started(pid), problem)
 
     def problems(self):
-        """Return why those cannot be debugged that have said so, by pid."""
+        """Return why processes that still run cannot be debugged: texts by pid."""
         there = self._problems.items()
         return {pid: why for pid, (start, why) in there if start == container.started(pid)}
 
     def leave_alone(self, pid, started):
-        """Note that a process is about to end, so that it is not asked."""
+        """Note that a process is about to end, so that it is not asked.
+
+        started: see container.py.
+        """
         self._asked[pid] = (started, asyncio.get_event_loop().time())
 
     def ask(self, also=()):
-        """Ask processes for their engines that can be asked and have not come by themselves.
+        """Ask each process for its engine that can be asked and has not connected by itself.
 
-        also: pids of those that no session has shown. Returns the pids asked, with their starts.
+        also: pids of `untaken` that are asked nevertheless. Returns the processes that are asked
+        now or were asked before, as (pid, when it was started).
         """
         now = asyncio.get_event_loop().time()
         found = []
@@ -97,22 +105,25 @@ class Calls:
                 os.kill(pid, container.SIGNAL)
                 self._asked[pid] = (started, now)
             except OSError:
-                found.pop()  # another user's, or it has ended
+                found.pop()  # it belongs to another user, or has ended
         return found
 
     def missing(self, asked):
-        """Return the pids of those that have been asked, are there, and have not come."""
+        """Return the pids of processes that still run and have not connected. asked: see ask()."""
         there = [pid for pid, started in asked if container.started(pid) == started]
         return [pid for pid in there if pid not in self.programs]
 
     async def change(self):
-        """Wait until a process has come, or for as long as one may take to end unseen."""
+        """Wait until a process has connected.
+
+        Return after 0.2 s, since a process may end unnoticed.
+        """
         await self._change.wait(0.2)
 
     async def all_run(self):
-        """Wait until all programs that the client has found stop at its breakpoints.
+        """Wait until all programs that ran when the client attached stop at its breakpoints.
 
-        But not for long: one may be inside a library that is not Python.
+        Wait RUN_TIMEOUT at most: a program may be inside a library that is not Python.
         """
         loop = asyncio.get_event_loop()
         deadline = loop.time() + RUN_TIMEOUT
@@ -123,11 +134,13 @@ class Calls:
             await asyncio.wait(running, timeout=max(0, deadline - loop.time()))
 
     async def note_change(self):
-        """Have those go on that wait for a process to come."""
+        """Wake those that wait for a process to connect."""
         await self._change.note()
 
     async def look(self, is_root_free):
-        """Ask those that came too late to be asked, for as long as the client is there.
+        """Keep asking processes that could not be asked when the client attached.
+
+        Runs until cancelled.
 
         is_root_free: a function that tells whether the root session shows no program.
         """

@@ -1,7 +1,9 @@
-"""What is changed in pydevd, so that it serves the hub.
+"""Changes to pydevd, so that it serves the hub.
 
-If pydevd lacks what a change replaces, the program runs on without a debugger; a line says so.
-Without what a nicety replaces, it is debugged all the same.
+This module replaces attributes of pydevd's modules.
+
+If pydevd lacks what a necessary change replaces, the program runs on without a debugger, and the
+log says so. If pydevd lacks what an improvement replaces, the program is debugged without it.
 """
 
 import itertools
@@ -16,16 +18,19 @@ from remora.hook import say
 
 applied = False
 
-# Answers of pydevd that wait until it traces the process, with the debugger that gives each; None
-# unless it is about to begin.
+# Answers that pydevd may give only once it traces the process, as (debugger, answer). None while
+# pydevd is not about to begin: then no answer has to wait.
 held, lock = None, threading.Lock()
 
-# What the count of changes of breakpoints begins at in a session.
+# Where a session begins to count changes of breakpoints: see forget_breakpoints().
 changes_before = itertools.count(10_000, 10_000)
 
 
 def apply(pydevd):
-    """Make all changes, once."""
+    """Make all changes, once.
+
+    Raises AttributeError or ImportError if pydevd lacks a necessary part.
+    """
     global applied
     if not applied:
         for change in (
@@ -42,7 +47,7 @@ def apply(pydevd):
                 f"in pid {os.getpid()}, only threads that start from now on can stop:"
                 " on Python 3.8, the others could on x86 with glibc"
             )
-        for nicety in (
+        for improvement in (
             answer_when_traced,
             pause_in_program,
             keep_no_frames,
@@ -54,33 +59,36 @@ def apply(pydevd):
             templates.apply,
         ):
             try:
-                nicety(pydevd)
+                improvement(pydevd)
             except (AttributeError, ImportError):
                 pass
         applied = True
 
 
 def replace(owner, name, replacement):
-    """Replace an attribute that has to be there: another one would change nothing."""
+    """Replace an attribute that must exist: an attribute of a new name would change nothing.
+
+    Raises AttributeError if `owner` has no attribute `name`.
+    """
     getattr(owner, name)
     setattr(owner, name, replacement)
 
 
 def connect_by_hub(pydevd):
-    """Have pydevd use the socket that this process has to the hub."""
+    """Make pydevd use this process's socket to the hub."""
     from remora import engine
 
     connect = pydevd.start_client
 
     def start_client(host, port):
-        # Any other host is one that the program's own code connects to.
+        # Another host is one that the program's own code connects to.
         return engine.take_connection() if host == engine.HOST else connect(host, port)
 
     replace(pydevd, "start_client", start_client)
 
 
 def wait_no_longer_than_hub(pydevd):
-    """Have a program that waits for a client wait no longer than there is a connection."""
+    """Let a program wait for a client only as long as it is connected to the hub."""
 
     def wait_for_ready_to_run(self):
         while not self.ready_to_run and not self.pydb_disposed:
@@ -92,20 +100,23 @@ def wait_no_longer_than_hub(pydevd):
 
 
 def leave_processes(pydevd):
-    """Have pydevd leave alone how processes are started, as the hook is in them, and start none."""
+    """Keep pydevd out of how processes are started, and let it start none itself.
+
+    The hook runs in every new process already.
+    """
     import pydevd_tracing
     from _pydev_bundle import pydev_monkey
     from _pydevd_bundle.pydevd_defaults import PydevdCustomization
 
     replace(pydev_monkey, "patch_new_process_functions", lambda: None)
-    # What pydevd would import in processes that it has started itself
+    # pydevd would import these modules in processes that it has started itself.
     replace(PydevdCustomization, "PREIMPORT", "")
-    # For the machine, platform of Python 3.8 runs `uname -p`.
+    # On Python 3.8, platform.machine() would run `uname -p`.
     pydevd_tracing.platform = SimpleNamespace(machine=lambda: os.uname().machine)
 
 
 def stop_when_closed(pydevd):
-    """Have the program run at full speed once the connection to the hub has ended."""
+    """Let the program run at full speed once the connection to the hub has ended."""
     from _pydevd_bundle import pydevd_comm
 
     def end(thread):
@@ -115,7 +126,7 @@ def stop_when_closed(pydevd):
 
 
 def answer_when_traced(pydevd):
-    """Have pydevd answer that it is configured when the program stops at breakpoints."""
+    """Delay pydevd's answer to configurationDone until the program stops at breakpoints."""
     from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
 
     answer = PyDevJsonCommandProcessor.on_configurationdone_request
@@ -132,7 +143,7 @@ def answer_when_traced(pydevd):
 
 @contextmanager
 def about_to_trace():
-    """Hold the answers of answer_when_traced() until what is done in here traces the process."""
+    """Hold the answers of answer_when_traced() while the body of the `with` begins the tracing."""
     global held
     with lock:
         held = []
@@ -146,10 +157,11 @@ def about_to_trace():
 
 
 def forget_breakpoints(pydevd):
-    """Have no breakpoint of an earlier session hit.
+    """Make pydevd forget which lines had breakpoints in an earlier session.
 
-    pydevd keeps by code which lines have one, until the debugger's count of changes is another. A
-    new debugger would begin that count anew.
+    pydevd stores for each code object which lines have one, together with the debugger's count of
+    changes, and looks again when the count differs. A new debugger would begin to count at the same
+    number, so each debugger begins at a number of its own.
     """
     begin = pydevd.PyDB.__init__
 
@@ -161,10 +173,10 @@ def forget_breakpoints(pydevd):
 
 
 def end_quietly(pydevd):
-    """Have Python 3.13 and later end without a word of threads that pydevd has made dummies of.
+    """Silence an error message of Python 3.13 and later at the end of a traced process.
 
-    pydevd asks for such a thread once more when it ends, which makes another dummy. That one goes
-    only when `threading` is empty already.
+    When a thread ends that pydevd knows only as a dummy, pydevd asks for the thread again, which
+    makes another dummy. Python deletes that dummy when the module `threading` is already empty.
     """
     tracker = threading._DeleteDummyThreadOnDel
     forget = tracker.__del__
@@ -179,7 +191,7 @@ def end_quietly(pydevd):
 
 
 def pause_in_program(pydevd):
-    """Have a pause that comes early stop in the program, and not where Python itself starts."""
+    """Make an early pause stop in the program, and not in Python's own start-up code."""
     from _pydevd_bundle.pydevd_comm_constants import CMD_THREAD_SUSPEND
 
     wait = pydevd.PyDB.do_wait_suspend
@@ -193,7 +205,7 @@ def pause_in_program(pydevd):
 
 
 def is_starting(frame):
-    """Tell whether a frame is below `site`, which runs before the program."""
+    """Tell whether a frame is called by `site`, which runs before the program."""
     while frame:
         if frame.f_code.co_name == "main" and frame.f_globals.get("__name__") == "site":
             return True
@@ -202,9 +214,9 @@ def is_starting(frame):
 
 
 def keep_no_frames(pydevd):
-    """Have pydevd keep no frames, with all of their variables, in which it has started tracing.
+    """Make pydevd store no frames, with all their variables, when it starts tracing.
 
-    The frame of the function that does so is one of them, and would keep itself.
+    Among the frames that it would store is that of its own function, which would keep itself alive.
     """
     import pydevd_tracing
 
@@ -220,5 +232,5 @@ def keep_no_frames(pydevd):
             pydevd.pydevd_sys_monitoring.restart_events()
 
     replace(pydevd.PyDB, "set_tracing_for_untraced_contexts", set_tracing_for_untraced_contexts)
-    # By its own frame, what pydevd has for sys.settrace looks only for its caller.
+    # pydevd's function for sys.settrace needs only its caller's frame, but would store its own.
     pydevd_tracing.get_frame = lambda: SimpleNamespace(f_back=sys._getframe(2))

@@ -1,31 +1,34 @@
-"""What settings of single modes, and of ranks, may be: a bad one ends each program at its start.
+"""Check the settings of single modes, and of ranks. A wrong one ends each program at its start.
 
-Those that all programs have are checked by hook.py.
+hook.py checks the settings that all programs have. This module is imported only if it is needed.
 """
 
 from remora.hook import refuse, setting
 
-# What limits dumps, in names of settings after DUMP_
+# The settings that limit dumps, without DUMP_ in front
 LIMITS = ("LIMIT", "KEEP", "TOTAL", "SECONDS")
 
 
-def whole(text):
-    """Return a whole number above 0 that a text is; else None."""
+def whole_number(text):
+    """Return the whole number above 0 that a text stands for; None if it does not."""
     return int(text) or None if text.isascii() and text.isdecimal() and len(text) < 16 else None
 
 
 def seconds(text):
-    """Return the seconds of a time such as 90, 90s, 30m, 8h, 2d; None of anything else."""
+    """Return the seconds of a time such as 90, 90s, 30m, 8h, 2d; None if the text is not a time."""
     unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
-    number = whole(text[:-1] if unit else text)
+    number = whole_number(text[:-1] if unit else text)
     return number * (unit or 1) if number and number < 10**6 else None
 
 
 def check_more(mode):
-    """End this process unless the settings mean something that only some programs have."""
+    """End this process if a setting of its mode, or REMORA_RANK, is wrong.
+
+    mode: REMORA_MODE, or "" if the environment has none.
+    """
     numbers = {"crash": ["KEEP"], "dump": ["DUMP_" + name for name in LIMITS]}
     for name in numbers.get(mode, ()):
-        if not whole(setting(name, "1")):
+        if not whole_number(setting(name, "1")):
             refuse(f"REMORA_{name} must be a whole number above 0, not {setting(name)!r}")
     if mode == "crash" and not seconds(setting("KEEP_FOR", "1")):
         refuse(f"REMORA_KEEP_FOR must be a time such as 90s, 30m, 8h, not {setting('KEEP_FOR')!r}")

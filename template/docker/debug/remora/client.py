@@ -1,4 +1,4 @@
-"""What a client is told: the sending half of a session."""
+"""What a client is told: the sending half of a session. session.py is the receiving half."""
 
 import asyncio
 
@@ -6,10 +6,10 @@ from remora import protocol
 from remora.breakpoints import BreakpointIds
 from remora.debuggee import Gone
 
-# How long a client may take to read what it was told last, in seconds.
+# How long a client may take to read the last messages before its connection is cut, in seconds.
 CLOSE_TIMEOUT = 5
 
-# What debugpy can do, and so what the hub offers.
+# What the hub offers, which is what debugpy can do.
 CAPABILITIES = {
     "supportsClipboardContext": True,
     "supportsCompletionsRequest": True,
@@ -42,9 +42,9 @@ CAPABILITIES = {
 class Client:
     """A connection to a client, over which messages go to it.
 
-    program         what the client is shown; None if nothing is at this moment
+    program         the program that the client is shown; None if there is none at this moment
     ids             the ids of breakpoints that the client knows
-    is_configured   whether the client has said all that it asks for
+    is_configured   whether the client has sent all its breakpoints and settings
     """
 
     def __init__(self, reader, writer):
@@ -75,12 +75,12 @@ class Client:
         self._send(dict(message, message=why, body={"error": error}))
 
     def say(self, text):
-        """Show the user a line."""
+        """Show the user a line of text."""
         self.event("output", {"category": "important", "output": f"remora: {text}\n"})
 
     async def drain(self):
-        """Wait until a client that is slow to read has read enough."""
-        async with self._draining:  # before Python 3.11, one at a time may wait
+        """Wait until a client that reads slowly has read enough."""
+        async with self._draining:  # before Python 3.11, only one may wait at a time
             try:
                 await self.writer.drain()
             except OSError:
@@ -90,13 +90,16 @@ class Client:
         self.is_closed = True
         self.writer.close()
         transport = self.writer.transport
-        if transport.get_write_buffer_size():  # which one that never reads would keep
+        if transport.get_write_buffer_size():  # a client that never reads would keep it open
             asyncio.get_event_loop().call_later(CLOSE_TIMEOUT, transport.abort)
 
     # ---- Its program ----
 
     def tell(self, name, body):
-        """Tell the client of an event of its program."""
+        """Send the client an event of its program, with the breakpoint ids that the client knows.
+
+        name, body: the event and its body, as the engine has sent them.
+        """
         if name == "breakpoint":
             body = self.ids.of_change(body)
         elif name == "stopped":
@@ -105,7 +108,7 @@ class Client:
             self.event(name, body)
 
     def tell_state(self, program):
-        """Tell the client what the program has done before the session had it."""
+        """Tell the client what its program did before the session showed the program."""
         if program.process:
             self.event("process", program.process)
         for body in list(program.threads.values()):
@@ -116,14 +119,17 @@ class Client:
             self.tell("stopped", body)
 
     def lose(self, program):
-        """Show that a program has ended; the session has not."""
+        """Tell the client that its program has ended, while the session goes on."""
         self.program = None
         self.ids.forget_engine()
         for thread in program.threads:
             self.event("thread", {"reason": "exited", "threadId": thread})
 
     async def show_breakpoints(self, program, answer):
-        """Tell the client what has become of its breakpoints, once the engine has answered."""
+        """Send the client the state of its breakpoints, once the engine has answered.
+
+        answer: the future of the engine's last response; None if the engine was configured before.
+        """
         try:
             if answer:
                 await answer
@@ -136,7 +142,7 @@ class Client:
                 self.event("breakpoint", {"reason": "changed", "breakpoint": breakpoint})
 
     def terminate(self):
-        """End the session, which the client is told."""
+        """End the session, and tell the client so."""
         if not self.is_closed:
             self.event("terminated")
             self.close()

@@ -2,15 +2,15 @@
 
     remora status           say what runs, what is debugged, and what cannot be, with the reason
     remora attach [PID...]  make the running programs, or these, ready for a client now
-    remora let-go [PID...]  have those end that mode `crash` keeps, or these
+    remora let-go [PID...]  end the processes that mode `crash` keeps, or these
     remora ready            wait until a client can attach
-    remora relay            be a client's way by standard input and output: see relay.py
+    remora relay            connect a client by standard input and output: see relay.py
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
-    remora dump [PID...]    have running programs write what they do to files
-    remora crashes          list what mode `dump` has written, or print one: see dumps.py
-    remora open [NAME]      show one to a client: see opening.py
+    remora dump [PID...]    write the state of running programs to files: see dumps.py
+    remora crashes          list the files of mode `dump`, or print one: see dumps.py
+    remora open [NAME]      show such a file to a client: see opening.py
 
-See the docstring of each function for its exit code.
+The docstring of each function says its exit codes.
 """
 
 import argparse
@@ -19,14 +19,17 @@ import sys
 from remora import container, link, processes
 from remora.processes import mode
 
-# Why a command can do nothing
+# The reasons why a command can do nothing
 OFF = "REMORA_MODE is off, so nothing in this container can be debugged"
 NO_HUB = "the debugger's hub does not answer"
 NO_ANSWER = "has not answered: it is inside a library that is not Python, or stopped"
 
 
 def ask(what, **more):
-    """Return the hub's answer to a question; None if there is no hub."""
+    """Return the hub's answer to a question; None if there is no hub.
+
+    what: the question; more: its arguments. See _answer_command() in server.py.
+    """
     connection = link.connect(is_program=False)
     if connection is None:
         return None
@@ -35,13 +38,13 @@ def ask(what, **more):
 
 
 def status():
-    """Print what is going on. Returns 0 if there is something to debug, else 1."""
+    """Print what is going on. Returns 0 if there is a process to debug, else 1."""
     answer = ask("status") or {}
     client = "a client is attached" if answer.get("is_attached") else "no client is attached"
     if answer.get("port"):
         print(f"mode {mode()}, port {answer['port']} ({answer['address']}), {client}")
     elif answer.get("is_attached"):
-        print(f"mode {mode()}, the port is closed, {client}")  # the one of `remora at`
+        print(f"mode {mode()}, the port is closed, {client}")  # by `remora at`
     else:
         print(f"mode {mode()}, the port is closed")
     found = processes.states(answer)
@@ -50,9 +53,10 @@ def status():
 
 
 def attach(chosen):
-    """Have programs ready for a client. chosen: their pids, or none to mean all.
+    """Make programs ready for a client. chosen: their pids; an empty list means all.
 
-    Returns 0 if all of them are ready, or none runs yet; 1 with the reasons if not.
+    Returns 0 if all of them are ready, or if none runs yet. Otherwise prints the reasons, and
+    returns 1.
     """
     if mode() == "off":
         print(OFF)
@@ -86,7 +90,7 @@ def attach(chosen):
 
 
 def let_go(chosen):
-    """Have those end that mode `crash` keeps. chosen: their pids, or none to mean all.
+    """End processes that mode `crash` keeps. chosen: their pids; an empty list means all.
 
     Returns 0 if all of them were kept, else 1.
     """
@@ -104,7 +108,7 @@ def let_go(chosen):
 def ready(health):
     """Wait until a client can attach. Returns 0 then; 1 with the reason if none ever can.
 
-    health: whether this is a health check, for which a container that is not debugged is healthy.
+    health: whether a health check asks, which calls a container healthy that is not debugged.
     """
     if mode() in ("off", "demand", "crash", "dump"):
         if health:
@@ -123,19 +127,19 @@ def ready(health):
 
 
 def start_hub():
-    """Start the hub, if there is none. What it says goes to the log of the container."""
+    """Start the hub if none runs. The hub prints to the container's log."""
     link.start_hub(wait=True, output=container.open_log())
 
 
 def renamed(arguments):
-    """Return the arguments of `remora` for those of `debug-attach`, its name of old."""
+    """Return the arguments of `remora` for the arguments of `debug-attach`, its former name."""
     now = "status" if "--status" in arguments else "attach"
     print(f"debug-attach is called `remora {now}` now", file=sys.stderr)
     return [now, *(argument for argument in arguments if argument not in ("--all", "--status"))]
 
 
 def main(arguments):
-    """Run the command, and return its exit code. arguments: those after its name, as texts."""
+    """Run the command, and return its exit code. arguments: the texts after the command's name."""
     if arguments[:1] == ["debug-attach"]:
         arguments = renamed(arguments[1:])
     parser = argparse.ArgumentParser(
@@ -188,7 +192,7 @@ def main(arguments):
 
         return relay.main()
     if options.command == "at":
-        from remora import at  # it needs more than the health check should load
+        from remora import at  # only now: the health check needs none of it
 
         return at.main(options)
     if options.command in ("crashes", "dump"):

@@ -1,22 +1,25 @@
-"""What the command line of a Python process tells. Imports only what Python has loaded."""
+"""Read what a Python command line runs. Imports only what Python has loaded at its start.
+
+A command line is a list of texts, the interpreter first.
+"""
 
 import os
 
-# Tools that start the ranks of a program, by the name of the script or of the module.
+# Tools that start the ranks of a program, by the name of the script or of the module
 LAUNCHERS = frozenset(
     "accelerate accelerate.commands.launch deepspeed deepspeed.launcher.launch horovodrun torchrun"
     " torch.distributed.launch torch.distributed.run".split()
 )
 
-# Tools that put programs in place. In mode `wait` they are not what is waited for.
+# Tools that install programs. Mode `wait` does not hold them.
 INSTALLERS = frozenset("compileall ensurepip pip py_compile uv venv virtualenv".split())
 
 
 def parsed(command):
-    """Return what a Python command line consists of: the letters of its options, and what it runs.
+    """Return the letters of a Python command line's options, and what it runs.
 
-    The latter is the path of a script or the name of a module; None where it is neither: `-c`,
-    standard input, a prompt.
+    The latter is the path of a script or the name of a module; None for `-c`, standard input or a
+    prompt.
     """
     letters, arguments = "", iter(command[1:])
     for argument in arguments:
@@ -42,20 +45,20 @@ def parsed(command):
 
 
 def program_of(command):
-    """Return what a Python command line runs, as parsed() has it."""
+    """Return what a Python command line runs: see parsed()."""
     return parsed(command)[1]
 
 
 def is_installer(command):
-    """Tell whether a Python command line is that of a tool of INSTALLERS, or a part of one."""
+    """Tell whether a Python command line runs a tool of INSTALLERS, or a part of one."""
     name = program_of(command) or ""
-    # pip3.13 is pip; pip runs parts of itself by their paths.
+    # pip3.13 is pip, and pip runs its own parts by their paths.
     base = os.path.basename(name).split(".")[0].rstrip("0123456789")
     return (base in INSTALLERS and not name.endswith(".py")) or "/pip/__pip-runner__.py" in name
 
 
 def is_launcher(command):
-    """Tell whether a Python command line is that of a tool of LAUNCHERS."""
+    """Tell whether a Python command line runs a tool of LAUNCHERS."""
     name = program_of(command) or ""
     return name in LAUNCHERS or os.path.basename(name) in LAUNCHERS
 
@@ -67,24 +70,24 @@ def is_of_a_library(command):
 
 
 def is_tracker(command):
-    """Tell whether a Python command line is that of a helper of multiprocessing's for its locks.
+    """Tell whether a Python command line runs multiprocessing's resource tracker.
 
-    Such a process runs nothing else (`multiprocessing.resource_tracker`).
+    Such a process only cleans up locks and shared memory (`multiprocessing.resource_tracker`).
     """
     code = command[-1] if command[1:] else ""
     return code.startswith("from multiprocessing.resource_tracker import main")
 
 
 def is_without_site(command):
-    """Tell whether a Python command line keeps the module `site`, and with it the hook, out."""
+    """Tell whether a Python command line keeps the module `site` out, and the hook with it."""
     return "S" in parsed(command)[0]
 
 
 def is_target(command, target):
-    """Tell whether a Python command line is what a glob means; every one is if that is empty.
+    """Tell whether a Python command line matches the glob `target`. An empty one matches all.
 
-    The glob is for the whole command line without the interpreter (`*manage.py runserver*`), or for
-    the script's path or file name, or for the module's name.
+    The glob may match the whole command line without the interpreter (`*manage.py runserver*`), the
+    script's path or file name, or the module's name.
     """
     if not target:
         return True
@@ -92,6 +95,6 @@ def is_target(command, target):
     names = {" ".join(command[1:]), " ".join(command), name, os.path.basename(name)}
     if not set(target) & set("*?["):
         return target in names
-    from fnmatch import fnmatchcase  # which takes milliseconds
+    from fnmatch import fnmatchcase  # its import takes milliseconds
 
     return any(fnmatchcase(candidate, target) for candidate in names)

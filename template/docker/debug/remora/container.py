@@ -1,6 +1,6 @@
-"""What the container tells of its processes, by /proc. Imports nothing that Python has not loaded.
+"""What /proc tells of the container's processes. Imports only what Python has loaded at its start.
 
-Nobody can forge what the kernel says, and nothing has to be removed when a process ends.
+The kernel's answers cannot be forged, and nothing has to be removed when a process ends.
 """
 
 import os
@@ -8,13 +8,16 @@ import sys
 
 from remora import commandline
 
-# What asks a process for its debugger. By default the kernel ignores this signal, so that it does
-# no harm to a process that has no handler for it any more.
-SIGNAL = 23  # SIGURG, on all processors but those of MIPS and the like
+# The signal by which the hub asks a process for its debugger. By default the kernel ignores this
+# signal, so it does no harm to a process that has lost its handler.
+SIGNAL = 23  # SIGURG, on all processors except MIPS and the like
 
 
 def read(pid, name, limit=2**20):
-    """Return a file of /proc/<pid>, or nothing if the process is gone or another user's."""
+    """Return a file of /proc/<pid> as text; "" if the process is gone or belongs to another user.
+
+    pid: a number, or "self". name: the file. limit: how many bytes are read at most.
+    """
     try:
         descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -35,55 +38,55 @@ def read(pid, name, limit=2**20):
 
 
 def command_of(pid):
-    """Return the command line of a process, as a list."""
+    """Return the command line of a process, a list of texts; [] if it cannot be read."""
     return read(pid, "cmdline").split("\0")[:-1]
 
 
 def environment_of(pid):
-    """Return the environment that a process was started with, as far as it is known."""
+    """Return the environment that a process was started with; {} if it cannot be read."""
     entries = (entry.partition("=") for entry in read(pid, "environ").split("\0"))
     return {name: value for name, separator, value in entries if separator}
 
 
 def status_of(pid):
-    """Return the fields of /proc/<pid>/status (proc(5)), as texts."""
+    """Return the fields of /proc/<pid>/status (proc(5)) as texts; {} if they cannot be read."""
     fields = (line.partition(":") for line in read(pid, "status").splitlines())
     return {name: value.strip() for name, _, value in fields}
 
 
 def stat_of(pid):
-    """Return the fields of /proc/<pid>/stat (proc(5)) from the third on, or [] if it is gone."""
+    """Return the fields of /proc/<pid>/stat (proc(5)) from the third on; [] if it is gone."""
     return read(pid, "stat").rpartition(")")[2].split()
 
 
 def parent_of(pid):
-    """Return the pid of a process's parent; 0 if that is outside of the container, or unknown."""
+    """Return the pid of a process's parent; 0 if it is unknown, or outside of the container."""
     fields = stat_of(pid)
     return int(fields[1]) if fields else 0
 
 
 def started(pid):
-    """Return when a process was started, in ticks since boot, or None if it has ended."""
+    """Return when a process was started, in ticks since boot; None if it has ended."""
     fields = stat_of(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
 
 
 def pids():
-    """Return the pids of all processes of the container, in order."""
+    """Return the pids of all processes of the container, sorted."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def is_interpreter(pid):
-    """Tell whether a process is a Python interpreter, and no program that has one built in."""
+    """Tell whether a process is a Python interpreter, and not a program with Python built in."""
     try:
         name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
-    except OSError:  # another user's
+    except OSError:  # it belongs to another user
         name = os.path.basename((command_of(pid) or [""])[0])
     return name.startswith(("python", "pypy"))
 
 
 def is_python(pid):
-    """Tell whether a process is, or holds, a Python interpreter."""
+    """Tell whether a process is a Python interpreter, or a program with Python built in."""
     return is_interpreter(pid) or "/libpython" in read(pid, "maps", 2**24)
 
 
@@ -100,15 +103,15 @@ def has_init():
 
 
 def ends_with(pid):
-    """Tell whether the container ends with a process: PID 1, or the one that an init waits for."""
+    """Tell whether the container ends with a process: PID 1, or the command that an init runs."""
     return pid == 1 or (parent_of(pid) == 1 and has_init())
 
 
 def environments():
-    """Return the environments that may have the container's settings; a later one counts more.
+    """Return the environments that may have the container's settings; the last one counts most.
 
-    An init in front of the container's command has been started before the entry point set
-    anything. One is empty if it is another user's.
+    An init in front of the container's command was started before the entry point set anything. The
+    environment of another user's process is empty here.
     """
     first = [1]
     if has_init():
@@ -117,21 +120,21 @@ def environments():
 
 
 def environment():
-    """Return the environment of the container's command, as far as it is known."""
+    """Return the environment of the container's command, as far as this user may read it."""
     return {name: value for found in environments() for name, value in found.items()}
 
 
 def is_environment_known():
-    """Tell whether environment() is what the container was given.
+    """Tell whether environment() is the environment that the container was given.
 
-    Each engine gives HOSTNAME to its containers: a command that has none has cleared its own
-    environment (`env -i NAME=value python x.py`).
+    Each engine of containers sets HOSTNAME. A command without it has cleared its own environment
+    (`env -i NAME=value python x.py`).
     """
     return all("HOSTNAME" in found for found in environments())
 
 
 def virtual_environment(pid, command, settings):
-    """Return the folder of the virtual environment that a process runs in; None without one.
+    """Return the folder of the virtual environment that a process runs in; None if there is none.
 
     command, settings: the command line and the environment of the process.
     """
@@ -143,7 +146,7 @@ def virtual_environment(pid, command, settings):
 
 
 def open_log():
-    """Return a descriptor of the container's log, or None if this user may not write there."""
+    """Return a descriptor of the container's log; None if this user may not write there."""
     try:
         return os.open("/proc/1/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -151,7 +154,7 @@ def open_log():
 
 
 def log(text):
-    """Print a line to the container's log, if this user may."""
+    """Print a line to the container's log; do nothing if this user may not write there."""
     descriptor = open_log()
     if descriptor is None:
         return
@@ -166,9 +169,9 @@ def log(text):
 def has_network_of_machine():
     """Tell whether the container shares the network of its machine (`network_mode: host`).
 
-    That network is the kernel's first one, for which alone it has some settings. Or the machine is
-    a container itself: then the bridges to other containers are seen, and eth0, if there is one, is
-    not this container's own end of a pair.
+    The kernel has some settings only for its first network, which is the machine's. If the machine
+    is itself a container, look at the interfaces: the bridges to other containers are visible, and
+    eth0, if there is one, is not this container's end of a pair.
     """
     if os.path.exists("/proc/sys/net/core/netdev_max_backlog"):
         return True
@@ -190,17 +193,18 @@ def has_network_of_machine():
 
 
 def own_command():
-    """Return the command line of this process, as a list."""
+    """Return the command line of this process, a list of texts."""
     return getattr(sys, "orig_argv", None) or command_of("self")  # orig_argv: Python 3.10
 
 
 def is_held(command):
-    """Tell whether mode `wait` holds this process: whether the container's command leads to it.
+    """Tell whether mode `wait` holds this process, which runs `command`.
 
-    It does not lead to what `docker exec` has started, which has no parent in the container, nor to
-    installers and what these run, nor to helpers that a library starts by a file of its own.
+    It holds what the container's command has started. It holds no installers and what they run, and
+    no helpers that a library starts from a file of its own. What `docker exec` has started has no
+    parent in the container, and is not held either.
     """
-    # Tools that run helpers of theirs isolate them (-I) from the program's settings.
+    # Tools isolate (-I) their own helpers from the program's settings.
     is_helper = commandline.is_of_a_library(command) or sys.flags.isolated
     if is_helper or commandline.is_installer(command):
         return False
@@ -213,7 +217,10 @@ def is_held(command):
 
 
 def is_beside(command):
-    """Tell whether this process runs beside the programs only, such as a health check."""
+    """Tell whether this process only assists the programs, as a health check does.
+
+    command: its command line.
+    """
     is_of_exec = parent_of(os.getpid()) == 0 and os.getpid() != 1
     is_one_liner = commandline.program_of(command) is None
     return commandline.is_installer(command) or (is_of_exec and is_one_liner)

@@ -1,4 +1,4 @@
-"""Mode `crash`: an uncaught exception is kept until a client has looked at it."""
+"""Mode `crash`: keep the process after an uncaught exception until a client has looked at it."""
 
 import _thread
 import os
@@ -9,10 +9,11 @@ from remora.hook import say, setting
 
 
 def catch():
-    """Have every exception that nothing else has caught looked at.
+    """Catch every exception that nothing else catches, for keep().
 
-    A worker that is kept holds up its pool. So what it hands on is left to the parent, unless
-    REMORA_TARGET has named the worker: the hook passes over those that it does not name.
+    A kept worker would hold up its pool. So exceptions that a worker hands on to its parent are
+    left to the parent, unless REMORA_TARGET names the worker: the hook runs only in processes that
+    it names.
     """
     more = ()
     if setting("TARGET"):
@@ -23,12 +24,15 @@ def catch():
 
 
 def keep(error, moment):
-    """Keep what an exception leaves, where nothing waits for this. moment: see uncaught.py"""
+    """Keep what an exception leaves, in a thread where this holds nothing else up.
+
+    error: the exception. moment: one of ENDING, GOING_ON, AT_EXIT, WRAPPED of uncaught.py.
+    """
     if program.is_attached():
-        return  # its user has chosen which exceptions to stop at
+        return  # the user has chosen which exceptions to stop at
     if moment == uncaught.WRAPPED:
         is_main = _thread.get_ident() == program.main
-        # Python 3.12 starts no thread any more when it ends, so there is no later.
+        # Python 3.12 starts no more threads when it ends, so it cannot act later.
         if is_main and sys.version_info[:2] != (3, 12):
             return uncaught.act_later(error)
         moment = uncaught.ENDING if is_main else uncaught.WRAPPED
@@ -36,16 +40,16 @@ def keep(error, moment):
         import threading
 
         if moment == uncaught.AT_EXIT:
-            # By now the main thread has ended for pydevd, which leaves a process without threads.
+            # pydevd takes the main thread for ended now, and leaves a process without threads.
             thread = threading.Thread(target=hold, args=[error, True])
             thread.start()
             return program.until_signal(thread.join)
         if moment == uncaught.WRAPPED:
             return threading.Thread(target=hold, args=[error, False]).start()
-        # Python waits for no daemon thread, and pydevd leaves a process that has no others.
+        # Python does not wait for daemon threads, and pydevd leaves a process without others.
         done = threading.Event()
         threading.Thread(target=done.wait, daemon=False).start()
-    except RuntimeError:  # as Python 3.12 has it
+    except RuntimeError:  # raised by Python 3.12 while it ends
         return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: Python ends")
     try:
         hold(error, moment == uncaught.ENDING)
@@ -59,9 +63,9 @@ def name_of(error):
 
 
 def hold(error, ends):
-    """Wait until a client has attached and gone on from an exception, or nobody wants to wait.
+    """Wait until a client has looked at an exception and gone on, or nobody wants to wait.
 
-    ends: whether the process ends then
+    ends: whether the process then ends.
     """
     try:
         program.until_signal(wait_for_client, error, ends)
@@ -70,17 +74,20 @@ def hold(error, ends):
 
 
 def wait_for_client(error, ends):
-    """Show an exception to the client, which may have yet to come."""
-    # What has reported it may have its output in a buffer, which a signal would not write.
+    """Show an exception to the client, and wait for one if none is attached.
+
+    Arguments: see hold().
+    """
+    # The output that reports the exception may be in a buffer, which a signal would discard.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except Exception:
-            pass  # closed, or none
+            pass  # closed, or None
     link.start_hub(wait=True)
     connection = link.connect()
     if connection is None and link.exists(link.HUB):
-        return None  # it is another user's, which has been said
+        return None  # connect() has said that the hub is another user's
     answer = connection and link.exchange(connection, {"crash": name_of(error), "ends": ends})
     if not answer:
         problem = "the debugger's hub does not answer"
@@ -92,7 +99,7 @@ def wait_for_client(error, ends):
         if program.join(crashed=True):
             show(error)
     elif answer["holds"]:
-        connection.recv(1)  # until the hub closes it
+        connection.recv(1)  # until the hub closes the connection
     connection.close()
 
 
@@ -101,12 +108,12 @@ def show(error):
     from remora.engine import debugpy
 
     error = uncaught.innermost(error)
-    api = debugpy.server.api  # which has no imports, as debugpy itself has at the first call
+    api = debugpy.server.api  # its functions import nothing, unlike debugpy's own
     if hasattr(api, "trigger_exception_handler"):
         api.trigger_exception_handler(error, as_uncaught=False)
         return
 
-    # Before 1.8.22, which is all that Python 3.8 and 3.9 get, debugpy had no function for this.
+    # debugpy has this function since 1.8.22, but the last for Python 3.8 and 3.9 is older.
     import threading
 
     import pydevd
@@ -118,7 +125,7 @@ def show(error):
             frame = trace.tb_frame
         trace = trace.tb_next
     info = debugger.set_additional_thread_info(thread)
-    info.is_tracing += 1  # the debugger's own work is not to be traced
+    info.is_tracing += 1  # keep the debugger from tracing itself
     try:
         exception = (type(error), error, error.__traceback__)
         debugger.do_stop_on_unhandled_exception(thread, frame, {}, exception)

@@ -1,4 +1,7 @@
-"""What makes the hub a process of the container's, and of no program's."""
+"""Make the hub a process of its own, independent of the program that has started it.
+
+This module changes the descriptors of the process.
+"""
 
 import os
 
@@ -6,19 +9,22 @@ from remora.hook import say, setting
 
 
 def close_inherited(but):
-    """Close the descriptors that this process was started with, but one and those from 0 to 2."""
+    """Close all descriptors that this process has inherited, except `but` and those from 0 to 2."""
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
         if descriptor > 2 and descriptor != but:
             try:
                 os.close(descriptor)
             except OSError:
-                pass  # that of the listing
+                pass  # the descriptor of the listing itself
     os.set_inheritable(but, False)
 
 
 def leave_terminal():
-    """Let go of what the process that started the hub had open: a pipe would never end."""
+    """Release the terminal or the pipes of the program that has started the hub.
+
+    A pipe would never end.
+    """
     nothing = os.open(setting("LOG", os.devnull), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -26,9 +32,9 @@ def leave_terminal():
 
 
 def say_new_names():
-    """Say what settings are called now that have been given by the names of the first release.
+    """Print the new names of settings that have been given by their names of the first release.
 
-    Compose hands them on by their new names, and says which in REMORA_OLD_NAMES.
+    Compose passes them on by their new names, and lists their old ones in REMORA_OLD_NAMES.
     """
     handed_on = os.environ.get("REMORA_OLD_NAMES", "").split()
     for name in ("MODE", "PORT", "TARGET", "ADDRESS"):

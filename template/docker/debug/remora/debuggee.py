@@ -1,11 +1,12 @@
-"""A program as the hub sees it: a process whose engine is connected."""
+"""A program as the hub sees it: the connection to the engine of a process."""
 
 import asyncio
 from collections import deque
 
 from remora import protocol
 
-# What an engine may tell a client. An editor does what other events say: it may start programs.
+# The events of an engine that a client gets. Others could make an editor act, such as start
+# programs.
 EVENTS = {
     "breakpoint",
     "continued",
@@ -25,49 +26,49 @@ class Gone(Exception):
 
 
 class Memory:
-    """What a client has asked for, to be given to every program that comes."""
+    """The requests of a client, which the hub repeats for every program that comes."""
 
     def __init__(self):
         self.initialize, self.attach = {}, {}
-        # Arguments of setBreakpoints by path, and of the other commands that set something
+        # Arguments of setBreakpoints by path, and of the other requests that set something, by name
         self.breakpoints, self.others = {}, {}
 
 
 class Debuggee:
-    """One engine's connection, and what is known of its program.
+    """The connection to an engine, and what the hub knows of its program.
 
     pid, started    the process, and when it was started (proc(5))
-    command         its command line
-    kept            "wait", "crash" or "recorded" (see opening.py) if the process waits there for a
-                    client, else ""
-    session         the client's session that shows this program, if there is one
-    is_configured   whether the engine has the client's breakpoints, so that the program runs
+    command         its command line, a list
+    kept            why the process waits for a client: "wait", "crash" (the modes), "recorded" (see
+                     opening.py); "" if it does not wait
+    session         the client's session that shows this program; None if there is none
+    is_configured   whether the engine has the client's breakpoints, and the program runs
     """
 
     def __init__(self, reader, writer, pid, started, command, kept):
         self.reader, self.writer = reader, writer
         self.pid, self.started, self.command, self.kept = pid, started, command, kept
-        # Whether it is shown as it is, and cannot run on
+        # Whether the process shows a state that is over, and cannot run on
         self.is_crash = kept in ("crash", "recorded")
         self.session = None
         self.is_configured = False
         # A future of the response that comes when the program stops at breakpoints
         self.running = None
-        # Whether the engine has said itself that the program ends.
+        # Whether the engine has said that the program ends
         self.is_ending = False
-        # What the engine has been told of breakpoints, by path: the arguments of setBreakpoints,
-        # and a future of its response. And what it has answered.
+        # What the engine was told of breakpoints: (arguments of setBreakpoints, future of the
+        # response), by path. And the bodies of its answers, by path.
         self.told, self.breakpoints = {}, {}
-        # What a session that comes later is told.
+        # What a session is told that shows this program later
         self.threads, self.stops, self.process = {}, {}, None
         self.output = deque(maxlen=100)
         self._seq = 0
         self._requests = {}
 
     def send(self, command, arguments):
-        """Send the engine a request. Returns a future of its response; it may raise Gone."""
+        """Send the engine a request. Returns a future of the response, which may raise Gone."""
         future = asyncio.get_event_loop().create_future()
-        # Nobody may want to know that there was no answer.
+        # Read the exception, or asyncio warns that nobody has done so.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self.writer.is_closing():
             future.set_exception(Gone())
@@ -81,13 +82,14 @@ class Debuggee:
     def attach(self, memory):
         """Tell the engine who attaches. Returns a future of the response."""
         self.send("initialize", memory.initialize)
-        # The hook is in every process: pydevd need not follow them itself.
+        # The hook runs in every process, so pydevd need not follow new ones.
         return self.send("attach", dict(memory.attach, subProcess=False))
 
     def set_breakpoints(self, path, arguments):
-        """Set the breakpoints of a file, unless the engine has them or is about to.
+        """Set the breakpoints of a file, unless the engine has set or is setting them.
 
-        Set again, they would be gone for a moment. Returns a future of the response.
+        If they were set again, they would be missing for a moment. Returns a future of the
+        response.
         """
         told, answer = self.told.get(path, (None, None))
         if told == arguments:
@@ -105,9 +107,9 @@ class Debuggee:
         return answer
 
     def configure(self, memory):
-        """Give the engine all that a client has asked for, then let the program run.
+        """Give the engine all that a client has asked for, and let the program run.
 
-        All is sent at once. Returns a future of the last response.
+        All requests are sent at once. Returns a future of the last response.
         """
         self.prepare(memory)
         return self.run()
@@ -122,7 +124,7 @@ class Debuggee:
         return self.running
 
     def prepare(self, memory):
-        """Give the engine what a client has asked for by now; the program does not run yet.
+        """Give the engine what a client has asked for so far; the program does not run yet.
 
         Returns a future of the last response.
         """
@@ -134,7 +136,10 @@ class Debuggee:
         return answer
 
     async def pump(self):
-        """Take in what the engine says, until it leaves or says what makes no sense."""
+        """Handle the messages of the engine, until it leaves or the program ends.
+
+        Raises ProtocolError if the engine sends something else.
+        """
         while True:
             message = await protocol.read(self.reader, protocol.ENGINE_LIMIT)
             if message is None:
@@ -145,14 +150,14 @@ class Debuggee:
                     message.setdefault("body", {})
                     message["success"] = message.get("success") is True
                     future.set_result(message)
-                    # The client is to get it before what the engine says next.
+                    # Let the client get the answer before the engine's next message.
                     await asyncio.sleep(0)
             elif message.get("type") == "event":
                 body = message.get("body")
                 self._on_event(str(message.get("event")), body if isinstance(body, dict) else {})
                 if self.is_ending:
                     return
-            # Requests of an engine are not for a client.
+            # An engine's own requests do not reach a client.
             if self.session:
                 await self.session.drain()
 
@@ -194,18 +199,18 @@ class Debuggee:
         self.stops.clear()
 
     def reset(self):
-        """Have the engine forget the client; a program that is kept goes on waiting."""
+        """Make the engine forget the client; a program that is kept goes on waiting."""
         self.send("disconnect", {"terminateDebuggee": False})
         self.told.clear()
         self.breakpoints.clear()
         self.is_configured, self.session, self.running = False, None, None
 
     def close(self):
-        """Have the program run on without a debugger."""
+        """Let the program run on without a debugger."""
         self.writer.close()
 
     def fail(self):
-        """Answer all that nobody will answer any more."""
+        """Make all requests raise Gone that will get no answer."""
         requests, self._requests = self._requests, {}
         for future in requests.values():
             if not future.done():

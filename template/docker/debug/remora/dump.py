@@ -1,14 +1,16 @@
-"""Mode `dump`: an uncaught exception is written to a file, and the program ends as it would have.
+"""Mode `dump`: write an uncaught exception to a file. The program then ends as it would have.
 
-The file is one JSON document, compressed with gzip. A reader finds in it:
+The file is a JSON document, compressed with gzip:
 
 format      1
-service, time, host, pid, python, command, folder, environment (the names only)
-exceptions  the exception and those that it comes from, first its own; none for a moment's dump
-threads     first that which has crashed: {"name", "daemon", "crashed", "frames"}
-sources     what the files of the frames hold, by path
-nodes       values by number: see graph.py
-complete    whether all is in it that the limits of a value let in
+service, time, host, pid, python, command, folder, environment (only the names)
+exceptions  the exception, and those that it comes from; none in a dump of a running program
+threads     all threads, the crashed one first: {"name", "daemon", "crashed", "frames"}
+sources     the contents of the frames' files, by path
+nodes       the values, by number: see graph.py
+complete    whether the limits have left nothing out
+
+This module runs no code of the program. It writes only in folder().
 """
 
 import json
@@ -22,22 +24,23 @@ from remora import graph, stacks, texts, uncaught
 from remora.container import own_command
 from remora.hook import say, setting
 
-# Where the files are, unless REMORA_DUMPS says so.
+# The default of REMORA_DUMPS
 FOLDER = "/var/lib/remora/dumps"
 SUFFIX = ".json.gz"
 
-# How old the beginning of a file is when nobody writes it any more, in seconds.
+# How old an unfinished file is when nobody is still writing it, in seconds.
 ABANDONED = 3600
 
-# The exceptions of this process that were written, by their class and line.
+# The exceptions that this process has written, as (class, file, line)
 written = set()
 
 
 def write(error=None, frame=None):
-    """Write a dump of this process, and return its path; None if none could be written.
+    """Write a dump of this process. Returns the path; None if no dump was written.
 
-    error: the exception that ends a thread. frame: without one, the innermost frame of this thread,
-    if the thread is the program's. The same exception of the same line is written once.
+    error: the exception that ends a thread; None for a dump of a running program. frame: without an
+    exception, the innermost frame of this thread, if the thread belongs to the program. An
+    exception of the same class and line is written once.
     """
     what = "stack" if error is None else texts.type_name(error)
     try:
@@ -48,7 +51,7 @@ def write(error=None, frame=None):
             written.add(place)
         return _write(error, frame, what)
     except KeyboardInterrupt:
-        return None  # Ctrl+C: nobody wants to wait
+        return None  # Ctrl+C: the user does not want to wait
     except BaseException as problem:
         reason = getattr(problem, "strerror", None) or texts.type_name(problem)
         say(f"the {what} of pid {os.getpid()} cannot be dumped in {folder()}: {reason}")
@@ -56,12 +59,12 @@ def write(error=None, frame=None):
 
 
 def folder():
-    """Return the folder of the files."""
+    """Return the folder of the dumps."""
     return setting("DUMPS", FOLDER)
 
 
 def place_of(error):
-    """Return the file and the line that an exception was raised at."""
+    """Return the file and the line that raised an exception."""
     trace = uncaught.trace_of(uncaught.innermost(error))
     while trace.tb_next is not None:
         trace = trace.tb_next
@@ -69,7 +72,7 @@ def place_of(error):
 
 
 def service():
-    """Return what this container is called."""
+    """Return the name of this container's service; without one, the name of the host."""
     address = setting("ADDRESS").split()
     return address[0] if address else os.uname().nodename
 
@@ -98,19 +101,19 @@ def _write(error, frame, what):
 
 
 def write_all(descriptor, part):
-    """Write some bytes. No buffer is left that a process that is forked meanwhile writes too."""
+    """Write bytes without a buffer, which a process that is forked meanwhile would write too."""
     while part:
         part = part[os.write(descriptor, part) :]
 
 
 def unused(path):
-    """Return the name of a file that is not there yet."""
+    """Return the path of a file that does not exist yet: `path`, a number if needed, SUFFIX."""
     names = (f"{path}{more}{SUFFIX}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
     return next(name for name in names if not os.path.exists(name))
 
 
 def compressed(parts):
-    """Yield texts as the bytes of a gzip file."""
+    """Yield the bytes of a gzip file with some texts."""
     packer = zlib.compressobj(3, zlib.DEFLATED, 31)
     for part in parts:
         found = packer.compress(part.encode())
@@ -120,9 +123,9 @@ def compressed(parts):
 
 
 def document(error, frame, now):
-    """Yield the text of the file in parts, in all no longer than REMORA_DUMP_LIMIT.
+    """Yield the text of the file in parts, in all not longer than REMORA_DUMP_LIMIT.
 
-    now: the time
+    now: the time of the dump, in seconds since 1970.
     """
     room = int(setting("DUMP_LIMIT", "50000000"))
     until = time.monotonic() + 0.8 * float(setting("DUMP_SECONDS", "10"))
@@ -159,7 +162,10 @@ def document(error, frame, now):
 
 
 def command(secrets):
-    """Return the command line of this process, without secrets."""
+    """Return the command line of this process, a list of texts, without secrets.
+
+    secrets: values that are known to be secret.
+    """
     found, is_hidden = [], False
     for word in own_command():
         name, equals, _ = word.partition("=")
@@ -171,9 +177,9 @@ def command(secrets):
 
 
 def remove_old(where):
-    """Remove the oldest files of ours, and what was begun long ago and is nobody's any more.
+    """Remove the oldest dumps above the limits, and unfinished files that nobody is still writing.
 
-    The newest stays, however large it is.
+    The newest dump stays, however large it is. where: the folder.
     """
     count, room = int(setting("DUMP_KEEP", "20")), int(setting("DUMP_TOTAL", "500000000"))
     found, now = [], time.time()
@@ -189,7 +195,7 @@ def remove_old(where):
             elif not is_begun:
                 found.append((changed, entry.path, facts.st_size))
         except OSError:
-            pass  # another process has removed it, or it is another user's
+            pass  # another process has removed it, or it belongs to another user
     for number, (_, path, size) in enumerate(sorted(found, reverse=True)):
         room -= size
         if number > 0 and (number >= count or room < 0):

@@ -1,4 +1,4 @@
-"""Mode `dump`: when a dump is written. What writes it is loaded only then."""
+"""Mode `dump`: decide when to write a dump. dump.py, which writes it, is loaded only then."""
 
 import _signal
 import os
@@ -6,18 +6,18 @@ import os
 from remora import reported, uncaught
 from remora.hook import say, setting
 
-# The module `dump`, once it is loaded. The program may have a package of the same name as this one.
+# The module `dump`, once it is loaded, because the program may have a package called `remora`.
 writer = None
 
 
 def catch():
-    """Have a dump written of every exception that nothing else has caught."""
+    """Write a dump of every exception that nothing else catches."""
     uncaught.catch(lambda error, _: write(error), reported.all_changes())
     catch_signal()
 
 
 def write(error=None, frame=None):
-    """Write a dump of this process, and return its path: see write() in dump.py."""
+    """Write a dump of this process. Arguments and result: see write() in dump.py. Never raises."""
     global writer
     try:
         if writer is None:
@@ -31,9 +31,9 @@ def write(error=None, frame=None):
 
 
 def catch_signal():
-    """Write a dump before SIGTERM ends this process, if REMORA_DUMP_ON says so.
+    """Write a dump before SIGTERM ends this process, if REMORA_DUMP_ON is `term`.
 
-    A program that handles the signal itself replaces this.
+    If the program sets a handler of its own for the signal, that handler replaces this function's.
     """
     number = _signal.SIGTERM
     if setting("DUMP_ON") != "term" or _signal.getsignal(number) != _signal.SIG_DFL:
@@ -42,10 +42,10 @@ def catch_signal():
 
     def on_end(_, frame):
         _signal.signal(number, _signal.SIG_DFL)
-        if os.getpid() == owner:  # the one that is told, not all its children
+        if os.getpid() == owner:  # only the process itself, not its forked children
             write(frame=frame)
         _signal.raise_signal(number)
-        # PID 1 is not ended by a signal, and goes on.
+        # A signal does not end PID 1: the process goes on.
         _signal.signal(number, on_end)
 
     _signal.signal(number, on_end)

@@ -1,11 +1,11 @@
-"""The files that mode `dump` has written: found, read, listed and printed. Nothing in them is run.
+"""Find, read, list and print the files of mode `dump`. No code from a file is run.
 
-    remora dump [PID...]             have running programs write one, without a crash
-    remora crashes [--json]          list them, the newest first
-    remora crashes --show [NAME]     print one, the newest if none is named
+    remora dump [PID...]             write a dump of each running program, without a crash
+    remora crashes [--json]          list the dumps, the newest first
+    remora crashes --show [NAME]     print one, or the newest
 
-A name may be cut short, be a service, which means its newest dump, or be the path of a file that
-was brought here. Exit codes: 0; 1 if there is no such file, or it cannot be read or written.
+A name may be shortened. It may be a service, which means its newest dump, or the path of a file
+from elsewhere. Exit codes: 0; 1 if there is no such file, or it cannot be read or written.
 """
 
 import json
@@ -19,22 +19,22 @@ from remora import command, container, texts
 from remora.dump import FOLDER, SUFFIX
 from remora.hook import setting
 
-# How much of a file is read, once it is no longer compressed, in bytes.
-MOST = 2**30
+# How much of a file is read, in bytes after decompression.
+MAX_BYTES = 2**30
 
-# What stands in a file after all but the values.
+# What a file has between the other facts and the values.
 HEAD_END = b', "nodes": {'
 
 
-# What to do where there is none
+# What to do if there is none
 HINT = "REMORA_MODE=dump has one written when a program crashes"
 
-# What comes of a file whose parts are not where they belong
+# What a damaged file raises when it is read
 DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
 
 
 class Unreadable(Exception):
-    """There is no such file, or it is no dump; the text says so."""
+    """There is no such file, or the file is not a dump. The text says so."""
 
 
 def folder():
@@ -43,7 +43,7 @@ def folder():
 
 
 def names():
-    """Return the names of the dumps, the newest first."""
+    """Return the file names of the dumps, the newest first."""
     try:
         found = [entry for entry in os.scandir(folder()) if entry.name.endswith(SUFFIX)]
     except OSError:
@@ -53,7 +53,10 @@ def names():
 
 
 def find(name):
-    """Return the path of the dump that a name means, or the newest. Raises Unreadable."""
+    """Return the path of the dump called `name`, or of the newest without a name.
+
+    Raises Unreadable if there is none, or if several may be meant.
+    """
     if name and (os.path.sep in name or os.path.isfile(name)):
         return name
     found = [one for one in names() if not name or one.startswith(name)]
@@ -67,11 +70,11 @@ def find(name):
 
 
 def read(path, head_only=False):
-    """Return what is in a dump, as dump.py says; without the values if head_only.
+    """Return the contents of a dump: see dump.py. With head_only, leave out the values.
 
     Raises Unreadable.
     """
-    unpacker, content, room = zlib.decompressobj(47), bytearray(), MOST
+    unpacker, content, room = zlib.decompressobj(47), bytearray(), MAX_BYTES
     try:
         with open(path, "rb") as file:
             while not (unpacker.eof or (head_only and HEAD_END in content)):
@@ -79,7 +82,7 @@ def read(path, head_only=False):
                 if not part:
                     break
                 content += unpacker.decompress(part, room)
-                room = MOST - len(content)
+                room = MAX_BYTES - len(content)
                 if room <= 0:
                     raise Unreadable(f"{path} is too long to be a dump")
         if head_only and HEAD_END in content:
@@ -98,7 +101,10 @@ def read(path, head_only=False):
 
 
 def moment(chosen):
-    """Have running programs write dumps, and return the exit code. chosen: their pids, or none."""
+    """Write dumps of running programs, and return the exit code.
+
+    chosen: their pids; an empty list means all.
+    """
     if command.mode() == "off":
         print(command.OFF)
         return 1
@@ -127,7 +133,7 @@ def moment(chosen):
 
 
 def summary(name):
-    """Return what one line says of a dump, as a dictionary."""
+    """Return what one line says of a dump, a dictionary. Raises Unreadable, or one of DAMAGED."""
     found = read(f"{folder()}/{name}", head_only=True)
     facts = {"name": name, "time": stamp(found["time"]), "service": found["service"]}
     errors, frame = found["exceptions"], frame_of(found)
@@ -137,13 +143,13 @@ def summary(name):
 
 
 def frame_of(found):
-    """Return the frame that a dump is about: the innermost of the user's that has crashed."""
+    """Return the frame that a dump is about: the user's innermost in the first thread."""
     frames = found["threads"][0]["frames"] if found["threads"] else []
     return next((frame for frame in frames if frame["user"]), frames[0] if frames else {})
 
 
 def plain(text):
-    """Return a text without what a terminal would take for a command."""
+    """Return a text without characters that a terminal would take for a command."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -152,7 +158,10 @@ def stamp(seconds):
 
 
 def crashes(options):
-    """Run the command, and return its exit code. options: see command.py."""
+    """Run `remora crashes`, and return its exit code.
+
+    options: what argparse has read in command.py.
+    """
     sys.stdout.reconfigure(errors="backslashreplace")
     if options.show is not None:
         try:
@@ -185,7 +194,7 @@ def crashes(options):
 
 
 def lines(found):
-    """Yield what is printed of a dump: the traceback with the variables, and other threads."""
+    """Yield what is printed of a dump: the traceback with its variables, and other threads."""
     when, version = stamp(found["time"]), found["python"]
     yield f"{found['service']}, pid {found['pid']}, {when}: Python {version}"
     yield " ".join(found["command"])
@@ -206,7 +215,7 @@ def lines(found):
 
 
 def lines_of_frames(found, frames):
-    """Yield the lines of a stack, as a traceback has them: the innermost last."""
+    """Yield the lines of a stack, in the order of a traceback: the innermost last."""
     for frame in reversed(frames):
         source = found["sources"].get(frame["file"], "").splitlines()
         yield f"  {frame['file']}:{frame['line']} in {frame['function']}"

@@ -1,4 +1,7 @@
-"""How a session of pydevd ends: nothing is traced any more, and nothing of it is kept."""
+"""The end of a session of pydevd: end the tracing, and release what pydevd keeps of the session.
+
+This module touches pydevd's data, and the trace functions of all threads.
+"""
 
 import sys
 import threading
@@ -6,25 +9,28 @@ import time
 
 from remora import paths, tracing, values
 
-# Held until all is undone that pydevd has changed in the process.
+# Held until everything is undone that pydevd has changed in the process.
 lock = threading.Lock()
 
-# How long threads that were stopped may take to notice that they are to go on, in seconds.
+# How long stopped threads may take to notice that they may go on, in seconds.
 TIMEOUT = 5
 
-# pydevd puts a function in its place that warns of its use.
+# sys.settrace() before pydevd replaces it with a function that warns
 settrace = sys.settrace
 
 
 def end_session(pydevd, debugger):
-    """End a session of pydevd, unless it has ended: None stands for the one that may be ending."""
+    """End a session of pydevd, unless it has ended.
+
+    debugger: pydevd's PyDB. None waits for another thread that may be ending the session.
+    """
     with lock:
         if debugger is None or getattr(debugger, "has_ended", False):
             return
         debugger.has_ended = True
         debugger.dispose_and_kill_all_pydevd_threads()
         pydevd.set_global_debugger(None)
-        # A thread that pydevd still holds would have itself traced again.
+        # A thread that is still stopped would start to trace itself again.
         deadline = time.monotonic() + TIMEOUT
         while is_anything_stopped() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -32,11 +38,11 @@ def end_session(pydevd, debugger):
         try:
             forget_session(debugger)
         except AttributeError:
-            pass  # it is another pydevd, which keeps other things
+            pass  # another version of pydevd, which keeps other things
 
 
 def is_anything_stopped():
-    """Tell whether a thread has not yet noticed that it is to go on."""
+    """Tell whether a thread has not yet noticed that it may go on."""
     return any(
         getattr(getattr(thread, "additional_info", None), "is_in_wait_loop", False)
         for thread in threading.enumerate()
@@ -60,7 +66,7 @@ def stop_tracing(pydevd):
     threading.settrace(None)
     pydevd_tracing.set_trace_to_threads(stop_thread, create_dummy_thread=False)
     for thread, frame in sys._current_frames().items():
-        # Without stop_thread here, a loop that calls nothing would never get to it.
+        # Without stop_thread here, a loop that calls nothing would be traced without end.
         trace = None if thread == threading.get_ident() else stop_thread
         while frame:
             frame.f_trace = trace
@@ -69,7 +75,10 @@ def stop_tracing(pydevd):
 
 
 def stop_thread(frame, event, argument):
-    """End the tracing of a thread, as its trace function: no thread can do so for another."""
+    """End the tracing of the thread that runs this, as its trace function.
+
+    No thread can end the tracing of another.
+    """
     if tracing.is_traced_by(stop_thread):
         settrace(None)
     while frame:
@@ -79,9 +88,9 @@ def stop_thread(frame, event, argument):
 
 
 def forget_session(debugger):
-    """Let go of what refers to a session that has ended, so that its memory is free at once.
+    """Release what refers to a session that has ended, so that its memory is free at once.
 
-    The garbage collector comes to an idle program only after hundreds of sessions.
+    In an idle program, the garbage collector would run only after hundreds of sessions.
     """
     import pydevd_tracing
     from _pydevd_bundle.pydevd_constants import _thread_id_to_thread_found as known
@@ -97,14 +106,14 @@ def forget_session(debugger):
     pydevd_tracing._last_tracing_func_thread_local = threading.local()
     paths.pending.clear()
     values.slow.clear()
-    # These refer to the debugger itself. A thread that begins at this moment still asks for both.
+    # These refer to the debugger. A thread that begins at this moment still reads both attributes.
     debugger.trace_dispatch = None
     debugger._local_thread_trace_func = threading.local()
     debugger.source_mapping._on_source_mapping_changed = None
 
 
 def forget_stops():
-    """Have no thread stop again where it was stopped, or about to, when the last client left."""
+    """Let all threads go on that pydevd has stopped, or is about to stop, for the last client."""
     from _pydevd_bundle import pydevd_thread_lifecycle
 
     pydevd_thread_lifecycle.resume_threads("*")

@@ -1,7 +1,9 @@
-"""The engine in this process: debugpy's pydevd, connected to the hub for as long as it is wanted.
+"""The engine in this process: debugpy's pydevd, connected to the hub.
 
-The connection is the session: the program is debugged while the connection is there, and when the
-hub closes it, or has ended, the program runs on at full speed.
+The connection is the session. While it lasts, the program is debugged. When the hub closes it, or
+ends, the program runs on at full speed.
+
+This module imports debugpy, and is the only one that starts pydevd.
 """
 
 import os
@@ -13,40 +15,43 @@ from contextlib import contextmanager
 from remora import apart, changes, ending, explicit, greenlets, link, program, threads, watchdogs
 from remora.hook import say
 
-# Where debugpy is.
+# The folder of debugpy
 HOME = os.path.dirname(os.path.dirname(__file__))
 
-# The host that stands for the hub's socket in pydevd.
+# The host that stands for the hub's socket in pydevd
 HOST = "hub"
 
-# What is connected to the hub and not yet taken by pydevd.
+# A socket to the hub that pydevd has not taken yet
 connection = None
 
-# debugpy as it was imported here; the program may have another module of that name.
+# debugpy as it was imported here. In sys.modules, the program may have a file of its own by that
+# name.
 debugpy = None
 
 
-# The oldest debugpy that is known to work here.
+# The oldest debugpy that works here
 OLDEST = (1, 8, 20)
 
 
 def load():
-    """Import debugpy, and make of pydevd what is needed here. Returns pydevd."""
+    """Import debugpy, and change pydevd for this layer. Returns the module pydevd.
+
+    Raises RuntimeError if the program has loaded a pydevd that cannot be used.
+    """
     global debugpy
-    # Kept here, since the program may have a module of its own under that name again.
     if debugpy is None:
         greenlets.watch(reload)
         if "pydevd" not in sys.modules:
             with apart.only(HOME), no_process_started(), greenlets.support():
-                # Without it, pydevd warns that it cannot trace frozen copies of standard modules.
+                # Else pydevd warns that it cannot trace frozen copies of standard modules.
                 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-                # Without it, a breakpoint() of another thread would have pydevd connect somewhere.
+                # Else a breakpoint() of another thread would make pydevd connect somewhere.
                 os.environ.setdefault("PYTHONBREAKPOINT", "0")
-                # Its API makes pydevd what it is for debugpy.
+                # The import of debugpy's API configures pydevd.
                 __import__("debugpy.server.api")
                 debugpy = sys.modules["debugpy"]
-            # Its own breakpoint() does nothing while no client is attached, as it is to.
-            explicit.answer(debugpy, but=["breakpoint"])
+            # debugpy's own breakpoint() is right: it does nothing while no client is attached.
+            explicit.answer(debugpy, skip=["breakpoint"])
             explicit.answer_settrace(sys.modules["pydevd"])
         else:
             if problem():
@@ -60,14 +65,14 @@ def load():
 
 
 def reload():
-    """Load the engine anew, with modules of its own, before gevent patches those of the program."""
+    """Load the engine again, with modules of its own, before gevent patches the program's."""
     global debugpy
     with program.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
-        sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # or it warns
+        sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # else pydevd warns
         debugger = pydevd.get_global_debugger()
         try:
-            # The hub is not told that the program ends, since it comes back.
+            # Close the socket first: pydevd would tell the hub that the program ends.
             debugger._client_socket.shutdown(2)
         except (AttributeError, OSError):
             pass
@@ -83,9 +88,9 @@ def reload():
 
 
 def problem():
-    """Return why the pydevd that the program has loaded itself cannot be used here, else None."""
+    """Return why the pydevd that the program has loaded cannot be used, a text; None if it can."""
     if debugpy is not None:
-        return None  # it is in use
+        return None  # this layer uses it already
     version = getattr(sys.modules.get("debugpy"), "__version__", "")
     if "debugpy.server.api" not in sys.modules or not version:
         return "it has loaded a pydevd itself that is not debugpy's"
@@ -100,9 +105,9 @@ def problem():
 
 @contextmanager
 def no_process_started():
-    """Have the imports of this thread run no `uname -p`, as debugpy does to note it in its log.
+    """Keep the imports of this thread from running `uname -p`, as debugpy does for its log.
 
-    A program that waits for whatever child of it ends, as a fork server does, would find it.
+    A program that waits for any of its child processes, as a fork server does, would find `uname`.
     """
     import platform
 
@@ -114,7 +119,7 @@ def no_process_started():
         return describe(*arguments, **options)
 
     platform.platform = platform_of_this_thread
-    platform.machine = lambda: os.uname().machine  # for which Python 3.8 runs it too
+    platform.machine = lambda: os.uname().machine  # Python 3.8 runs it for this function too
     try:
         yield
     finally:
@@ -122,13 +127,13 @@ def no_process_started():
 
 
 def attach(connected):
-    """Let the hub debug this process, over a socket to it. Returns whether it does.
+    """Let the hub debug this process over `connected`, a socket to it. Returns whether it does.
 
-    It returns when the program is to run, at the latest when the connection has ended.
+    Returns when the program may run, at the latest when the connection has ended.
     """
     global connection
     pydevd = load()
-    # That of the client before, or of a hub that has ended
+    # The session of the last client, or of a hub that has ended
     ending.end_session(pydevd, pydevd.get_global_debugger())
     ending.forget_stops()
     connection = connected
@@ -138,7 +143,7 @@ def attach(connected):
 
 
 def begin_session():
-    """Have pydevd trace this process, and connect it to the hub."""
+    """Make pydevd connect to the hub and trace this process."""
     with changes.about_to_trace():
         sys.modules["pydevd"].settrace(
             host=HOST,
@@ -151,9 +156,10 @@ def begin_session():
 
 
 def take_connection():
-    """Return the socket to the hub that pydevd is to use: see changes.py.
+    """Return a socket to the hub for pydevd: see connect_by_hub() in changes.py.
 
-    A process that was forked has none yet, and asks for one.
+    A forked process has none yet, and asks for one. Raises OSError if there is no hub, or it has no
+    debugger for this process.
     """
     global connection
     if connection is None:
@@ -182,7 +188,7 @@ has_registered = False
 
 
 def register_fork():
-    """Have processes that are forked from this one debugged too."""
+    """Make pydevd debug the forked children of this process, too."""
     global has_registered
     if not has_registered:
         has_registered = True
@@ -190,9 +196,10 @@ def register_fork():
 
 
 def after_fork():
-    """Go on in a process that was forked from this one: with a debugger of its own, if any.
+    """Go on in a forked process, which gets a debugger of its own if a client is attached.
 
-    The hub, which may ask for it meanwhile, is not answered a second time: see program.join().
+    The hub may ask for this process meanwhile. begin_child() of program.py holds the lock that
+    keeps this process from answering twice.
     """
     try:
         debugger = sys.modules["pydevd"].get_global_debugger()
@@ -203,18 +210,18 @@ def after_fork():
 
 
 def leave_parent(debugger):
-    """Exchange the debugger of the process that this one was forked from for one of its own."""
+    """Replace the debugger of the parent process by one of this process."""
     ending.lock = threading.Lock()
     changes.lock = threading.Lock()
     pydevd = sys.modules["pydevd"]
     was_attached = debugger.is_attached()
-    # The hub is to see the parent's end when the parent ends.
+    # Close this copy of the socket, so that the hub notices when the parent ends.
     try:
         debugger._client_socket.close()
     except (AttributeError, OSError):
         pass
     caller = sys._getframe(2).f_code
-    runs_another = caller.co_name == "_execute_child"  # of subprocess, with a preexec_fn
+    runs_another = caller.co_name == "_execute_child"  # subprocess, with a preexec_fn
     try:
         with changes.about_to_trace():
             pydevd.settrace_forked(setup_tracing=was_attached and not runs_another)

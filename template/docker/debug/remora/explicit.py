@@ -1,11 +1,14 @@
-"""Calls of debugpy and pydevd in the program's own code: at the hub's port, the hub answers them.
+"""Calls of debugpy and pydevd in the program's own code.
 
-It listens there already. So `debugpy.listen(5678)` returns, and what follows does what it would do
-if debugpy had listened. At any other port, debugpy does what it always does, unless a client of the
-hub debugs the process already: a process has one debugger, so there is no need to listen.
+The hub answers calls that are about its own port: it listens there already. So
+`debugpy.listen(5678)` returns, and later calls behave as if debugpy had listened. At another port,
+debugpy does what it always does, unless a client of the hub debugs the process: a process has one
+debugger, so there is no need to listen.
 
-`pydevd.settrace(host)` goes to the debugger of another editor, such as PyCharm. Where that is not
-there, it is ignored as an explicit breakpoint() is; where a client of the hub is, it is one.
+`pydevd.settrace(host)` calls the debugger of another editor, such as PyCharm. If a client of the
+hub is attached, the call is a breakpoint. If nothing answers at the host, the call is ignored.
+
+This module replaces functions of the modules debugpy and pydevd.
 """
 
 import os
@@ -15,18 +18,18 @@ from remora import link, program
 from remora.hook import say, setting
 
 
-def answer(debugpy, but=()):
-    """Replace those functions of debugpy that the hub answers, but some."""
+def answer(debugpy, skip=()):
+    """Replace the functions of debugpy that the hub answers, except those named in `skip`."""
     if not hasattr(debugpy, "wait_for_client"):
-        return  # a module of the program's own that is called so
-    ACTIONS.pop("pydevd", None)  # debugpy has one of its own
+        return  # a module of the program that is also called debugpy
+    ACTIONS.pop("pydevd", None)  # the pydevd that debugpy imports is its own
     for name, function in FUNCTIONS.items():
-        if name not in but:
+        if name not in skip:
             setattr(debugpy, name, _wrapped(function, getattr(debugpy, name)))
 
 
 def answer_settrace(pydevd):
-    """Have pydevd.settrace() of the program's own code be an explicit breakpoint."""
+    """Make pydevd.settrace() in the program's own code an explicit breakpoint."""
     original = getattr(pydevd, "settrace", None)
     if original is None or hasattr(original, "reaches_nobody"):
         return
@@ -40,7 +43,7 @@ def answer_settrace(pydevd):
             is_to_stop = options.get("suspend", arguments[4] if len(arguments) > 4 else True)
             return original(suspend=True, stop_at_frame=caller) if is_to_stop else None
         if settrace.reaches_nobody:
-            return None  # pydevd takes itself for connected, and would wait for ever
+            return None  # pydevd takes itself for connected, and would wait without end
         try:
             return original(*arguments, **options)
         except OSError as error:
@@ -68,23 +71,23 @@ def _listen(original, address, **options):
             f"pid {os.getpid()} listens at no other port: a client of port {port} debugs it already"
         )
         if "ipykernel.debugger" in sys.modules:
-            raise RuntimeError("another client debugs this kernel")  # or it waits there for ever
+            raise RuntimeError("another client debugs this kernel")  # or it waits there forever
     link.start_hub(wait=True)
     return "127.0.0.1", port
 
 
 def _wait_for_client(original):
-    # It may have had its own debugpy listen, at another port.
+    # The program may have made its own debugpy listen, at another port.
     has_session = "pydevd" in sys.modules and sys.modules["pydevd"].get_global_debugger()
     return original() if has_session else program.join(held=True)
 
 
 def _breakpoint(original):
-    # Not by the original, which would stop in this file in a session of the program's own debugpy.
+    # In a session of the program's own debugpy, the original function would stop in this file.
     if program.is_attached():
         pydevd = sys.modules["pydevd"]
         frame, debugger = sys._getframe(), pydevd.get_global_debugger()
-        # The built-in breakpoint() comes by a file of debugpy.
+        # The built-in breakpoint() reaches this function through a file of debugpy.
         while frame and (
             os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__)
             or debugger.get_file_type(frame) == debugger.PYDEV_FILE
@@ -109,5 +112,5 @@ FUNCTIONS = {
     "is_client_connected": _is_client_connected,
 }
 
-# What is done with modules when the program has imported them: see imports.py.
+# Which function changes which module once the program has imported it: see imports.py.
 ACTIONS = {"debugpy": answer, "pydevd": answer_settrace}

@@ -1,12 +1,12 @@
 """Which file of the project a file of the container is, and the other way round.
 
-An editor speaks of the project's files, a program of the container's. Where a Dockerfile has put
-the first is told by their content: the debug image holds a copy of the project's Python files, as
-they were when it was built. Where the content tells nothing (the file was edited since, and is
-mounted; or there is no such copy), the container's mounts, the client's path mappings and the ends
-of paths decide. What stays ambiguous is no file of the project.
+An editor names files of the project, a program names files of the container. A Dockerfile may put
+files anywhere, so their contents are compared: the debug image holds a copy of the project's Python
+files and templates, as of its build. If the content does not tell (a mounted file has been edited,
+or there is no copy), the container's mounts, the client's path mappings and the ends of paths
+decide. A file that stays ambiguous is not taken for a file of the project.
 
-Nothing here knows of pydevd: see paths.py.
+This module only reads files. It does not use pydevd: see paths.py.
 """
 
 import os
@@ -29,19 +29,19 @@ def mounts():
 
 
 class Files:
-    """Tells which of a client's files those of the container are.
+    """Translates between a client's files and the files of the container.
 
-    A file of the project is called by its path below the project's folder; one that the copy does
-    not have, by the client's own path.
+    The methods call a file by its path below the project's folder; if the copy does not have the
+    file, by the client's own path. The code calls this name `local`.
 
-    mappings: the client's path mappings, as (folder there, folder here)
+    project: a Project. mappings: the client's path mappings, as (folder there, folder here).
     """
 
     def __init__(self, project, mappings=()):
         self.project, self.mappings, self.mounts = project, list(mappings), mounts()
         self._library = standard_library()
-        # Where the client has the project's folder: the widest that its mappings tell of, until its
-        # paths tell otherwise.
+        # The client's folder of the project, as far as it is known: the shortest that the mappings
+        # tell, until local() learns it from a path.
         folders = (project.client_folder(there, here) for there, here in mappings)
         self.root = min(folders, key=len, default=None)
         # The client's paths that the copy does not have
@@ -51,7 +51,7 @@ class Files:
     # ---- The client's paths ----
 
     def local(self, path):
-        """Return what a file is called that the client calls by a path."""
+        """Return the name (see the class) of the file that the client calls `path`."""
         parts = parts_of(path)
         ends = len(parts)
         for root in filter(None, [self.root, *(there for there, _ in self.mappings)]):
@@ -62,10 +62,10 @@ class Files:
                 self.root = root
                 return local
             ends = min(ends, len(parts) - len(parts_of(local)))
-        # An end that is shorter than the path below the client's folder is another file's.
+        # A shorter end than the path below the client's folder would be another file.
         found = ["/".join(parts[first:]) for first in range(ends)]
         found = [local for local in found if local in self.project]
-        if len(found) == 1:  # of a.py and shop/a.py, either may be meant by …/shop/a.py
+        if len(found) == 1:  # else …/shop/a.py may mean a.py or shop/a.py
             self.root = path[: -len(found[0]) - 1]
             return found[0]
         if path not in self.others:
@@ -74,7 +74,7 @@ class Files:
         return path
 
     def client_path(self, local):
-        """Return the client's path of a file by what it is called; None if that is not known."""
+        """Return the client's path of a file; None if it is not known. local: see the class."""
         if local not in self.project:
             return local
         return joined(self.root, local) if self.root else None
@@ -82,7 +82,7 @@ class Files:
     # ---- The container's files ----
 
     def identify(self, file):
-        """Return what a file of the container is called; None if it is not the project's."""
+        """Return the name (see the class) of a file of the container; None if it has none."""
         if file not in self._known:
             self._known[file] = self._identify(file)
         return self._known[file]
@@ -96,21 +96,21 @@ class Files:
         return local if is_one or not places else None
 
     def _likest(self, file):
-        """Return what a file is called by its content or else by its paths; None if by neither."""
+        """Return the name of a file by its content, else by its paths; None if neither tells."""
         same = self.project.same(file)
         if same:
             return self.closest(same, file)
         if size_of(file) == 0:
             return None  # there is nothing to stop at
         if file in self.others:
-            return file  # the client says the container's own path
+            return file  # the client uses the container's own path
         name = os.path.basename(file)
         named = [path for path in self.others if parts_of(path)[-1:] == [name]]
         candidates = [*self.project.by_name.get(name, ()), *named]
         return only_best({local: self._likeness(file, local) for local in candidates})
 
     def closest(self, same, file):
-        """Return which of some files with its content a file is; None if that is ambiguous."""
+        """Return which file of `same`, all with its content, `file` is; None if ambiguous."""
         tails = {local: common_tail(local, file) for local in same}
         longest = max(tails.values())
         same = [local for local in same if tails[local] == longest]
@@ -119,20 +119,20 @@ class Files:
         return only_best({local: self._equal_beside(local, file) for local in same})
 
     def _equal_beside(self, local, file):
-        """Return how many files in the folder of a file are those beside one of the project."""
+        """Return how many files in the folder of `file` equal those in the folder of `local`."""
         here, there = os.path.dirname(file), os.path.dirname(f"{self.project.folder}/{local}")
         return sum(is_copy(f"{here}/{name}", f"{there}/{name}") for name in os.listdir(there))
 
     def _likeness(self, file, local):
         """Return how many parts two paths share at their ends; 0 if they are too few.
 
-        One is that of a file of the project, at the client. The other is that of a file of the
-        container, or where that is on the machine or at the client, as far as that is known.
+        One path is the client's path of `local`. The other is `file`, or its path on the machine or
+        at the client, as far as that is known.
         """
         path = self.client_path(local) or local
         imported = import_path(file)
         if imported is not None or file.startswith(tuple(self._library)):
-            # So many have names alike that only the copy tells, or the whole path of a module.
+            # Installed files often share names. Only the copy tells, or the whole path of a module.
             shared = common_tail(path, imported or "")
             is_module = local not in self.project and shared == len(parts_of(imported or ""))
             return shared if shared > 1 and is_module else 0
@@ -143,12 +143,12 @@ class Files:
         return shared if shared >= needed and is_enough else 0
 
     def path_of(self, file):
-        """Return the client's path of a file of the container; None if the client has none."""
+        """Return the client's path of a file of the container; None if the client lacks it."""
         local = self.identify(file)
         if local is not None:
             return self.client_path(local)
         if self.root:
-            # Where containers run in a virtual machine, the path there has more in front.
+            # If containers run in a virtual machine, its path of the folder begins with more.
             root = "/" + self.root.replace("\\", "/").replace(":", "").strip("/") + "/"
             for there, end in ends_of(file, self.mounts):
                 _, found, rest = f"{there}/{end}".partition(root)
@@ -160,9 +160,9 @@ class Files:
     # ---- Where files of the project are ----
 
     def places(self, local):
-        """Return the files of the container that a file of the project is, if any.
+        """Return the files of the container that are a file of the project; [] if none is.
 
-        Those with its content; without any, those whose paths are likest, unless they differ.
+        Those with its content; if there are none, those with the likest paths, unless they differ.
         """
         found = [file for file, known in list(self._known.items()) if known == local]
         if found:
@@ -180,7 +180,7 @@ class Files:
         return found if all(is_copy(file, found[0]) for file in found) else []
 
     def _candidates(self, local):
-        """Return the files of the container that a file of the project may be."""
+        """Return the files of the container that may be a file of the project."""
         path = self.client_path(local) or local
         parts = parts_of(path)
         ends = ["/".join(parts[first:]) for first in range(len(parts))]
@@ -193,7 +193,7 @@ class Files:
         return [file for file in dict.fromkeys(found) if size_of(file) is not None]
 
     def why_missing(self, local):
-        """Return why no file of the container is one of the project, in words."""
+        """Return in words why no file of the container is a file of the project."""
         for file in self._candidates(local):
             is_another = self.identify(file)
             if is_another:
@@ -206,14 +206,14 @@ class Files:
         found = [working_directory(), *sys.path, *(here for _, here in self.mappings + self.mounts)]
         try:
             found += [os.getcwd(), script_folder()]
-        except OSError:  # the folder has been deleted
+        except OSError:  # the folder is deleted
             found = [root for root in found if os.path.isabs(root)]
         roots = dict.fromkeys(map(os.path.abspath, found))
         return [root for root in roots if root not in self._library]
 
 
 def ends_of(file, pairs):
-    """Return where a file is below the folders here of some pairs, as (place there, path below)."""
+    """Return where a file is below the folders here of `pairs`, as (place there, path below it)."""
     found = [(there, below(file, here)) for there, here in pairs]
     return [(there, end) for there, end in found if end]
 
@@ -225,17 +225,17 @@ def loaded():
 
 
 def only_best(scores):
-    """Return the key with the highest number above 0; None if there is none, or several."""
+    """Return the key with the highest number above 0; None if none or several have it."""
     best = max(scores.values(), default=0)
     found = [key for key, score in scores.items() if score == best]
     return found[0] if best and len(found) == 1 else None
 
 
 def working_directory():
-    """Return the working directory of the container's command."""
+    """Return the working directory of the container's command; "/" if it cannot be read."""
     for folder in ("/proc/1/cwd", "/proc/self/cwd"):
         try:
             return os.readlink(folder)
         except OSError:
-            pass  # that process is another user's
+            pass  # the process belongs to another user
     return "/"

@@ -1,8 +1,8 @@
-"""Values as nodes of a graph, the most important first, without any code of the program.
+"""Values as nodes of a graph, the most important first. No code of the program runs.
 
-A node is {"type", "text", "size", "children"}. A child is [name, number of a node], or [name, type,
-text] where there is nothing more in it. A name is what follows the value in an expression: `.x`,
-`[0]`, `['a']`; or something else, if there is no such expression.
+A node is {"type", "text", "size", "children"}. A child is [name, number of its node]; or [name,
+type, text] if there is nothing inside. The name is what follows the value in an expression: `.x`,
+`[0]`, `['a']`. If there is no such expression, the name is in round brackets: `(key)`.
 """
 
 import time
@@ -22,43 +22,45 @@ from types import (
 )
 
 from remora import summaries, texts
-from remora.texts import HIDDEN, is_a, is_just
+from remora.texts import HIDDEN, is_a, is_exactly
 from remora.values import SHOWN
 
-# The parts of a program itself, and what else has no children.
+# Types of a program's own parts, and types of values without children
 PARTS = (type, CodeType, FunctionType, BuiltinFunctionType, ModuleType)
 LEAVES = (*PARTS, bool, int, float, complex, type(None), str, bytes, bytearray)
 
 
 class Graph:
-    """Values and what is in them.
+    """Values, and what is inside them.
 
-    room    how many bytes the nodes may take, about
-    until   the time (of time.monotonic) at which to stop
+    room    how many bytes the nodes may take, approximately
+    until   when to stop (a time of time.monotonic())
     """
 
     def __init__(self, room, until):
         self.room, self.until = room, until
         self.secrets = texts.secrets_of_environment()
         self.is_complete = True
-        # How many characters of texts were made
+        # How many characters of text have been made
         self.made = 0
-        # The numbers of values that have one, by their id(); kept, so that no other gets that id.
+        # Numbers of values by their id(). The list keeps the values, so that no other gets the same
+        # id.
         self._numbers, self._kept = {}, []
         self._queue = []
 
     def child(self, name, value, rank, secret_name):
-        """Return what stands for a value in a list of children.
+        """Return a value as an entry of a list of children, and queue its node.
 
-        rank: the lower, the sooner the value is written. secret_name: what may tell of a secret.
+        rank: the lower, the sooner the node is written. secret_name: the name that may tell of a
+        secret.
         """
-        if texts.hides(secret_name, value):
+        if texts.must_hide(secret_name, value):
             return [name, texts.type_name(value), HIDDEN]
-        if is_a(value, *LEAVES) or (is_just(value, tuple, list, dict, set) and not value):
+        if is_a(value, *LEAVES) or (is_exactly(value, tuple, list, dict, set) and not value):
             return [name, texts.type_name(value), self.line(value)]
         number = self._numbers.get(id(value))
         if number is None:
-            # Even a node of which nothing is written takes a number.
+            # Limit the numbers: a value takes memory even if its node is never written.
             if len(self._kept) * 50 > self.room:
                 self.is_complete = False
                 return [name, texts.type_name(value), self.line(value)]
@@ -68,7 +70,7 @@ class Graph:
         return [name, number]
 
     def nodes(self):
-        """Yield nodes with their numbers, as long as there is time."""
+        """Yield (number, node), as long as there is time."""
         while self._queue:
             if time.monotonic() > self.until:
                 self.is_complete = False
@@ -77,7 +79,7 @@ class Graph:
             yield number, self.node(self._kept[number], rank + 1)
 
     def is_full(self):
-        """Tell whether stacks are to have no more variables, so that there is room for the rest."""
+        """Tell whether stacks must get no more variables, so that the values have room."""
         is_full = self.made > self.room // 4 or time.monotonic() > self.until
         self.is_complete = self.is_complete and not is_full
         return is_full
@@ -89,7 +91,7 @@ class Graph:
         return found
 
     def node(self, value, rank):
-        """Return the node of a value. rank: that of its children."""
+        """Return the node of a value. rank: the rank of its children."""
         node = {"type": texts.type_name(value), "text": self.line(value)}
         children = []
         try:
@@ -97,7 +99,7 @@ class Graph:
                 node["size"] = texts.size(value)
             for name, child, secret_name in inside(value):
                 children.append(self.child(name, child, rank, secret_name))
-        except Exception as error:  # such as of a dictionary that another thread changes
+        except Exception as error:  # such as a dictionary that another thread changes
             children.append(["(more)", type(error).__name__, "cannot be read"])
         if children:
             node["children"] = children
@@ -105,14 +107,14 @@ class Graph:
 
 
 def inside(value):
-    """Yield what is in a value, as (name, child, what may tell of a secret)."""
+    """Yield what is inside a value, as (name, child, name that may tell of a secret)."""
     kind, found = type(value), summaries.inside(value)
     if found is not None:
         for name, child in found:
             yield name, child, name
         return
     if texts.name_of(kind) == "_Environ" and texts.name_of(kind, "__module__") == "os":
-        return  # its names are written elsewhere
+        return  # a dump has its names elsewhere
     elements, _ = texts.elements(value, SHOWN)
     is_sequence, is_pair = is_a(value, list, tuple, deque), texts.is_pair_of_secret(value)
     for key, child in elements:
@@ -130,7 +132,7 @@ def inside(value):
         yield ".__self__", value.__self__, ""
     elif kind is partial:
         yield from ((f".{name}", getattr(value, name), "") for name in ("func", "args", "keywords"))
-    elif is_just(value, GeneratorType, CoroutineType):
+    elif is_exactly(value, GeneratorType, CoroutineType):
         frame = value.gi_frame if kind is GeneratorType else value.cr_frame
         if frame is not None:
             yield from ((f"({name})", child, name) for name, child in locals_of(frame))
@@ -139,7 +141,7 @@ def inside(value):
 
 
 def attributes(value, count=SHOWN * 2):
-    """Yield the attributes of a value that are data, at most so many: (name, value)."""
+    """Yield the data attributes of a value as (name, value); of each class, at most `count`."""
     for kind in texts.bases(value):
         names = type.__dict__["__dict__"].__get__(kind)
         own = names.get("__dict__")
@@ -147,12 +149,12 @@ def attributes(value, count=SHOWN * 2):
             for name, child in list(dict.items(own.__get__(value)))[:count]:
                 if type(name) is str:
                     yield name, child
-        for name, member in list(names.items())[:1000]:  # those of __slots__
+        for name, member in list(names.items())[:1000]:  # from __slots__
             if type(member) is MemberDescriptorType and type(name) is str:
                 try:
                     yield name, member.__get__(value)
                 except AttributeError:
-                    pass  # it is not set
+                    pass  # the attribute is not set
 
 
 def locals_of(frame):
@@ -161,5 +163,5 @@ def locals_of(frame):
     if texts.name_of(type(found)) == "FrameLocalsProxy":  # Python 3.13
         found = dict(found)
     if not is_a(found, dict):
-        return []  # of the body of a class whose metaclass has a namespace of its own
+        return []  # the body of a class whose metaclass has its own namespace
     return [(name, value) for name, value in list(dict.items(found)) if type(name) is str]

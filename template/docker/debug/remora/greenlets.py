@@ -1,7 +1,7 @@
-"""gevent, which makes the threads of a program greenlets.
+"""Programs under gevent, which turns threads into greenlets.
 
-pydevd has a mode for that, in which it has modules such as `threading` of its own. It has to be
-chosen before pydevd is imported. So if gevent comes later, pydevd is imported again.
+pydevd has a mode for gevent, in which it uses its own copies of modules such as `threading`. The
+mode must be chosen before pydevd is imported. So if gevent comes later, pydevd is imported again.
 """
 
 import os
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 
 from remora import container, imports, program
 
-# The modules whose patching makes threads greenlets
+# Modules that turn threads into greenlets when gevent patches them
 MODULES = {"threading", "_thread", "thread"}
 
-# Whether tracing goes on in whichever greenlet of the main thread runs
+# Whether tracing continues in each greenlet that runs in the main thread
 follows = False
 
-# Whether gevent was about to patch those modules, when pydevd was here already
+# Whether gevent was about to patch a module of MODULES after pydevd had been imported
 is_coming = False
 
 
 def is_patched():
-    """Tell whether threads of the program are greenlets, or are about to be."""
+    """Tell whether the program's threads are greenlets, or are about to be."""
     monkey = sys.modules.get("gevent.monkey")
     return is_coming or (bool(monkey) and monkey.is_module_patched("threading"))
 
 
 @contextmanager
 def support():
-    """Have pydevd, which is imported meanwhile, be in the mode that the program needs."""
+    """Choose pydevd's mode for an import of pydevd in the body of the `with`."""
     settings = {}
     if is_patched():
         settings["GEVENT_SUPPORT"] = "True"
@@ -47,7 +47,7 @@ def support():
 
 
 def watch(reload):
-    """Have a function called before gevent makes threads greenlets."""
+    """Call `reload`, a function without arguments, before gevent turns threads into greenlets."""
 
     def on_event(event):
         global is_coming
@@ -60,7 +60,7 @@ def watch(reload):
 
 
 def follow():
-    """Have tracing go on in whichever greenlet of the main thread runs, which calls this."""
+    """Continue tracing in each greenlet that runs in this thread, which must be the main one."""
     global follows
     follows = True
     if sys.version_info < (3, 12):
@@ -75,9 +75,9 @@ def on_switch(event, greenlets):
 
 
 def tell_threads():
-    """Tell pydevd which thread is the main one, and that this one, if another, is not to be shown.
+    """Tell pydevd which thread is the main one, and hide this thread if it is another.
 
-    For its own module `threading`, the main thread is the one that has imported that.
+    pydevd's own copy of `threading` takes the thread that has imported it for the main one.
     """
     threading = sys.modules["_pydev_bundle._pydev_saved_modules"].threading
     main = program.main

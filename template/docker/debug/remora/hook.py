@@ -1,7 +1,7 @@
 """Run at the start of every Python interpreter of the debug image, by remora.pth or remora.start.
 
-Most of these interpreters are not to be debugged at this moment. So nothing is imported here but
-what Python has loaded by then, and in mode `off` nothing is left behind.
+Most of these interpreters will not be debugged. So this module imports only what Python has loaded
+by then, and leaves nothing behind in mode `off`.
 """
 
 import os
@@ -14,28 +14,28 @@ has_run = False
 def say(message):
     """Print a line to descriptor 2, if the process was started with one.
 
-    Not to sys.stderr, which the program may have redirected, and not so that a full pipe ends it.
+    The program may have redirected sys.stderr, and an error such as a full pipe must not end it.
     """
     if sys.__stderr__ is not None or sys.flags.isolated:
         try:
             os.write(2, f"remora: {message}\n".encode(errors="backslashreplace"))
         except OSError:
-            pass  # closed, or full and not blocking
+            pass  # it is closed, or full and not blocking
 
 
 def setting(name, default="", environment=os.environ):
-    """Return a setting from an environment: REMORA_<name>, or DEBUGPY_<name>, as it was called."""
+    """Return a setting from an environment: REMORA_<name>, or DEBUGPY_<name>, its former name."""
     return environment.get(f"REMORA_{name}") or environment.get(f"DEBUGPY_{name}") or default
 
 
 def refuse(problem):
-    """End this process because of a bad setting, before it has done anything."""
+    """End this process because of a wrong setting, before it has done anything. problem: a text."""
     say(problem)
-    os._exit(78)  # EX_CONFIG; `site` would only report an exception and go on
+    os._exit(78)  # EX_CONFIG; `site` would report an exception, and go on
 
 
 def check_settings(mode):
-    """End this process unless the settings mean something. mode: REMORA_MODE, or "" without one."""
+    """End this process if a setting is wrong. mode: REMORA_MODE, or "" if there is none."""
     port = setting("PORT", "5678")
     if mode not in ("wait", "listen", "demand", "crash", "dump", ""):
         refuse(f"REMORA_MODE must be wait, listen, demand, crash, dump or off, not {mode!r}")
@@ -48,12 +48,12 @@ def check_settings(mode):
 
 
 def end_by_signal(number, _=None):
-    """End this process as a signal ends one that has no handler for it."""
+    """End this process like a process that has no handler for the signal `number`."""
     import _signal
 
     _signal.signal(number, _signal.SIG_DFL)
     _signal.raise_signal(number)
-    os._exit(128 + number)  # PID 1 is not ended by a signal
+    os._exit(128 + number)  # a signal does not end PID 1
 
 
 def main():
@@ -62,7 +62,7 @@ def main():
     if has_run:
         return
     has_run = True
-    # The debug layer is not the program's to import.
+    # Keep the program from finding the debug layer's modules.
     home = os.path.dirname(os.path.dirname(__file__))
     sys.path[:] = [folder for folder in sys.path if folder != home]
     try:

@@ -1,4 +1,4 @@
-"""All clients and programs of the container, and which of these each client is shown."""
+"""All clients and programs of the container: the hub decides which program a client is shown."""
 
 import asyncio
 import socket
@@ -7,17 +7,17 @@ from remora import container, link
 from remora.calls import ANSWER_TIMEOUT, Calls
 from remora.debuggee import Gone
 
-# How long a client may take until it has opened a session for a program, in seconds.
+# How long a client may take to open a session for a program, in seconds.
 CHILD_TIMEOUT = 5
 
 
 class Hub:
-    """Gives programs sessions, and each program what the client has asked for.
+    """Gives each program a session, and what the client has asked for.
 
     port        the debug port, for clients that open another session
-    programs    those with an engine, by pid: see debuggee.py
-    root        the session of the client, and
-    children    those for programs that run beside the root's, by pid: see session.py
+    programs    the programs with an engine, by pid: see debuggee.py
+    root        the first session of the client: see session.py
+    children    the sessions for programs that run beside the root's program, by pid
     """
 
     def __init__(self, port):
@@ -38,9 +38,9 @@ class Hub:
     # ---- Clients ----
 
     async def program_for(self, session):
-        """Return the program that a session is to show first, or None if there is none yet.
+        """Return the program that a session shows first; None if there is none yet.
 
-        Raises Gone if the session cannot be.
+        Raises Gone if there cannot be such a session.
         """
         if session.is_closed:
             raise Gone()
@@ -60,14 +60,14 @@ class Hub:
         return await self._first_program(session)
 
     async def _first_program(self, session):
-        """Return the oldest program, once those that run have been asked for their engines."""
+        """Return the oldest program, after asking all running processes for their engines."""
         asked = [] if any(p.kept for p in self.programs.values()) else self.calls.ask()
         self.calls.first = asked
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while True:
             if self.root is not session:
-                raise Gone()  # it has left meanwhile
+                raise Gone()  # the client has left
             found = min(self.programs.values(), key=lambda p: (not p.kept, p.started), default=None)
             missing = self.calls.missing(asked)
             is_oldest = found and not any(started < found.started for _, started in asked)
@@ -84,7 +84,7 @@ class Hub:
             await self.calls.change()
 
     def configured(self, session):
-        """Give all programs what the client has asked for, now that it has said all."""
+        """Give all programs what the client has asked for, once it has sent everything."""
         if session is not self.root:
             return
         self.was_attached = True
@@ -99,7 +99,7 @@ class Hub:
         self._looking = self.start(self.calls.look(lambda: self.root.program is None))
 
     def left(self, session, terminate=False):
-        """Note that a client has ended a session."""
+        """Note that a client has ended a session. terminate: whether to end its program, too."""
         if session.pid is not None and self.children.get(session.pid) is session:
             del self.children[session.pid]
         program, session.program = session.program, None
@@ -121,16 +121,16 @@ class Hub:
             self._release(program, terminate)
 
     def _release(self, program, terminate=False):
-        """Have a program go on without its client."""
+        """Let a program go on without its client."""
         if terminate:
             program.send("disconnect", {"terminateDebuggee": True})
         elif program.kept and not program.is_configured:
-            program.reset()  # which goes on waiting
+            program.reset()  # and goes on waiting
         else:
             program.close()
 
     def _show_attached(self, is_attached):
-        """Let processes that start know that a client is there, by a name: see link.py."""
+        """Let new processes know whether a client is attached, by a name: see link.py."""
         if self._attached_name:
             self._attached_name.close()
             self._attached_name = None
@@ -139,14 +139,14 @@ class Hub:
             try:
                 self._attached_name.bind("\0" + link.name(link.ATTACHED))
             except OSError:
-                pass  # another process has the name, so it is there all the same
+                pass  # another process has the name: it exists all the same
 
     # ---- Programs ----
 
     async def add(self, program):
-        """Take in a program until it ends, or its engine."""
+        """Take in a program until the program or its engine ends."""
         if program.pid in self.programs:
-            self._ended(self.programs[program.pid])  # it has replaced itself
+            self._ended(self.programs[program.pid])  # the process has replaced itself
         self.programs[program.pid] = program
         self.calls.forget(program.pid)
         try:
@@ -157,7 +157,7 @@ class Hub:
             self._ended(program)
 
     def _place(self, program):
-        """Give a program that has come a session, and the breakpoints of the client."""
+        """Give a program that has connected a session, and the client's breakpoints."""
         root = self.root
         if root is None or not root.is_configured:
             if root and not program.kept:
@@ -174,7 +174,7 @@ class Hub:
             self._offer(program)
 
     def _offer(self, program):
-        """Have the client open a session for a program that runs beside that of the root."""
+        """Ask the client to open a session for a program that runs beside the root's program."""
         root = self.root
         configuration = dict(root.memory.attach)
         port = configuration.pop("port", self.port)
@@ -182,7 +182,7 @@ class Hub:
         configuration.setdefault("connect", {"host": host, "port": port})
         configuration.update(name=f"pid {program.pid}", subProcessId=program.pid)
         initialize = root.memory.initialize
-        # VS Code ties the session to the root by this event, so that one press of Stop ends both.
+        # By this event, VS Code ties the session to the root, so that Stop ends both.
         if initialize.get("supportsStartDebuggingRequest") and initialize.get("clientID") not in (
             "vscode",
             "code-server",
@@ -193,14 +193,14 @@ class Hub:
         asyncio.get_event_loop().call_later(CHILD_TIMEOUT, self._let_go, program, True)
 
     def _let_go(self, program, offered):
-        """Have a program run on that no session shows."""
+        """Let a program run on that no session shows. offered: whether a session was offered."""
         root = self.root
         is_there = self.programs.get(program.pid) is program
         if not is_there or program.session or root is None or program.is_crash:
             return
         if root.is_configured and not offered:
             return
-        program.close()  # and asked again, unless the client has had its chance
+        program.close()  # the hub asks again, unless the client has had its chance
         if offered:
             self.calls.untaken.add(program.pid)
             text = f"pid {program.pid} runs on without a debugger: the client opened no session"
@@ -208,7 +208,7 @@ class Hub:
             container.log(f"{text} for it")
 
     def _ended(self, program):
-        """Note that a program has ended, or its engine."""
+        """Note that a program or its engine has ended."""
         if self.programs.get(program.pid) is not program:
             return
         del self.programs[program.pid]
@@ -220,7 +220,7 @@ class Hub:
             elif program.is_ending or container.started(program.pid) != program.started:
                 session.terminate()
             else:
-                # It may be about to replace itself.
+                # The process may be about to replace itself.
                 asyncio.get_event_loop().call_later(ANSWER_TIMEOUT, self._expire, session)
         program.fail()
         program.close()

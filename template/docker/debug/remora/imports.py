@@ -1,14 +1,18 @@
-"""Changes to modules of the program, made as soon as it has imported them."""
+"""Change modules of the program as soon as it has imported them.
+
+This module puts a finder into sys.meta_path, and removes it when it is not needed any more.
+"""
 
 import sys
 
 
 class Finder:
-    """Calls a function with a module when the program has imported it.
+    """Calls a function with a module when the program has imported the module.
 
-    It goes when it has found all, so that no debugger of the program's own stops in it after that.
+    When all modules have come, the finder leaves sys.meta_path, so that another debugger does not
+    stop in it.
 
-    actions: the functions, by the name of the module
+    actions: functions that take a module, by the module's name.
     """
 
     def __init__(self, actions):
@@ -36,7 +40,10 @@ class Finder:
 
 
 def change(actions):
-    """Call functions with those modules that are imported already, and with others then."""
+    """Call functions with modules: at once if the module is imported, else when it is.
+
+    actions: functions that take a module, by the module's name.
+    """
     for name, action in actions.items():
         if name in sys.modules:
             action(sys.modules[name])

@@ -1,33 +1,34 @@
-"""The crashes that mode `crash` keeps, in the hub: how many at once, and for how long."""
+"""The crashes that mode `crash` keeps: the hub decides how many at a time, and for how long."""
 
 import asyncio
 import time
 
 from remora import container, link
 from remora.calls import Change
-from remora.checks import seconds, whole
+from remora.checks import seconds, whole_number
 from remora.hook import setting
 
 
 class Keeping:
-    """Who is kept, of all that crash.
+    """The processes that have crashed, and whether they are kept.
 
-    programs    those with an engine, by pid: see Hub
-    kept        by pid: the name of the exception, and when the process is let go; None for never
-    held        by pid: those that are not kept, and end once the others have been let go
+    programs    the programs with an engine, by pid: see Hub
+    kept        by pid: (name of the exception, when the process is let go; None for never)
+    held        by pid: names of exceptions of processes that are not kept, and end after the others
     """
 
     def __init__(self, programs):
         self.programs = programs
-        self.most = whole(setting("KEEP", "1")) or 1
+        self.most = whole_number(setting("KEEP", "1")) or 1
         self.limit = seconds(setting("KEEP_FOR"))
         self.kept, self.held = {}, {}
         self._change = Change()
 
     async def take(self, reader, writer, pid, said):
-        """Tell a process that has crashed whether it is kept, and note that it is until it leaves.
+        """Tell a crashed process whether it is kept, and note that it is until it leaves.
 
-        said: crash, the name of the exception; ends, whether the process is to end
+        reader, writer: the connection to the process. said: {"crash": the name of the exception,
+        "ends": whether the process will end}.
         """
         error = str(said["crash"])[:200]
         if pid not in self.kept and len(self.kept) >= self.most:
@@ -36,7 +37,7 @@ class Keeping:
         try:
             program = self.programs.get(pid)
             if program and not program.is_configured:
-                program.close()  # it was ready for a client, and comes anew
+                program.close()  # it was ready for a client, and now connects again
             await link.answer(writer, kept=True)
             await reader.read(1)
         finally:
@@ -44,7 +45,7 @@ class Keeping:
             await self._change.note()
 
     def lines(self, pid):
-        """Return what the log says of a process that is kept, once it has loaded its engine."""
+        """Return lines for the log about a kept process with an engine; [] if it is not kept."""
         return [f"{self.kept[pid][0]} in pid {pid}, kept as it is"] if pid in self.kept else []
 
     def _note(self, pid, error):
@@ -56,10 +57,10 @@ class Keeping:
         self.kept[pid] = error, until
 
     async def _refuse(self, reader, writer, pid, error, ends):
-        """Have a process end that is not kept, as it would have.
+        """Let a process end that is not kept.
 
-        What has started it may end all others when it ends, as torchrun does. So it waits for those
-        that are kept and that the same program has started.
+        Its parent may end all other children when one ends, as torchrun does. So the process waits
+        until no child of the same parent is kept.
         """
         others = " ".join(map(str, self.kept))
         line = f"{error} in pid {pid} is not kept: REMORA_KEEP is {self.most}, and pid {others} is"
@@ -85,7 +86,7 @@ class Keeping:
         return [one for one in self.kept if container.parent_of(one) == parent]
 
     def let_go(self, chosen):
-        """Have those end that are kept, or of these the ones that are named. Returns their pids."""
+        """End the kept processes, or those of them in `chosen` (pids). Returns their pids."""
         found = [pid for pid in self.kept if pid in self.programs and pid in (chosen or self.kept)]
         for pid in found:
             self.programs[pid].close()
@@ -95,14 +96,14 @@ class Keeping:
         if self.kept.get(pid, (None, None))[1] != until:
             return
         program = self.programs.get(pid)
-        if program is None:  # it has yet to load its engine
+        if program is None:  # it is still loading its engine
             asyncio.get_event_loop().call_later(1, self._expire, pid, until)
         elif not program.is_configured:
             container.log(f"pid {pid} is let go: REMORA_KEEP_FOR is {setting('KEEP_FOR')}")
             program.close()
 
     def facts(self):
-        """Return what `remora status` says of processes that have crashed, by pid."""
+        """Return what `remora status` says of each process that has crashed: a text by pid."""
         found = {pid: f"{error}: it ends after the kept ones" for pid, error in self.held.items()}
         for pid, (error, until) in self.kept.items():
             program = self.programs.get(pid)

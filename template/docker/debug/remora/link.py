@@ -1,9 +1,9 @@
-"""The way from a process to the hub: a Unix socket with an abstract name.
+"""The connection from a process to the hub: a Unix socket with an abstract name.
 
-Such a name is no file. So it vanishes with the hub, nobody can leave anything in its place, and it
-works on a read-only disk. It has the container's PID namespace in it, since containers may share a
-network. The kernel tells each side who the other one is (SO_PEERCRED in unix(7)), so there is no
-secret to keep.
+An abstract name is not a file. It vanishes with the hub, nobody can leave something else in its
+place, and it works on a read-only disk. Containers may share a network, so the name contains the
+PID namespace. The kernel tells each side who the other one is (SO_PEERCRED in unix(7)), so there
+are no secrets to keep.
 """
 
 import os
@@ -14,28 +14,28 @@ from remora.hook import say
 # How long the hub may take to start or to answer, in seconds.
 TIMEOUT = 30
 
-# What the names end in: that of the hub's socket, and one more that is there while a client is.
+# The names end in these words: the hub's socket, and a name that exists while a client is attached.
 HUB, ATTACHED = "hub", "attached"
 
 
 def name(kind):
-    """Return an abstract name as /proc/net/unix has it, without the "@" in front.
+    """Return an abstract name as /proc/net/unix shows it, without the "@" in front.
 
-    Raises OSError where /proc is not there.
+    kind: HUB or ATTACHED. Raises OSError if /proc is missing.
     """
     namespace = os.stat("/proc/self/ns/pid").st_ino
     return f"remora-{namespace}-{kind}"
 
 
 def exists(kind):
-    """Tell whether a name is taken, without a socket: it is cheaper to read than to ask."""
+    """Tell whether a name exists: HUB or ATTACHED. To read /proc is cheaper than to connect."""
     from remora.container import read
 
     return f"@{name(kind)}\n" in read("self", "net/unix", 2**24)
 
 
 def peer(connection):
-    """Return the pid, user and group of the other side of a Unix socket."""
+    """Return (pid, user, group) of the other side of a Unix socket."""
     import socket
     import struct
 
@@ -44,13 +44,15 @@ def peer(connection):
 
 
 def connect(is_program=True):
-    """Return a socket to the hub, or None if there is no hub that this process can trust.
+    """Return a socket to the hub; None if there is no hub that this process can trust.
 
-    Whoever a program is connected to can run any code in it. So the hub has to be root's or this
-    user's, and in this container (of any other process the kernel gives no pid here).
+    A program's debugger can run any code in it. So a program accepts only a hub of root or of its
+    own user, in this container: for a process of another container, the kernel gives no pid.
+
+    is_program: whether a program connects, and not the command `remora`.
     """
     if is_program:
-        import _socket as socket  # which gevent does not patch
+        import _socket as socket  # gevent does not patch it
     else:
         import socket
 
@@ -72,26 +74,26 @@ def connect(is_program=True):
 
 
 def line_of(message):
-    """Return a message between a process and the hub as it is sent: a line of JSON."""
+    """Return a message between a process and the hub as bytes: a line of JSON."""
     import json
 
     return json.dumps(message).encode() + b"\n"
 
 
 async def answer(writer, **facts):
-    """Send a process what the hub answers."""
+    """Send a process the hub's answer."""
     writer.write(line_of(facts))
     await writer.drain()
 
 
 def exchange(connection, message):
-    """Send a message to the hub, and return its answer; None if there is none in time."""
+    """Send a message to the hub, and return its answer; None if none comes in time."""
     import json
 
     try:
         connection.sendall(line_of(message))
         answer = b""
-        # Not a byte more is read: what follows is for pydevd.
+        # Read byte by byte: what follows the line is for pydevd.
         while not answer.endswith(b"\n"):
             byte = connection.recv(1)
             if not byte:
@@ -103,10 +105,10 @@ def exchange(connection, message):
 
 
 def start_hub(wait, output=None):
-    """Start the hub, unless there is one: of several at once, the first to take the name stays.
+    """Start the hub if none runs. If several start at once, the first one to take the name stays.
 
-    wait: whether to return only when a hub takes in programs, or cannot be started.
-    output: a descriptor for what it says until then, if that is not descriptor 2.
+    wait: whether to return only when the hub accepts programs, or cannot be started. output: a
+    descriptor to which the hub prints until then, instead of descriptor 2.
     """
     import warnings
 
@@ -115,12 +117,13 @@ def start_hub(wait, output=None):
     if not os.path.exists(python):
         python = sys.executable
     ready, is_ready = os.pipe()
-    # Python 3.12 warns of a fork where there are threads: here the child becomes another program.
+    # Python 3.12 warns of a fork of a process with threads. This child only executes another
+    # program.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        # The hub belongs to no program: it is nobody's child and has no terminal.
+        # Detach the hub from this process: it has no terminal, and no program is its parent.
         try:
             os.setsid()
             if os.fork() == 0:
@@ -134,7 +137,7 @@ def start_hub(wait, output=None):
     os.close(is_ready)
     os.waitpid(child, 0)
     if wait:
-        # The hub closes its end when it is ready, and the kernel does if it ends before.
+        # The hub closes its end when it is ready. If it ends before, the kernel closes it.
         import select
 
         select.select([ready], [], [], TIMEOUT)

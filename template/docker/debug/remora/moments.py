@@ -1,4 +1,4 @@
-"""Dumps that the command `remora dump` asks running programs for, in the hub."""
+"""Dumps of running programs, which the hub requests for the command `remora dump`."""
 
 import asyncio
 import json
@@ -6,22 +6,22 @@ import os
 
 from remora import container, link
 
-# How long a program may take to write one, in seconds; the command waits a little longer.
+# How long a program may take to write a dump, in seconds; the command waits a little longer.
 TIMEOUT = 25
 
 
 class Moments:
-    """Asks programs for dumps, by the signal that they are asked for a debugger with."""
+    """Asks programs for dumps, by the same signal as for a debugger."""
 
     def __init__(self):
-        # What those have written that are asked, by pid
+        # Futures of the paths of dumps that are being written, by pid
         self._wanted = {}
 
     async def ask(self, chosen):
-        """Have running programs write dumps. chosen: their pids, or none to mean all.
+        """Make running programs write dumps. chosen: their pids; None or an empty list means all.
 
-        Returns the path of each that was asked, by pid: "" if it could not write one, None if it
-        has not answered.
+        Returns the path by pid, for each program that was asked: "" if the program could not write
+        a dump, None if it has not answered.
         """
         asked = {}
         for pid in container.pids():
@@ -33,7 +33,7 @@ class Moments:
                 try:
                     os.kill(pid, container.SIGNAL)
                 except OSError:
-                    del asked[pid], self._wanted[pid]  # another user's, or it has ended
+                    del asked[pid], self._wanted[pid]  # it belongs to another user, or has ended
         if asked:
             await asyncio.wait(set(asked.values()), timeout=TIMEOUT)
         for pid in asked:
@@ -41,11 +41,11 @@ class Moments:
         return {pid: one.result() if one.done() else None for pid, one in asked.items()}
 
     def is_asked(self, pid):
-        """Tell whether a program is to write a dump, and does not do so yet."""
+        """Tell whether a program must write a dump, and has not begun to."""
         return pid in self._wanted and not self._wanted[pid].done()
 
     async def take(self, pid, reader, writer):
-        """Have a program that has come write its dump, and take in the path of that."""
+        """Let a program that has connected write its dump, and take in the path."""
         wanted = self._wanted[pid]
         path = ""
         try:

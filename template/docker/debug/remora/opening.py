@@ -1,7 +1,7 @@
 """The command `remora open [NAME]`: show a dump to a client, as if the program were there.
 
-It comes to the hub as a program does that is kept, and answers the client by what was recorded,
-until the client leaves. Exit codes: 0; 1 if that cannot be; 130 for Ctrl+C.
+This process connects to the hub like a kept program, and answers the client from the dump until the
+client leaves. Exit codes: 0; 1 if the dump cannot be shown; 130 for Ctrl+C.
 """
 
 import asyncio
@@ -13,7 +13,10 @@ from remora.recorded import Recorded, Refused
 
 
 def main(name):
-    """Run the command, and return its exit code. name: that of the dump; None for the newest."""
+    """Run the command, and return its exit code.
+
+    name: see find() in dumps.py; None for the newest.
+    """
     try:
         path = dumps.find(name)
         recorded = Recorded(dumps.read(path))
@@ -43,7 +46,10 @@ def main(name):
 
 
 async def serve(connection, recorded):
-    """Answer the hub until it leaves, or the client goes on. connection: the socket to it."""
+    """Answer the hub until it leaves, or the client goes on.
+
+    connection: the socket to the hub. recorded: a Recorded.
+    """
     reader, writer = await asyncio.open_unix_connection(sock=connection)
 
     def send(kind, **message):

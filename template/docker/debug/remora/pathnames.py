@@ -1,4 +1,7 @@
-"""Paths of files as texts: of a client, which may run on another system, and of this container."""
+"""Paths of files as texts: of a client, which may run on another system, and of this container.
+
+This module does not touch the disk.
+"""
 
 
 def parts_of(path):
@@ -18,9 +21,9 @@ def common_tail(one, other):
 
 
 def below(path, folder):
-    """Return the path of a file below a folder, with "/" between its parts; None if not there.
+    """Return the path of a file below a folder, with "/" between parts; None if it is elsewhere.
 
-    Windows does not tell large letters from small ones, and takes either slash.
+    On Windows, upper and lower case are the same, and so are both slashes.
     """
     path, folder = path.replace("\\", "/"), folder.replace("\\", "/").rstrip("/") + "/"
     is_of_windows = folder[1:2] == ":"
@@ -30,7 +33,7 @@ def below(path, folder):
 
 
 def import_path(path):
-    """Return the path of a file below the folder of installed packages that it is in, or None."""
+    """Return the path of a file below its folder of installed packages; None if it has none."""
     for folder in ("/site-packages/", "/dist-packages/"):
         if folder in path:
             return path.rpartition(folder)[2]
@@ -38,6 +41,6 @@ def import_path(path):
 
 
 def joined(folder, path):
-    """Return the path of a file below a folder of the client, as its system writes it."""
+    """Return the path of a file below a folder of the client, as the client's system writes it."""
     separator = "\\" if "\\" in folder else "/"
     return folder.rstrip("/\\") + separator + path.replace("/", separator)

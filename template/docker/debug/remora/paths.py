@@ -1,8 +1,8 @@
-"""Breakpoints find their file: pydevd speaks of files to a client as files.py tells of them.
+"""Make pydevd use the project's names of files, by replacing functions of pydevd's modules.
 
-All files of the container that are the same file of the project have one name for pydevd. pydevd
-asks for the name of a file (the "canonical" path) whenever it meets one, and looks for breakpoints
-by that. So a breakpoint is hit wherever its file turns up, and however late.
+All files of the container that are the same file of the project have one name in pydevd. pydevd
+asks for the name of a file (its "canonical" path) whenever it meets a file, and looks for
+breakpoints by that name. So a breakpoint stops wherever its file appears, and however late.
 """
 
 import os
@@ -10,13 +10,13 @@ import os
 from remora.files import Files, working_directory
 from remora.project import FOLDER, Project, content_of
 
-# The project's files, and what they are for the present client.
+# The project's files, and what they are for the present client
 project = files = None
 
-# What to do when the file is met that breakpoints wait for, by what it is called.
+# Functions that wait until a file appears that has breakpoints, by the project's name
 pending = {}
 
-# The debug layer itself, of which the project has a copy
+# The debug layer itself. The project's copy contains it, too.
 HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 
 # The standard library
@@ -24,7 +24,10 @@ LIBRARY = os.path.dirname(os.__file__)
 
 
 def apply(pydevd):
-    """Have pydevd take the client's paths, and give paths to it, by what files.py tells."""
+    """Make pydevd translate paths between a client and this process by a Files: see files.py.
+
+    Raises AttributeError or ImportError if pydevd lacks one of the functions.
+    """
     import pydevd_file_utils as utils
     from _pydevd_bundle.pydevd_api import _get_code_lines as lines_of
     from _pydevd_bundle.pydevd_filtering import FilesFiltering
@@ -32,7 +35,7 @@ def apply(pydevd):
         PyDevJsonCommandProcessor as Processor,
     )
 
-    _ = utils.map_file_to_server, utils.map_file_to_client  # which have to be there
+    _ = utils.map_file_to_server, utils.map_file_to_client  # both must exist
     canonical = utils._abs_and_canonical_path
     exists = utils.exists
     is_of_user = FilesFiltering.in_project_roots
@@ -43,8 +46,8 @@ def apply(pydevd):
         try:
             absolute, name = canonical(filename, *cache)
         except OSError:
-            # It is relative, and the working directory is deleted. pydevd takes what it does not
-            # find elsewhere for a file of the standard library.
+            # The path is relative, and the working directory is deleted. pydevd takes a file that
+            # is missing elsewhere for one of the standard library.
             absolute, name = canonical(os.path.join(LIBRARY, filename), *cache)
         local = None if is_name(absolute) else local_of(absolute)
         if local is None:
@@ -57,14 +60,14 @@ def apply(pydevd):
         count = len(files.others)
         local = files.local(path)
         if len(files.others) > count:
-            forget(utils)  # files that pydevd has met may be this one
+            forget(utils)  # pydevd may have met this file by another name
         return (files.places(local) or [name_of(local)])[0]
 
     def map_file_to_client(file):
         absolute = utils.absolute_path(file)
         path = files.path_of(absolute) if absolute.startswith("/") else None
         if path is None and files.mappings:
-            # The client asks for its text by a number.
+            # The client can ask for the text of such a file by a number.
             numbers = utils._client_filename_in_utf8_to_source_reference
             if absolute not in numbers:
                 number = numbers[absolute] = utils._next_source_reference()
@@ -80,7 +83,7 @@ def apply(pydevd):
         try:
             return line in lines_of(compile(content_of(path), path, "exec", dont_inherit=True))
         except (SyntaxError, ValueError, TypeError):
-            return True  # it cannot be read here, so nothing is known of it
+            return True  # it cannot be read here: assume that the line has code
 
     def kind_of(py_db, path, number):
         _, known = py_db.api_received_breakpoints.get(
@@ -102,7 +105,7 @@ def apply(pydevd):
             )
 
             def tell(file):
-                # What was known of its lines by now may be those of another version of the file.
+                # pydevd may have read its lines from another version of the file.
                 self._on_changed_breakpoint_state(py_db, source, number, result)
 
             pending.setdefault(local, []).append(tell)
@@ -130,7 +133,7 @@ def apply(pydevd):
 
 
 def start(utils, mappings):
-    """Begin to tell a client of files. mappings: its path mappings, as the protocol has them."""
+    """Begin to translate for a client. mappings: its path mappings, as the protocol has them."""
     global project, files
     project = project or Project()
     files = Files(project, pairs_of(mappings))
@@ -139,7 +142,7 @@ def start(utils, mappings):
 
 
 def pairs_of(mappings):
-    """Return a client's path mappings as Files takes them."""
+    """Return a client's path mappings in the form that Files takes."""
     known = []
     for mapping in mappings:
         there, here = mapping.get("localRoot", ""), mapping.get("remoteRoot", "")
@@ -151,7 +154,7 @@ def pairs_of(mappings):
 def with_folder_to_watch(options):
     """Return a client's autoReload, with a folder to watch if the working directory is deleted.
 
-    pydevd watches that one by default, and fails where it has no path.
+    By default, pydevd watches the working directory, and fails if it has no path.
     """
     found = options.get("autoReload") or {}
     try:
@@ -162,13 +165,13 @@ def with_folder_to_watch(options):
 
 
 def forget(utils):
-    """Have pydevd ask anew for the name of each file."""
+    """Make pydevd ask again for the name of each file."""
     utils.NORM_PATHS_CONTAINER.clear()
     utils.NORM_PATHS_AND_BASE_CONTAINER.clear()
 
 
 def name_of(local):
-    """Return the name that pydevd has for a file of the project: see Files."""
+    """Return pydevd's name of a file of the project. local: see Files."""
     return f"{FOLDER}/{local.lstrip('/')}"
 
 
@@ -177,7 +180,7 @@ def is_name(path):
 
 
 def local_of(path):
-    """Return what a file of the container is called in the project; None if it is not in there."""
+    """Return the project's name of a file of the container; None if it is not in the project."""
     is_file = path.startswith("/") and not path.startswith(HOME)
     return files.identify(path) if files and is_file else None
 

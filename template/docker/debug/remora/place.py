@@ -1,4 +1,7 @@
-"""A line of a file, by any path of the file that its owner knows."""
+"""A line of a file, by any path of the file that the user may type.
+
+This module only reads files.
+"""
 
 import dis
 import os
@@ -8,19 +11,19 @@ from remora.files import Files, working_directory
 from remora.pathnames import below, common_tail, import_path, joined, parts_of
 from remora.project import Project, content_of
 
-# What stands before the project's paths for the hub. It is no folder of any container.
+# The project's folder in the paths that the hub is given. No container has such a folder.
 ROOT = "/<project>"
 
 
 class Unknown(Exception):
-    """There is no such place; the text says why, and what there is."""
+    """There is no such place. The text says why, and what there is."""
 
 
 class Place:
-    """A line of a file. Raises Unknown if there is no such line, or no code at it.
+    """A line of a file. Raises Unknown if the file has no such line, or the line has no code.
 
-    path    the path that the hub is told
-    name    the path that the owner is told: that in the project, or else that in the container
+    path    the path for the hub
+    name    the path for the user: in the project, or else in the container
     """
 
     def __init__(self, text):
@@ -35,7 +38,7 @@ class Place:
             self._check(content_of(file))
 
     def _check(self, content):
-        """Raise Unknown if the line has no code. content: that of the file."""
+        """Raise Unknown if the line has no code. content: the bytes of the file."""
         try:
             lines = lines_of(compile(content, self.name, "exec", dont_inherit=True))
         except (SyntaxError, ValueError, TypeError):
@@ -50,10 +53,13 @@ class Place:
 
 
 def find(name, files):
-    """Return what a file is called (see Files) that the owner calls by any of its paths."""
+    """Return the project's name (see Files) of a file, by any path that the user may type.
+
+    Raises Unknown if there is no such file, or several may be meant.
+    """
     project, parts = files.project, parts_of(os.path.normpath(name))
     is_whole = name.startswith(("/", "\\")) or name[1:2] == ":"
-    if is_whole and content_of(name) is not None:  # it is the container's path
+    if is_whole and content_of(name) is not None:  # a path of the container
         local, end = files.identify(name), below(name, working_directory())
         if local and local in project:
             return local
@@ -77,11 +83,11 @@ def find(name, files):
 
 
 def lines_of(code):
-    """Return the lines that have code, also in functions and classes."""
+    """Return the numbers of the lines that have code, also in functions and classes."""
     found = {line for _, line in dis.findlinestarts(code) if line}
     return found.union(*(lines_of(one) for one in code.co_consts if isinstance(one, CodeType)))
 
 
 def name_of(path):
-    """Return the owner's path of a file by that of the hub."""
+    """Return the user's path of a file by the path for the hub."""
     return path[len(ROOT) + 1 :] if path.startswith(f"{ROOT}/") else path

@@ -1,4 +1,4 @@
-"""The Python processes of the container, as the command `remora` tells of them."""
+"""The Python processes of the container, as the command `remora` shows them."""
 
 import os
 
@@ -7,12 +7,12 @@ from remora.hook import setting
 
 
 def mode():
-    """Return the mode of the container: of this environment, or of its command's."""
+    """Return the mode of the container: from this environment, or from the command's."""
     return setting("MODE") or setting("MODE", "off", container.environment())
 
 
 def why_not(pid):
-    """Return why a Python process cannot be debugged, in words."""
+    """Return in words why a Python process cannot be debugged."""
     command, settings = container.command_of(pid), container.environment_of(pid)
     target = setting("TARGET", environment=settings)
     if not settings:
@@ -40,7 +40,7 @@ def why_not(pid):
 
 
 def pythons():
-    """Yield the pid of every Python process of the container but those of the debug layer."""
+    """Yield the pids of all Python processes of the container except those of the debug layer."""
     for pid in container.pids():
         is_own = "/remora/__main__.py" in " ".join(container.command_of(pid)[:4])
         if pid != os.getpid() and not is_own and container.is_python(pid):
@@ -48,7 +48,7 @@ def pythons():
 
 
 def states(answer):
-    """Return what each Python process does, by its pid. answer: what the hub says."""
+    """Return what each Python process does, by its pid. answer: the hub's answer to "status"."""
     programs = {int(pid): state for pid, state in answer.get("programs", {}).items()}
     problems, crashed = answer.get("problems", {}), answer.get("crashed", {})
     found = {}
@@ -70,7 +70,10 @@ def states(answer):
 
 
 def show(found, answer, notes=()):
-    """Print what each Python process does, or why it cannot be debugged. notes: more, by pid."""
+    """Print what each Python process does, or why it cannot be debugged.
+
+    found: see states(). answer: the hub's. notes: further texts, by pid.
+    """
     problems, crashed = answer.get("problems", {}), answer.get("crashed", {})
     programs = answer.get("programs", {})
     for pid, state in found.items():

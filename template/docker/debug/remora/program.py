@@ -1,4 +1,4 @@
-"""This process, as one that can be debugged: when it starts, when it is asked, when it forks."""
+"""This process, as one that can be debugged: at its start, when the hub asks, after a fork."""
 
 import _signal
 import _thread
@@ -8,43 +8,42 @@ import sys
 from remora import commandline, container, link
 from remora.hook import end_by_signal, say, setting
 
-# The mode of this process.
+# The mode of this process
 mode = ""
 
-# Whether begin() is at work, and whether the hub has asked meanwhile. Until then this thread holds
-# locks of imports that the engine needs.
+# Whether begin() is running, and whether the hub has asked meanwhile. During begin(), this thread
+# holds import locks that the engine needs, so the answer has to wait.
 is_beginning, was_asked = False, False
 
-# The module `engine` once all of it is loaded, which another thread may be doing.
+# The module `engine`, once all of it is loaded (another thread may be loading it)
 loaded_engine = None
 
-# As they are before gevent patches them
+# These functions before gevent patches them
 allocate_lock, start_new_thread = _thread.allocate_lock, _thread.start_new_thread
 get_ident = _thread.get_ident
 
-# The main thread
+# The ident of the main thread
 main = get_ident()
 
-# Held while a debugger is let in; the hub may ask while the process comes by itself.
+# Held while a debugger is let in: the hub may ask while the process connects by itself.
 joining = allocate_lock()
 
 
 def begin(chosen):
-    """Do in a process that starts what its mode says. The hook has passed over those not meant.
+    """Do what the mode says, at the start of this process. The hook has checked REMORA_TARGET.
 
-    chosen: a mode but `off`, or "" if the environment has none, which `env -i`, sudo or cron may
-    have cleared.
+    chosen: a mode except `off`; "" if `env -i`, sudo or cron has cleared the environment.
     """
     global mode, is_beginning
     if not container.is_interpreter("self"):
-        return  # Python is built in, as in uWSGI, whose workers an engine ends with SIGSEGV
+        return  # as in uWSGI, whose workers would end with SIGSEGV under an engine
     command = container.own_command()
     if commandline.is_tracker(command):
         return
     settings = os.environ
     if not chosen:
-        # The command has the settings, unless it is another user's, or has cleared its own
-        # environment: then the hub knows more.
+        # Take the settings of the container's command. If its environment belongs to another user
+        # or has been cleared, only the hub knows the mode.
         settings = container.environment()
         chosen = setting("MODE", "off" if container.is_environment_known() else "unknown", settings)
         target = setting("TARGET", environment=settings)
@@ -91,7 +90,7 @@ def begin(chosen):
 
 
 def wait_for_client(**facts):
-    """Join, and wait where the mode says so."""
+    """Connect to the hub, and wait where the mode says so. facts: see join()."""
 
     def wait():
         if mode == "wait":
@@ -102,9 +101,9 @@ def wait_for_client(**facts):
 
 
 def until_signal(wait, *arguments):
-    """Call what waits for a client. Ctrl+C and `docker stop` end this process meanwhile.
+    """Call `wait`, which waits for a client. Meanwhile, Ctrl+C and `docker stop` end this process.
 
-    Not by an exception, which an import or a callback may swallow.
+    They do not raise an exception: an import or a callback may swallow it.
     """
     handlers = {}
     try:
@@ -112,7 +111,7 @@ def until_signal(wait, *arguments):
             if _signal.getsignal(number) not in (None, _signal.SIG_IGN):
                 handlers[number] = _signal.signal(number, end_by_signal)
     except ValueError:
-        pass  # of another thread than the main one, which goes on with the program
+        pass  # this is not the main thread, which goes on with the program
     try:
         wait(*arguments)
     finally:
@@ -121,20 +120,23 @@ def until_signal(wait, *arguments):
 
 
 def begin_child():
-    """Go on in a process that was forked; for its engine, if there is one, see engine.py."""
+    """Go on in a forked process.
+
+    If the parent has an engine, after_fork() in engine.py does more.
+    """
     global joining, main
     joining, main = allocate_lock(), get_ident()
     if loaded_engine and loaded_engine.has_registered:
-        joining.acquire()  # which engine.after_fork() releases
+        joining.acquire()  # engine.after_fork() releases it
 
 
 def join(**facts):
-    """Ask the hub whether it has a debugger for this process, and let that in.
+    """Ask the hub for a debugger for this process, and let it in. Returns whether there is one.
 
-    It returns when the program is to run: if a debugger is there, with its breakpoints set. Returns
-    whether one is. facts: see Server._take_program() in server.py.
+    Returns when the program may run: if there is a debugger, with its breakpoints set. facts: see
+    _let_in() in server.py.
     """
-    # Who is asked by the hub while it comes by itself has been heard.
+    # A process that connects by itself at this moment need not answer the hub.
     if not joining.acquire("asked" not in facts):
         return False
     try:
@@ -144,7 +146,7 @@ def join(**facts):
 
 
 def let_in(facts):
-    """Do what join() does, which holds the lock meanwhile."""
+    """Do the work of join(), which holds the lock."""
     connection = link.connect()
     if connection is None:
         return False
@@ -153,7 +155,7 @@ def let_in(facts):
 
         problem = engine.problem()
         if problem:
-            # The hub does not ask again, and can tell why.
+            # The hub notes the reason for the user, and does not ask again.
             answer = link.exchange(connection, {"problem": problem})
             if is_dumped(connection, answer):
                 return False
@@ -168,7 +170,7 @@ def let_in(facts):
         from remora import engine
 
         try:
-            engine.load()  # which may fail, so before the user is told to attach
+            engine.load()  # it may fail, so do it before the user is told to attach
         except BaseException:
             connection.close()
             raise
@@ -182,7 +184,7 @@ def let_in(facts):
 
 
 def is_dumped(connection, answer):
-    """Write a dump of this process if the hub asks for that. Returns whether it does."""
+    """Write a dump of this process if the hub asks for one. Returns whether it does."""
     if not (answer and answer.get("dump")):
         return False
     from remora import dumping
@@ -193,27 +195,26 @@ def is_dumped(connection, answer):
 
 
 def is_attached():
-    """Tell whether a client debugs this process: by the hub, or by a debugpy of the program's own.
+    """Tell whether a client debugs this process, by the hub or by the program's own debugpy.
 
-    Another pydevd than debugpy's, such as PyCharm's, does not tell.
+    A pydevd that is not debugpy's, such as PyCharm's, does not tell.
     """
     return getattr(sys.modules.get("pydevd"), "_is_attached", bool)()
 
 
 def on_signal(*_):
-    """Answer the hub, which asks for this process.
+    """Answer the hub, which asks for this process, in a new thread.
 
-    In a thread of its own: the signal may have interrupted the main thread anywhere, while it held
-    a lock or imported a module.
+    The signal may have interrupted the main thread anywhere, even while it held a lock.
     """
     global was_asked
     if is_beginning:
         was_asked = True
         return
-    # Not first in the other thread, which it would take for the main one.
+    # If the new thread imported this first, `threading` would take the new thread for the main one.
     import threading  # noqa: F401
 
-    # By pydevd's own, if it is there: it would take another thread that begins for a dummy.
+    # pydevd replaces this function, and takes threads that begin otherwise for dummies.
     start, function = _thread.start_new_thread, start_answer
     if "gevent.monkey" in sys.modules:
         from remora import greenlets
@@ -224,18 +225,18 @@ def on_signal(*_):
     try:
         start(function, ())
     except RuntimeError:
-        pass  # Python ends, or there can be no more threads
+        pass  # Python is ending, or there cannot be more threads
 
 
 def start_answer():
-    """Start the thread that answers: of `threading`, for which a thread of `_thread` is a dummy."""
+    """Answer in a thread of `threading`: a thread of `_thread` would be a dummy there."""
     from remora import threads
 
     threads.start(answer)
 
 
 def answer():
-    """Let the debugger in that the hub has for this process."""
+    """Let in the debugger that the hub has for this process."""
     try:
         join(asked=True)
     except Exception as error:
@@ -243,6 +244,6 @@ def answer():
 
 
 def breakpoint_hook(*arguments, **options):
-    """Stop at an explicit breakpoint() if a debugger is there, and ignore it if none is."""
+    """Stop at an explicit breakpoint() if a debugger is attached; ignore it if none is."""
     if loaded_engine:
         loaded_engine.stop_here()

@@ -1,25 +1,25 @@
 """The project's Python files and templates, as they were when the debug image was built.
 
-See debug.Dockerfile. In a Dev Container, and where a dump is shown, they are those of now: the
-folder is mounted.
+debug.Dockerfile copies them. In a Dev Container, and where a dump is shown, the project's folder is
+mounted in place of the copy, and the files are the present ones. This module only reads files.
 """
 
 import os
 
 from remora.pathnames import below, parts_of
 
-# Their copy in the image
+# The copy in the image
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")
 
-# What debug.Dockerfile.dockerignore takes of a project: Python files, and templates
+# The endings that debug.Dockerfile.dockerignore lets through: Python files, and templates
 ENDS = (".py", ".html", ".txt", ".jinja", ".jinja2", ".j2")
 
-# What is not the project's: see there, too
+# The folders that it leaves out, because they are not the project's own
 LEFT_OUT = ("site-packages", "node_modules", ".git")
 
 
 class Project:
-    """The copy of the project's files, which are called by their paths below its folder."""
+    """The copy of the project's files. A file is named by its path below the project's folder."""
 
     def __init__(self, folder=FOLDER):
         self.folder = folder
@@ -30,7 +30,7 @@ class Project:
                 path = os.path.join(here, name)
                 local = path[len(folder) + 1 :]
                 size = size_of(path)
-                if size is not None:  # or else it is a link to nothing
+                if size is not None:  # None: a link to nothing
                     self.by_name.setdefault(name, []).append(local)
                     self.by_size.setdefault(size, []).append(local)
 
@@ -38,32 +38,32 @@ class Project:
         return local in self.by_name.get(os.path.basename(local), ())
 
     def same(self, path):
-        """Return the files with the content of a file; none for an empty one, of which many are."""
+        """Return the files with the content of `path`; none if it is empty, as many are."""
         copies = self.by_size.get(size_of(path) or None, ())
         return [local for local in copies if is_copy(path, f"{self.folder}/{local}")]
 
     def holding(self, content):
-        """Return the files with a content; none for an empty one, of which many are."""
+        """Return the files with this content (bytes); none if it is empty, as many are."""
         copies = self.by_size.get(len(content) or None, ())
         return [local for local in copies if content_of(f"{self.folder}/{local}") == content]
 
     def client_folder(self, there, here):
-        """Return where a client has the project's folder if it maps a folder to one of here.
+        """Return the client's folder of the project, if it maps its folder `there` to `here`.
 
-        It may have mapped a folder that is further down. Which one, is told by the files that are
-        of the same size here.
+        The client may have mapped a folder further down. The files that have the same sizes in
+        `here` tell which one.
         """
         there = there.rstrip("/\\")
         parts = parts_of(there)
         ends = ["/".join(parts[first:]) for first in range(len(parts), -1, -1)]
         ends = [end for end in ends if os.path.isdir(os.path.join(self.folder, end))]
-        if len(ends) < 2:  # or else all files would be looked at for nothing
+        if len(ends) < 2:  # there is no folder further down
             return there
         best = max(ends, key=lambda end: self._count_alike(end, here))
         return there[: -len(best) - 1] if best else there
 
     def _count_alike(self, folder, here):
-        """Return how many files below a folder of the project are below a folder of here, too."""
+        """Return how many files below a folder of the project have the same size below `here`."""
         top = os.path.join(self.folder, folder)
         paths = (f"{self.folder}/{local}" for found in self.by_name.values() for local in found)
         pairs = ((path, below(path, top)) for path in paths)
@@ -77,7 +77,7 @@ def is_copy(one, other):
 
 
 def size_of(path):
-    """Return the size of a file in bytes, also of one in a zip file; None if it is not there."""
+    """Return the size of a file in bytes, also of a file in a zip file; None if it is missing."""
     try:
         return os.path.getsize(path)
     except NotADirectoryError:
@@ -88,7 +88,7 @@ def size_of(path):
 
 
 def content_of(path):
-    """Return what a file holds, also one in a zip file; None if it cannot be read."""
+    """Return the bytes of a file, also of a file in a zip file; None if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -99,7 +99,7 @@ def content_of(path):
 
 
 def _content_in_zip(path):
-    # Not zipfile, of which the program may have a file of its own.
+    # Avoid zipfile: the program may have a file of that name.
     import zipimport
 
     archive = path

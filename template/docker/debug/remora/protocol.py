@@ -1,29 +1,29 @@
-"""The Debug Adapter Protocol as the hub speaks it: frames, and what a request has to look like.
+"""The Debug Adapter Protocol as the hub speaks it: messages, and the form of each request.
 
 https://microsoft.github.io/debug-adapter-protocol/specification
 
-pydevd ends a program's debugger, or worse, over a message that it does not expect. So nothing of a
-client reaches it but the requests of REQUESTS, with arguments of the types that stand there.
+An unexpected message can make pydevd end a program's debugger, or the program. So pydevd gets from
+a client only the requests of REQUESTS, with arguments of the types that stand there.
 """
 
 import json
 
-# The largest message that is taken in, in bytes: of a client before and after its attach, and of an
-# engine.
+# The longest messages that the hub reads, in bytes: from a client before its attach, from a client
+# after its attach, and from an engine.
 STRANGERS_LIMIT, LIMIT, ENGINE_LIMIT = 2**20, 2**26, 2**30
 
-# The longest header, in bytes.
+# The longest header, in bytes
 HEADER_LIMIT = 4096
 
 
 class ProtocolError(Exception):
-    """The other side does not speak the protocol."""
+    """The other side does not speak the protocol. The text says what is wrong."""
 
 
 async def read(reader, limit=LIMIT):
-    """Return the next message of an asyncio.StreamReader, or None if the other side has left.
+    """Return the next message of a StreamReader, a dictionary; None if the other side has left.
 
-    Raises ProtocolError if what comes is no message.
+    limit: the longest message, in bytes. Raises ProtocolError if something else comes.
     """
     length = None
     while True:
@@ -57,8 +57,8 @@ def frame(message):
 
 # ---- Requests ----
 
-# What stands for a type below: a Python type, a tuple of allowed ones, [type of items], or a
-# dictionary of keys. A key that ends in "!" has to be there. Further keys are dropped.
+# A type below is a Python type, a tuple of allowed types, [type of the items], or a dictionary of
+# keys. A key that ends in "!" is required. Unknown keys are dropped.
 ANY_OBJECT = dict
 VALUE_FORMAT = {"hex": bool, "rawString": bool}
 SOURCE = {"path": str, "name": str, "sourceReference": int}
@@ -71,7 +71,7 @@ LINE_BREAKPOINT = {
 }
 STEP = {"threadId!": int, "singleThread": bool, "granularity": str}
 
-# Options of an attach that pydevd reads, and those that the hub does.
+# Options of an attach that pydevd or the hub reads
 ATTACH = {
     "name": str,
     "type": str,
@@ -115,7 +115,7 @@ ATTACH = {
     },
 }
 
-# The requests that a client may send, with their arguments.
+# The requests that a client may send, with their arguments
 REQUESTS = {
     "initialize": {
         "adapterID": str,
@@ -196,10 +196,9 @@ REQUESTS = {
 
 
 def checked(message):
-    """Return the command and the arguments of a request, with nothing in them but what is known.
+    """Return the command and the arguments of a request, without unknown keys.
 
-    Raises ProtocolError if it is no request, or its arguments are of other types than REQUESTS
-    says.
+    Raises ProtocolError if the message is not a request, or its arguments do not fit REQUESTS.
     """
     command, seq = message.get("command"), message.get("seq")
     if message.get("type") != "request" or not isinstance(command, str) or type(seq) is not int:
@@ -211,7 +210,12 @@ def checked(message):
 
 
 def fitting(value, expected, where):
-    """Return what of a value is of the expected type, or raise ProtocolError."""
+    """Return the parts of a value that fit the expected type.
+
+    Raises ProtocolError if it does not fit.
+
+    where: the value's name for the error.
+    """
     if isinstance(expected, dict):
         if not isinstance(value, dict):
             raise ProtocolError(f"{where}: an object was expected")
@@ -228,7 +232,7 @@ def fitting(value, expected, where):
             raise ProtocolError(f"{where}: a list was expected")
         return [fitting(item, expected[0], where) for item in value]
     kinds = expected if isinstance(expected, tuple) else (expected,)
-    # A boolean is an int to Python.
+    # isinstance() would take a boolean for an int.
     if not any(type(value) is kind for kind in kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ProtocolError(f"{where}: {names} was expected")

@@ -1,17 +1,17 @@
-"""Which of several ranks a process is, and which of them REMORA_RANK has held."""
+"""Ranks of a program that runs in several processes: which one this is, and which ones are held."""
 
 import os
 
 from remora import commandline
 
-# Where a process finds its rank. What is set for the process itself comes before what is set for
-# the container that it runs in.
+# Variables with the rank of a process. A variable of the process comes before one of its container.
 VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "JOB_COMPLETION_INDEX")
 
-# What a mode that holds is for a process that is not to be held, which can be attached to later.
+# The mode of a process that is not held, by the mode of the others. A client can attach to it
+# later.
 FREE = {"wait": "listen", "crash": "demand"}
 
-# What is said when a rank is held.
+# The hint when a rank is held. {} is the rank.
 WARNING = (
     "Other ranks wait for rank {} in collectives, and fail in the end: by default after 10 minutes"
     " with NCCL, 30 with Gloo. init_process_group(timeout=...) of torch.distributed sets that"
@@ -19,10 +19,10 @@ WARNING = (
 
 
 def rank_of(environment=os.environ):
-    """Return the rank of a process with this environment; None if it is none of several.
+    """Return the rank of a process with this environment; None if it is not one of several.
 
-    In a pod without any of VARIABLES, it is the ordinal at the end of the pod's name, as a
-    StatefulSet and an Indexed Job number their pods.
+    In a pod without any of VARIABLES, the rank is the number at the end of the pod's name, by which
+    a StatefulSet or an Indexed Job numbers its pods.
     """
     for name in VARIABLES:
         if environment.get(name, "").isdecimal():
@@ -34,10 +34,10 @@ def rank_of(environment=os.environ):
 
 
 def is_held(chosen, command):
-    """Tell whether this process is to be held, where the mode holds programs.
+    """Tell whether a mode that holds programs holds this process.
 
-    chosen: REMORA_RANK. Without one, every process is. With one, only a process of such a rank is,
-    and no launcher: its own rank, if it has one, is that of its node. command: its command line.
+    chosen: REMORA_RANK. If it is empty, every process is held. If not, a process of such a rank is
+    held, except a launcher, whose own rank would be its node's. command: the command line.
     """
     if not chosen:
         return True
@@ -48,6 +48,6 @@ def is_held(chosen, command):
 
 
 def told():
-    """Return what the hub is told of a process that is held: its rank, if there are others."""
+    """Return what a held process tells the hub: {"rank": its rank}; {} if it has no others."""
     rank = rank_of()
     return {} if rank is None or os.environ.get("WORLD_SIZE") == "1" else {"rank": rank}

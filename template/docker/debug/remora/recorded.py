@@ -1,6 +1,6 @@
-"""A dump as a client sees it: answers to requests of the Debug Adapter Protocol, by what was kept.
+"""Answer a client's requests of the Debug Adapter Protocol from a dump.
 
-Nothing of the dump is run. An expression is read, not evaluated: names, attributes and items.
+No code runs. An expression is parsed, and only its names, attributes and items are looked up.
 """
 
 import ast
@@ -10,7 +10,7 @@ from remora.files import Files
 from remora.paths import pairs_of
 from remora.project import Project, content_of
 
-# What is answered where a program would do something.
+# Answers to requests that have no effect here
 IDLE = {
     "completions": {"targets": []},
     "initialize": {},
@@ -25,17 +25,17 @@ ONLY = "only names, attributes and items can be looked at in a recorded crash"
 
 
 class Refused(Exception):
-    """A request cannot be answered; the text says why."""
+    """The request cannot be answered. The text says why."""
 
 
 class Recorded:
-    """The contents of a dump. found: what dumps.read() returns."""
+    """The contents of a dump, and the answers. found: what read() in dumps.py returns."""
 
     def __init__(self, found):
         self.found = found
         self.nodes, self.sources = found["nodes"], found["sources"]
         self.files = Files(Project())
-        # The threads, by number from 1: (name, numbers of the frames); and the frames
+        # Threads, by their number from 1: (name, numbers of the frames). And all frames.
         self.threads, self.frames = [], []
         crashed = found["threads"][0] if found["threads"] else {"frames": []}
         for thread in found["threads"]:
@@ -44,7 +44,7 @@ class Recorded:
             places = [place_of(frame) for frame in error["frames"]]
             if places and places != [place_of(f) for f in crashed["frames"]][: len(places)]:
                 self._add(f"{error['type']}: {error['text'][:100]}", error["frames"])
-        # Lists of children, by the reference that a client has for them, from 1
+        # Lists of children. A client refers to them by their number, from 1.
         self._lists, self._references = [], {}
         self._texts = list(self.sources)
 
@@ -54,7 +54,7 @@ class Recorded:
         self.threads.append((name, list(numbers)))
 
     def stop(self):
-        """Return the body of the event that shows what has happened."""
+        """Return the body of the event `stopped` that shows what has happened."""
         body = {"threadId": 1, "allThreadsStopped": True, "preserveFocusHint": False}
         if not self.found["exceptions"]:
             return dict(body, reason="pause", description="a moment that was recorded")
@@ -79,7 +79,7 @@ class Recorded:
         self.files = Files(Project(), pairs_of(arguments.get("pathMappings") or []))
 
     def on_setBreakpoints(self, arguments):
-        self.files.local(arguments["source"]["path"])  # which tells where the client's files are
+        self.files.local(arguments["source"]["path"])  # this learns the client's folders
         wanted = arguments.get("breakpoints", [])
         known = {"verified": False, "message": NOTICE}
         return {"breakpoints": [dict(known, id=n, line=b["line"]) for n, b in enumerate(wanted)]}
@@ -105,7 +105,7 @@ class Recorded:
         return {**shown, **hint, "source": self._source(frame["file"])}
 
     def _source(self, file):
-        """Return a file for the client: its own one, if that is the same, or the recorded text."""
+        """Return a file for the client: its own if it is the same, else the recorded text."""
         source = {"name": os.path.basename(file), "path": file}
         text = self.sources.get(file)
         if text is None:
@@ -116,9 +116,9 @@ class Recorded:
         return dict(source, sourceReference=self._texts.index(file) + 1, origin="recorded")
 
     def _path_of(self, file, content):
-        """Return the client's path of a file that had a content, here or in another container.
+        """Return the client's path of a file with this content, in this container or another one.
 
-        None if the client has no such file, as far as is known.
+        None if the client does not have the file, as far as is known.
         """
         files = self.files
         same = files.project.holding(content)
@@ -131,12 +131,12 @@ class Recorded:
         return files.path_of(file) or (None if is_elsewhere else file)
 
     def files_as_they_were(self):
-        """Return the user's files in the stacks whose recorded text is not in the client's file."""
+        """Return the user's files that the client gets as recorded text, not as its own file."""
         try:
             files = dict.fromkeys(frame["file"] for frame in self.frames if frame["user"])
             return [file for file in files if "sourceReference" in self._source(file)]
         except (LookupError, TypeError, AttributeError):
-            return []  # it is damaged, as the client's requests are told
+            return []  # the dump is damaged: the next request of the client says so
 
     def on_source(self, arguments):
         text = self.sources[self._texts[arguments["sourceReference"] - 1]]
@@ -173,7 +173,7 @@ class Recorded:
         return {"variables": shown}
 
     def _refer(self, children):
-        """Return the reference of a list of children."""
+        """Return the number of a list of children."""
         if id(children) not in self._references:
             self._lists.append(children)
             self._references[id(children)] = len(self._lists)
@@ -211,7 +211,7 @@ class Recorded:
         return shown
 
     def _find(self, tree, frame):
-        """Return the child, without its name, that an expression means. Raises Refused."""
+        """Return the child that an expression means, without its name. Raises Refused."""
         if isinstance(tree, ast.Name):
             name, children = tree.id, [*frame["locals"], *frame["globals"]]
         elif isinstance(tree, ast.Attribute):
@@ -233,7 +233,7 @@ class Recorded:
 
 
 def key_of(tree):
-    """Return the constant that stands in brackets. Raises Refused."""
+    """Return the constant in the brackets of an expression. Raises Refused."""
     try:
         return ast.literal_eval(getattr(tree, "value", tree) if is_index(tree) else tree)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
@@ -241,7 +241,7 @@ def key_of(tree):
 
 
 def is_index(tree):
-    """Tell whether a part of an expression is what Python 3.8 has around that in brackets."""
+    """Tell whether a part of an expression is the wrapper that Python 3.8 puts around an index."""
     return type(tree).__name__ == "Index"
 
 

@@ -1,8 +1,8 @@
-"""The command `remora relay`: a client by standard input and output, where nothing forwards a port.
+"""The command `remora relay`: connect a client by standard input and output.
 
-It is for what runs a command in a container and connects to its streams, such as `kubectl exec -i`,
-`docker exec -i` and `srun --overlap`. The client's bytes go to the hub by the hub's own socket, as
-those of `remora at` do, so no port has to be open. It ends when either side does.
+It serves where nothing forwards a port. A tool runs the command in a container and connects to its
+streams, for example `kubectl exec -i`, `docker exec -i` or `srun --overlap`. The client's bytes go
+to the hub's Unix socket, so the port may be closed. The command ends when either side does.
 """
 
 import os
@@ -13,7 +13,7 @@ from remora import command, link
 
 
 def main():
-    """Run the command. Returns 0 when the session has ended, 1 if there can be none."""
+    """Run the command. Returns 0 when the session has ended, 1 if there cannot be one."""
     if command.mode() == "off":
         return refuse(command.OFF)
     command.start_hub()
@@ -28,9 +28,9 @@ def main():
 
         copy(0, connection.fileno())
         try:
-            connection.shutdown(socket.SHUT_WR)  # upon which the hub ends the session
+            connection.shutdown(socket.SHUT_WR)  # then the hub ends the session
         except OSError:
-            pass  # it has ended
+            pass  # the session has ended
 
     threading.Thread(target=send, daemon=True).start()
     copy(connection.fileno(), 1)
@@ -43,7 +43,7 @@ def refuse(why):
 
 
 def copy(source, target):
-    """Copy the bytes of one descriptor to another, as they come, until either is at its end."""
+    """Copy bytes from one descriptor to another until either of them ends."""
     try:
         while True:
             part = os.read(source, 65536)
@@ -52,4 +52,4 @@ def copy(source, target):
             while part:
                 part = part[os.write(target, part) :]
     except OSError:
-        pass  # one side has gone
+        pass  # one side has left

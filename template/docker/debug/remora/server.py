@@ -1,7 +1,7 @@
-"""The process of the hub: its sockets, for clients, programs and the command `remora`.
+"""The process of the hub: its sockets for clients, programs and the command `remora`.
 
-It listens for clients on the port, and for the others on a Unix socket whose name only one process
-can have. It belongs to no program, and ends with the container.
+Clients connect to the port; programs and the command connect to a Unix socket, whose name only one
+process can have. The hub belongs to no program, and ends with the container.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from remora.keeping import Keeping
 from remora.moments import Moments
 from remora.session import Session
 
-# How many connections may be there that are no session yet; the oldest has to go.
+# How many connections may exist that are not a session yet. The oldest are closed.
 STRANGERS = 100
 
 
 class Server:
-    """Takes in all that connects to the hub."""
+    """Accepts all connections to the hub."""
 
     def __init__(self):
         self.mode = setting("MODE", "off")
         self.port = int(setting("PORT", "5678"))
         self.host = setting("HOST", "127.0.0.1")
         if container.has_network_of_machine():
-            self.host = "127.0.0.1"  # any other address is one of the machine, for its neighbours
+            self.host = "127.0.0.1"  # another address would be open to the machine's neighbours
         self.hub = Hub(self.port)
         self.port_server, self.moments, self.has_warned = None, Moments(), False
         self.keeping = Keeping(self.hub.programs)
@@ -41,7 +41,7 @@ class Server:
         self._strangers = []
 
     def address(self):
-        """Return where an editor finds this container, in words."""
+        """Return in words where an editor finds this container."""
         here = f"container {os.uname().nodename}, port {self.port}"
         return setting("ADDRESS") or here
 
@@ -74,7 +74,7 @@ class Server:
         """Take in a program, or answer the command `remora`."""
         try:
             pid, user, _ = link.peer(writer.get_extra_info("socket"))
-            # Of other users only root's hub takes anything, and from root all do.
+            # Only root's hub accepts another user's programs. Every hub accepts root's.
             if pid == 0 or (user not in (0, os.geteuid()) and os.geteuid() != 0):
                 return
             said = json.loads((await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT)).decode())
@@ -87,14 +87,14 @@ class Server:
             else:
                 await self._take_program(reader, writer, pid, said)
         except (OSError, EOFError, asyncio.TimeoutError):
-            pass  # it has left
+            pass  # the other side has left
         except (protocol.ProtocolError, ValueError, KeyError, TypeError, RecursionError):
-            pass  # what it says makes no sense
+            pass  # the message makes no sense
         finally:
             writer.close()
 
     async def _take_program(self, reader, writer, pid, said):
-        """Take in a program that has come: see _let_in()."""
+        """Handle the first message (`said`) of a program that has connected: see _let_in()."""
         if self.moments.is_asked(pid):
             await self.moments.take(pid, reader, writer)
         elif "problem" in said:
@@ -105,12 +105,12 @@ class Server:
             await self._let_in(reader, writer, pid, said)
 
     async def _let_in(self, reader, writer, pid, said):
-        """Take in a program. It says: command, and why it comes.
+        """Take in a program. said: its command line, `command`, and why it has connected:
 
-        held      mode `wait` holds it; held_if: if that is the mode of the hub
-        rank      its rank, if it is held and there are others
-        crashed   an exception is about to end it; recorded: one has, see opening.py
-        asked     it was asked to come; problem: why it cannot be debugged
+        held      mode `wait` holds it; held_if: hold it if this is the hub's mode
+        rank      its rank, if it is held and there are other ranks
+        crashed   an exception is about to end it; recorded: a dump is shown, see opening.py
+        asked     the hub has asked it
         """
         kept = ""
         if said.get("crashed") or said.get("recorded"):
@@ -146,7 +146,7 @@ class Server:
     # ---- The command ----
 
     async def _answer_command(self, writer, said):
-        """Answer the command `remora`. said: see command.py."""
+        """Answer the command `remora`. said: the question, `ask`, and its arguments."""
         answer = {}
         if said["ask"] == "attach":
             answer = await self._prepare(said.get("pids") or None)
@@ -171,7 +171,7 @@ class Server:
         await link.answer(writer, **answer)
 
     async def _prepare(self, chosen):
-        """Have the running programs, or those of these pids, ready for a client."""
+        """Make the running programs, or those with the pids in `chosen`, ready for a client."""
         answer = await self._try_port()
         if answer:
             return answer
@@ -184,7 +184,7 @@ class Server:
         return {}
 
     async def _try_port(self):
-        """Open the port. Returns what to answer if that fails, else nothing."""
+        """Open the port. Returns {"error": text} if that fails, else {}."""
         try:
             await self.open_port()
         except OSError as error:
@@ -192,7 +192,7 @@ class Server:
         return {}
 
     def _taken(self, error):
-        # What asyncio says is long, and only a number above 0 is one of the kernel's.
+        # asyncio's own text is long. Only a number above 0 is one of the kernel's.
         is_named = (error.errno or 0) > 0
         reason = os.strerror(error.errno) if is_named else error.strerror or str(error)
         return (
@@ -201,19 +201,19 @@ class Server:
         )
 
     async def run(self, is_ready):
-        """Serve until the container ends. is_ready: what to close once programs may come."""
+        """Serve until the container ends. is_ready: a descriptor, closed when programs may come."""
         try:
             name = "\0" + link.name(link.HUB)
-            # A program does not wait if the queue is full: it runs on without a debugger.
+            # If this queue is full, a program does not wait: it runs on without a debugger.
             local = await asyncio.start_unix_server(
                 self._take_local, name, limit=protocol.LIMIT, backlog=512
             )
         except OSError:
-            return  # there is a hub already
+            return  # a hub runs already
         if self.mode in ("wait", "listen"):
-            # A hub that ended now would be started, and would say so, again and again.
+            # Do not end without a port: programs would start a hub again and again.
             problem = (await self._try_port()).get("error")
-            # In mode `wait`, each program that is held says so.
+            # In mode `wait`, each program that is held prints this.
             if self.mode == "listen" or setting("RANK"):
                 listening = f"Listening, a client can attach at any time: {self.address()}"
                 say(f"{problem}. Programs run without a debugger" if problem else listening)
@@ -226,7 +226,7 @@ class Server:
 
 def main(is_ready):
     """Be the hub of this container. is_ready: see Server.run()."""
-    # The settings are those of the container, whatever has become of them on the way here.
+    # Restore the container's settings: the program that has started the hub may have others.
     for name, value in container.environment().items():
         if name.startswith(("REMORA_", "DEBUGPY_")):
             os.environ.setdefault(name, value)

@@ -1,7 +1,7 @@
-"""A client's session: what the client asks, and what it is told.
+"""A client's session: the requests of the client. client.py sends what the client is told.
 
-The first session of a client is the *root*: it shows one program after the other, for as long as
-the container lives. Programs that run beside that one have *child* sessions, one each.
+The first session of a client is the *root*: it shows one program after another, as long as the
+container lives. Programs that run at the same time have *child* sessions, one each.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from remora.debuggee import Gone, Memory
 # How long a client may take from its connection to its attach, in seconds.
 PATIENCE = 60
 
-# Requests that need no program, with the answer if there is none.
+# Requests that need no program, with the answer if there is none
 WITHOUT_PROGRAM = {
     "threads": {"threads": []},
     "modules": {"modules": [], "totalModules": 0},
@@ -25,18 +25,18 @@ WITHOUT_PROGRAM = {
 
 
 class Session(Client):
-    """One connection of a client."""
+    """One connection of a client. hub: the Hub. reader, writer: of asyncio, to the client."""
 
     def __init__(self, hub, reader, writer):
         super().__init__(reader, writer)
         self.hub = hub
         self.memory = Memory()
-        # Of a child session: the process that it is for.
+        # The pid of the program, if this is a child session
         self.pid = None
         self.is_attached = False
-        # The request attach, which is answered when the client has configured its session.
+        # The number of the request attach, answered when the client has configured its session
         self._attach = None
-        # Whether the hub has not taken in the session yet
+        # Whether the hub has not accepted the session yet
         self.is_stranger = True
 
     # ---- Messages of the client ----
@@ -46,7 +46,7 @@ class Session(Client):
         deadline = asyncio.get_event_loop().call_later(PATIENCE, self._give_up)
         try:
             while not self.is_closed:
-                # A stranger is not to fill the memory.
+                # A stranger must not fill the memory.
                 limit = protocol.LIMIT if self.is_attached else protocol.STRANGERS_LIMIT
                 message = await protocol.read(self.reader, limit)
                 if message is None:
@@ -55,7 +55,7 @@ class Session(Client):
                     self._answer(message)
                 await self.drain()
         except (protocol.ProtocolError, ValueError, OSError, EOFError):
-            pass  # no client, or one that was cut off
+            pass  # not a client, or one that was cut off
         finally:
             deadline.cancel()
             self.hub.left(self)
@@ -82,7 +82,7 @@ class Session(Client):
             self._forward(seq, command, arguments)
 
     def _forward(self, seq, command, arguments):
-        """Have the program answer a request."""
+        """Let the program answer a request."""
         if self.program is None:
             if command in WITHOUT_PROGRAM:
                 self.respond(seq, command, WITHOUT_PROGRAM[command])
@@ -94,7 +94,7 @@ class Session(Client):
     def _relay(self, seq, command, future, translate=None):
         """Give the client the engine's answer when it comes.
 
-        translate: a function that makes the client's body of the engine's, if the request succeeds.
+        translate: a function that makes the client's body from the engine's, after a success.
         """
 
         def relay(done):
@@ -129,7 +129,7 @@ class Session(Client):
             self.hub.start(self._start(seq))
 
     async def _start(self, seq):
-        """Find the program for this session, and have the client configure it."""
+        """Find the program for this session, and ask the client to configure the session."""
         try:
             program = await self.hub.program_for(self)
         except Gone as error:
@@ -137,7 +137,7 @@ class Session(Client):
                 self._attach = None
                 self.refuse(seq, "attach", str(error))
             else:
-                # It has ended by now, which is no mistake of the client's.
+                # The program has just ended. The client has done nothing wrong, so refuse nothing.
                 self.respond(seq, "attach", {})
                 self.terminate()
             return
@@ -167,7 +167,7 @@ class Session(Client):
         self._relay(seq, "setBreakpoints", future, lambda body: self.ids.known(path, body))
 
     def _set(self, seq, command, arguments):
-        """Remember a request for the programs that come, and have this one answer."""
+        """Remember a request for programs that come later, and let the present one answer."""
         self.memory.others[command] = arguments
         self._forward(seq, command, arguments)
 
@@ -203,7 +203,7 @@ class Session(Client):
         self.hub.configured(self)
 
     async def _answer_attach(self):
-        # What the client does next may lead to its breakpoints, in any of the programs.
+        # The client's next action may lead to its breakpoints, in any of the programs.
         await self.hub.calls.all_run()
         self.respond(self._attach, "attach", {})
 
@@ -236,8 +236,8 @@ class Session(Client):
     # ---- What happens to programs ----
 
     def take(self, program):
-        """Show a program: the first one, or another as the one before has ended."""
-        # At once, so that no other session or program comes between.
+        """Show a program to the client: the first one, or the next one when another has ended."""
+        # Do this before anything is awaited: another session or program could come between.
         self.program, program.session = program, self
         self.ids.forget_engine()
         answer = None

@@ -1,4 +1,4 @@
-"""Threads, frames and exceptions as a dump has them."""
+"""Collect threads, frames and exceptions for a dump. No code of the program runs."""
 
 import os
 import sys
@@ -8,25 +8,29 @@ from remora import graph, texts, uncaught
 from remora.apart import standard_library
 from remora.project import content_of
 
-# The debug layer, whose frames are not shown.
+# The debug layer, whose frames are left out
 HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 
-# How many frames are written of a stack, half of them from each end, and how many exceptions.
+# How many frames of a stack are written, half of them from each end, and how many exceptions.
 FRAMES, EXCEPTIONS = 200, 50
 
-# How many variables are written of a frame.
+# How many variables of a frame are written.
 VARIABLES = 1000
 
-# How much later than the variables of the user's frames that have crashed, others are written.
+# Ranks of variables: the user's frames that have crashed have 0. Add these for a frame of a
+# library, and for a frame of another thread or exception. Lower ranks are written first.
 LIBRARY, ELSEWHERE = 1, 2
 
 
 class Stacks:
-    """What a process does, and the exception that has ended it. graph: for the variables."""
+    """The threads of this process, and the exception that has ended one.
+
+    graph: for the variables.
+    """
 
     def __init__(self, graph):
         self.graph = graph
-        # The files of the frames, the user's first
+        # The files of the frames, and whether each is the user's
         self.files = {}
         self._library = (HOME, *standard_library())
         self._exceptions, self._numbers = [], {}
@@ -34,9 +38,9 @@ class Stacks:
     # ---- Exceptions ----
 
     def exceptions(self, error):
-        """Return an exception and those that it comes from, as records; the first is its own.
+        """Return an exception and those that it comes from as records; its own record is the first.
 
-        What an exception refers to has the number of the record.
+        A record refers to another exception by the number of the record.
         """
         waiting = [error]
         self._number(error)
@@ -73,9 +77,9 @@ class Stacks:
     # ---- Threads ----
 
     def threads(self, error, frame):
-        """Return all threads as records, first that which has crashed or was interrupted.
+        """Return all threads as records; the first has crashed, or was interrupted.
 
-        error: the exception that has ended this thread; None for none. frame: this thread's
+        error: the exception that has ended this thread; None if there is none. frame: this thread's
         innermost frame; None if the thread is the debug layer's own.
         """
         own, found = threading.get_ident(), []
@@ -106,7 +110,10 @@ class Stacks:
     # ---- Frames ----
 
     def of_trace(self, trace, rank):
-        """Return the frames of a traceback as records, the innermost first."""
+        """Return the frames of a traceback as records, the innermost first.
+
+        rank: of their variables.
+        """
         found = []
         while trace is not None:
             found.append((trace.tb_frame, trace.tb_lineno))
@@ -114,7 +121,10 @@ class Stacks:
         return self._records(found[::-1], rank)
 
     def of_stack(self, frame, rank):
-        """Return a frame and its callers as records, the innermost first."""
+        """Return a frame and its callers as records, the innermost first.
+
+        rank: of their variables.
+        """
         found = []
         while frame is not None:
             found.append((frame, frame.f_lineno))
@@ -147,16 +157,16 @@ class Stacks:
         }
 
     def is_user(self, file):
-        """Tell whether a file is not of a library."""
+        """Tell whether a file is the user's: not a library's, nor the debug layer's."""
         is_installed = "/site-packages/" in file or "/dist-packages/" in file
         return file.startswith("/") and not is_installed and not file.startswith(self._library)
 
     # ---- Sources ----
 
     def sources(self, room):
-        """Return what the files of the frames hold, by their paths: the user's files first.
+        """Return the contents of the frames' files, by their paths; the user's files first.
 
-        room: how many bytes that may take.
+        room: how many bytes they may take.
         """
         found = {}
         for file in sorted(self.files, key=lambda file: not self.files[file]):
@@ -178,14 +188,14 @@ def is_shown(name, value):
 
 
 def used_globals(frame):
-    """Return the global variables that a frame's code names, as a list of (name, value)."""
+    """Return the global variables that a frame's code uses, as a list of (name, value)."""
     found = frame.f_globals
     pairs = [(name, dict.get(found, name)) for name in frame.f_code.co_names if name in found]
     return [pair for pair in pairs if is_shown(*pair)]
 
 
 def path_of(file):
-    """Return the path of a file that Python may know by a relative one."""
+    """Return the absolute path of a file that Python may know by a relative one."""
     if file.startswith(("/", "<")):
         return file
     try:

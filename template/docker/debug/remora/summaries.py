@@ -1,6 +1,7 @@
-"""Values of NumPy, torch, pandas, polars and PIL, summed up: none of them is copied whole.
+"""Sum up values of NumPy, torch, pandas, polars and PIL, without a copy of a whole value.
 
-Only what the program has loaded is used, and of that only classes of the library itself.
+This module uses these libraries only if the program has loaded them, and calls only methods of
+their own classes.
 """
 
 import sys
@@ -9,14 +10,14 @@ import warnings
 from remora import texts
 from remora.values import SHOWN
 
-# How many elements are looked at for counts. torch begins threads for more, which hang in a process
-# that was forked.
+# How many elements are read for statistics. For more, torch would start threads, which hang in a
+# forked process.
 MOST = {"numpy": 1_000_000, "torch": 30_000}
 
-# How many rows are shown of a value that has more dimensions than one, and columns of a table.
+# How many rows are shown of a value with several dimensions, and how many columns of a table.
 ROWS, COLUMNS = 10, 50
 
-# The classes that are summed up, by the module they are found in.
+# The classes that are summed up, by the modules that have them
 CLASSES = {
     "numpy": ("ndarray", "generic"),
     "torch": ("Tensor",),
@@ -28,7 +29,7 @@ CLASSES = {
 
 
 def kind_of(value):
-    """Return the library and the class of a value that is summed up; None for another one."""
+    """Return the library and the class of a value that is summed up; None for another value."""
     kind = type(value)
     top = texts.name_of(kind, "__module__").partition(".")[0]
     if top not in ("numpy", "torch", "pandas", "polars", "PIL"):
@@ -39,7 +40,7 @@ def kind_of(value):
             continue
         for name in names:
             known = vars(module).get(name)
-            # Of another one, a class of the program may make anything of the methods.
+            # A subclass of the program may replace methods: accept only subclasses of these.
             is_family = name in ("generic", "Image", "ndarray")
             if known is kind or (is_family and known and issubclass(kind, known)):
                 return top, name
@@ -47,7 +48,7 @@ def kind_of(value):
 
 
 def line(value):
-    """Return the text of a value that is summed up; None for another one."""
+    """Return the text of a value that is summed up; None for another value."""
     kind = kind_of(value)
     if kind is None:
         return None
@@ -60,7 +61,7 @@ def line(value):
 
 
 def inside(value):
-    """Return what is shown in a value that is summed up, as (name, value); None for another one."""
+    """Return what is inside a value that is summed up, as (name, value); None for another value."""
     kind = kind_of(value)
     look = SUMMARIES[kind][1] if kind else None
     if look is None:
@@ -130,7 +131,7 @@ def line_of_tensor(tensor):
     try:
         text += numbers_of(torch, tensor)
     except (RuntimeError, TypeError):
-        return text  # of a type that torch does not compute with, such as the smallest floats
+        return text  # torch cannot compute with this type, such as the smallest floats
     return text + (f" (of the first {MOST['torch']:,})" if tensor.numel() > MOST["torch"] else "")
 
 
@@ -151,7 +152,10 @@ def numbers_of(torch, tensor):
 
 
 def is_readable(tensor):
-    """Tell whether the values of a tensor are in memory. Another device may be what has crashed."""
+    """Tell whether the values of a tensor are in memory.
+
+    Another device may be the one that has crashed.
+    """
     strided = sys.modules["torch"].strided
     return tensor.device.type == "cpu" and tensor.layout == strided and not tensor.is_quantized
 
@@ -214,7 +218,7 @@ def line_of_scalar(value):
     return f"{texts.type_name(value)}({texts.line(value.item())})"
 
 
-# What gives the line of a value, and what is in it, by what kind_of() returns.
+# The functions for the text and the inside of a value, by what kind_of() returns
 SUMMARIES = {
     ("numpy", "ndarray"): (line_of_array, inside_array),
     ("numpy", "generic"): (line_of_scalar, None),

@@ -1,8 +1,10 @@
-"""Breakpoints in templates of Django and of Jinja.
+"""Breakpoints in templates of Django and Jinja.
 
-pydevd has a plugin for each, and takes for a template of one of them whatever is not called *.py,
-if a client says that there are any. Here, the file tells whether it is a template, and what the
-program has imported tells which of the plugins it needs.
+pydevd has a plugin for each of them. If a client says that there are templates, pydevd takes every
+file for one that is not called *.py. Here, the file tells whether it is a template, and the modules
+that the program has imported tell which plugins it needs.
+
+This module replaces methods of pydevd.
 """
 
 import os
@@ -12,24 +14,27 @@ from remora import imports, paths
 from remora.files import loaded
 from remora.project import content_of
 
-# The module without which no template is rendered, by the plugin
+# The module without which no template is rendered, by the name of the plugin
 LIBRARIES = {
     "pydevd_plugins.django_debug": "django.template.base",
     "pydevd_plugins.jinja2_debug": "jinja2.environment",
 }
 
-# Whether the imports of these are watched
+# Whether the imports of these modules are watched
 is_watching = False
 
 
 def apply(pydevd):
-    """Have pydevd take breakpoints in templates for such, without a word of the client."""
+    """Make pydevd find out itself which breakpoints are in templates.
+
+    Raises AttributeError or ImportError if pydevd lacks one of the functions.
+    """
     from _pydevd_bundle.pydevd_plugin_utils import PluginManager
     from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
     from pydevd_plugins import django_debug
 
-    _ = django_debug._init_plugin_breaks, pydevd.PyDB.get_plugin_lazy_init  # which prepare() needs
-    # It has asked the version of Django, and did not find it: see apart.py.
+    _ = django_debug._init_plugin_breaks, pydevd.PyDB.get_plugin_lazy_init  # prepare() needs them
+    # The plugin has looked for Django's version while apart.py hid Django.
     django_debug.IS_DJANGO18 = django_debug.IS_DJANGO19 = False
     django_debug.IS_DJANGO19_OR_HIGHER = True
     answer = PyDevJsonCommandProcessor.on_setbreakpoints_request
@@ -51,7 +56,7 @@ def apply(pydevd):
             options.django_debug, options.flask_debug = before
 
     def activate_if_used(self, plugin):
-        if LIBRARIES[plugin.__name__] in sys.modules:  # or it would cost time for nothing
+        if LIBRARIES[plugin.__name__] in sys.modules:  # else it would only cost time
             activate(self, plugin)
 
     PyDevJsonCommandProcessor.on_setbreakpoints_request = on_setbreakpoints_request
@@ -61,7 +66,7 @@ def apply(pydevd):
 def is_template(path, content):
     """Tell whether a file is a template, and not Python.
 
-    content: what it holds; None if that is not known
+    path: its path. content: its bytes; None if they are not known.
     """
     extension = os.path.splitext(path.replace("\\", "/"))[1].lower()
     if extension in (".py", ".pyw", ".ipynb"):
@@ -81,7 +86,7 @@ def is_template(path, content):
 
 
 def prepare(debugger):
-    """Have a debugger of pydevd keep breakpoints in templates, which either plugin finds."""
+    """Make pydevd's debugger keep breakpoints in templates, for either plugin."""
     global is_watching
     if hasattr(debugger, "jinja2_breakpoints"):
         return
@@ -100,8 +105,8 @@ def prepare(debugger):
 
 
 def activate(debugger):
-    """Have the plugins look for breakpoints whose libraries the program has imported by now."""
-    if hasattr(debugger, "jinja2_breakpoints"):  # and there is a debugger at all
+    """Let those plugins look for breakpoints whose libraries the program has imported."""
+    if hasattr(debugger, "jinja2_breakpoints"):  # there is a debugger, with templates
         manager = debugger.get_plugin_lazy_init()
         for name in LIBRARIES:
             manager.activate(sys.modules[name])

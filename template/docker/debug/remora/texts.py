@@ -1,7 +1,7 @@
-"""The text of a value, in one line, without any code of the program, which may hang or raise.
+"""Make the text of a value, in one line. No code of the program runs, which may hang or raise.
 
-A class can make anything of its names, of repr() and of isinstance(). So all is read by functions
-of Python's own types.
+A class can change its names, repr() and isinstance() in any way. So this module reads everything by
+functions of Python's own types.
 """
 
 import os
@@ -18,19 +18,19 @@ from types import (
     ModuleType,
 )
 
-# How long a text may be, and how many elements it shows of a container.
+# How long a text may be, and how many elements of a container it shows.
 LENGTH, SHOWN = 2000, 10
 
-# What stands for what is not written.
+# Stands for a value that is not written
 HIDDEN = "(hidden)"
 
-# Words in a name that tell of a secret. A `key` alone is most often one of a dictionary.
+# Words in the name of a secret. `key` alone is usually not a secret, but the key of a dictionary.
 SECRET = re.compile(
     r"(?i)(?<![a-z])(auth|authorization|bearer|cookie|credentials?|dsn|pass|passphrase|passwd"
     r"|password|private|pwd|secrets?)(?![a-z])|token(?![a-z])|[a-z0-9][-_]?key(?![a-z])"
     r"|passw(or)?d|secret|credential"
 )
-# Of these, a container is hidden whole, too. Tokens and keys are something else in many programs.
+# A container with such a name is hidden as a whole. Here, tokens and keys are usually not secrets.
 SECRETS = re.compile(
     r"(?i)(?<![a-z])(auth|authorization|cookies?|credentials?|passwords?|secrets?)(?![a-z])"
 )
@@ -41,14 +41,14 @@ KEYS = re.compile(
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"
     r"|(?i:\b(?<=bearer )|\b(?<=basic ))[A-Za-z0-9+/._~-]{16,}=*"
 )
-# In an address, and in what is written as name=value, or as JSON.
+# Passwords in an address, after name=, and in JSON
 PASSWORDS = re.compile(
     r"""(://[^/\s:@]*:)[^/\s]+(?=@)"""
     r"""|((?i:passw(?:or)?d|pwd|secret|token|(?:api|access|private)[-_]?key)"""
     r"""(?:\w{0,20}=['"]?|['"]\s*:\s*['"]))[^\s'"&;,)]+"""
 )
 
-# Types whose repr() is Python's own, and takes no time.
+# Types whose repr() is Python's own, and takes no time
 PLAIN = (bool, float, complex, type(None), type(Ellipsis), type(NotImplemented), range)
 
 
@@ -58,13 +58,13 @@ def is_secret(name):
 
 
 def secrets_of_environment():
-    """Return the values of variables of the environment that are secrets by their names."""
+    """Return the values of environment variables whose names say that they are secrets."""
     there = dict(os.environ).items()
     return {value for name, value in there if is_secret(name) and len(value) > 5}
 
 
 def without_secrets(text, known=()):
-    """Return a text with what looks like a key, and known secrets, left out."""
+    """Return a text without known secrets, and without what looks like a key or a password."""
     for secret in known:
         text = text.replace(secret, HIDDEN)
     if len(text) > 12:
@@ -73,12 +73,12 @@ def without_secrets(text, known=()):
 
 
 def is_a(value, *kinds):
-    """Tell whether a value is of one of Python's own types, whatever it says itself."""
+    """Tell whether a value is of one of Python's own types, or of a subclass of one."""
     return issubclass(type(value), kinds)
 
 
-def is_just(value, *kinds):
-    """Tell whether a value is of a type and no class of that. `==` may be the program's."""
+def is_exactly(value, *kinds):
+    """Tell whether a value's class is one of some types. A metaclass may replace `==`: use `is`."""
     return any(type(value) is kind for kind in kinds)
 
 
@@ -88,7 +88,7 @@ def bases(value):
 
 
 def name_of(kind, attribute="__qualname__"):
-    """Return the name of a class, or of its module."""
+    """Return the name of a class, or with "__module__" of its module; "?" if it has none."""
     try:
         name = type.__dict__[attribute].__get__(kind)
     except AttributeError:
@@ -97,24 +97,24 @@ def name_of(kind, attribute="__qualname__"):
 
 
 def type_name(value):
-    """Return the name of a value's class, as a client is shown it."""
+    """Return the name of a value's class, as a client sees it."""
     return name_of(type(value))
 
 
 def is_builtin(kind):
-    """Tell whether a class is one of Python's own, and not of Python code (Py_TPFLAGS_HEAPTYPE)."""
+    """Tell whether a class is written in C, and not in Python (Py_TPFLAGS_HEAPTYPE)."""
     return not type.__dict__["__flags__"].__get__(kind) & 512
 
 
 def cut(text, length=LENGTH):
-    """Return a text as it is shown: not too long."""
+    """Return a text, cut to `length` characters."""
     return text if len(text) <= length else f"{text[:length]}…"
 
 
 def line(value, known=(), depth=1):
     """Return the text of a value, at most twice LENGTH long.
 
-    known: secrets to leave out. depth: how far down elements are shown.
+    known: secrets to leave out. depth: on how many levels elements are shown.
     """
     try:
         return cut(_line(value, known, depth), LENGTH * 2)
@@ -124,7 +124,7 @@ def line(value, known=(), depth=1):
 
 def _line(value, known, depth):
     kind = type(value)
-    if is_just(value, *PLAIN):
+    if is_exactly(value, *PLAIN):
         return repr(value)
     if is_a(value, str):
         count, most = str.__len__(value), LENGTH - 100
@@ -143,11 +143,11 @@ def _line(value, known, depth):
         return float.__repr__(value)
     if is_a(value, type):
         return f"<class {name_of(value)!r}>"
-    if is_just(value, FunctionType, BuiltinFunctionType, GeneratorType, CoroutineType):
+    if is_exactly(value, FunctionType, BuiltinFunctionType, GeneratorType, CoroutineType):
         return f"<{name_of(kind)} {value.__qualname__}>"
     if kind is MethodType:
         function = value.__func__
-        name = function.__name__ if is_just(function, FunctionType, BuiltinFunctionType) else "?"
+        name = function.__name__ if is_exactly(function, FunctionType, BuiltinFunctionType) else "?"
         return f"<method {name} of a {type_name(value.__self__)}>"
     if kind is ModuleType:
         name = dict.get(ModuleType.__dict__["__dict__"].__get__(value), "__name__")
@@ -163,7 +163,7 @@ def _line(value, known, depth):
 
 def _line_of_container(value, known, depth):
     found, marks = elements(value, SHOWN)
-    prefix = "" if is_just(value, dict, list, tuple, set) else type_name(value)
+    prefix = "" if is_exactly(value, dict, list, tuple, set) else type_name(value)
     count = size(value)
     if depth <= 0 and count:
         few = f"{prefix}{marks[0]}…{marks[1]}"
@@ -172,7 +172,7 @@ def _line_of_container(value, known, depth):
     for key, element in found:
         shown = HIDDEN if is_secret_pair and key == 1 else line(element, known, depth - 1)
         if is_a(value, dict):
-            shown = HIDDEN if hides(key, element) else shown
+            shown = HIDDEN if must_hide(key, element) else shown
             parts.append(f"{cut(line(key, known, 0), 100)}: {cut(shown, 200)}")
         else:
             parts.append(cut(shown, 200))
@@ -180,8 +180,8 @@ def _line_of_container(value, known, depth):
     return f"{prefix}{marks[0]}{', '.join(parts)}{more}{marks[1]}"
 
 
-def hides(name, value):
-    """Tell whether a value is not to be shown under a name."""
+def must_hide(name, value):
+    """Tell whether a value must be hidden because of its name."""
     if type(name) is bytes:
         name = name.decode("latin-1")
     if type(name) is not str:
@@ -192,15 +192,15 @@ def hides(name, value):
 
 
 def is_pair_of_secret(value):
-    """Tell whether a value is a name and what is a secret by that, as in a list of headers."""
+    """Tell whether a value is a pair of a name and a secret, as in a list of headers."""
     if not is_a(value, tuple, list) or size(value) != 2:
         return False
     (_, name), (_, secret) = elements(value, 2)[0]
-    return hides(name, secret)
+    return must_hide(name, secret)
 
 
 def size(value):
-    """Return how many elements a container of Python's own has."""
+    """Return how many elements a container of Python's own types has; 0 for other values."""
     for base in (dict, list, tuple, set, frozenset, deque):
         if is_a(value, base):
             return base.__len__(value)
@@ -208,7 +208,10 @@ def size(value):
 
 
 def elements(value, count, skip=0):
-    """Return the first elements of a container, as (key or index, element), and its brackets."""
+    """Return elements of a container, as a list of (key or index, element), and its brackets.
+
+    count: how many. skip: how many before them are left out.
+    """
     if is_a(value, dict):
         return list(islice(dict.items(value), skip, skip + count)), "{}"
     for base, marks in ((list, "[]"), (tuple, "()"), (set, "{}"), (frozenset, "{}"), (deque, "[]")):
@@ -226,7 +229,7 @@ def message_of(error, known=()):
     shown = list(arguments)
     if text_of is OSError:
         shown += [OSError.filename.__get__(error), OSError.filename2.__get__(error)]
-    are_plain = all(is_just(one, str, bytes, int, float, type(None)) for one in shown)
+    are_plain = all(is_exactly(one, str, bytes, int, float, type(None)) for one in shown)
     if text_of is not BaseException and is_builtin(text_of) and are_plain:
         return cut(without_secrets(text_of.__str__(error), known))
     if len(arguments) == 1 and type(arguments[0]) is str:

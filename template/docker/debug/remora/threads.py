@@ -1,14 +1,14 @@
-"""Threads of the debug layer in a program."""
+"""Threads of the debug layer in a program, which the debugger neither shows nor stops."""
 
 import threading
 
-# Those that were started last. If one went at its own end, what Python runs then would be a thread
-# of its own for pydevd, which would take the next thread with that ident for that one.
+# The last threads that were started. If an object disappeared as soon as its thread ends, pydevd
+# would take Python's last steps for a new thread, and a later thread with the same ident for that.
 kept = []
 
 
 def start(function):
-    """Start a thread that the debugger does not show, and return it."""
+    """Start a thread of this layer that calls `function`, and return it."""
     thread = threading.Thread(target=function, name="remora", daemon=True)
     thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True
     kept[:] = [*kept[-1:], thread]
@@ -17,9 +17,10 @@ def start(function):
 
 
 def call(function):
-    """Call a function, in another thread if this one is the layer's. Raises what it raises.
+    """Call a function, in a new thread if the present thread is the layer's.
 
-    This one may have begun in a session that has ended. pydevd would stop it with the program.
+    A thread of the layer may have begun in an earlier session. pydevd would stop such a thread with
+    the program. Raises what the function raises.
     """
     if threading.current_thread() not in kept:
         return function()

@@ -1,8 +1,11 @@
-"""Tracing of threads that run already, on Python 3.8 to 3.11.
+"""Trace threads that run already, on Python 3.8 to 3.11.
 
-There, sys.settrace() is for the thread that calls it. pydevd reaches other threads by a library,
-which is built for x86 and glibc: neither for ARM, as in containers on a Mac, nor for Alpine. So
-here is another one, for Python 3.9 and later. From Python 3.12 on, pydevd needs none.
+On these, sys.settrace() applies only to the thread that calls it. pydevd reaches other threads by a
+library in C, which it has for x86 with glibc: not for ARM, as in containers on a Mac, and not for
+Alpine. So this module has another one, for Python 3.9 and later. From Python 3.12 on, pydevd needs
+none.
+
+This module replaces functions of pydevd, and calls Python's C API by ctypes.
 """
 
 import ctypes
@@ -10,25 +13,25 @@ import sys
 import threading
 import time
 
-# A trace function as C has it: Py_tracefunc. The last argument may be NULL.
+# A trace function in C: Py_tracefunc. The last argument may be NULL.
 TRACE_FUNCTION = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
 )
 
-# How much of a PyThreadState is looked at for the ident of its thread, in bytes.
+# How many bytes of a PyThreadState are searched for the ident of its thread.
 LENGTH = 512
 
-# Python calls these at any time, so they have to stay.
+# Python may call these at any time, so they must stay in memory.
 kept = []
 
-# How long a thread that is being started may take to run, in seconds.
+# How long a new thread may take to begin, in seconds.
 TIMEOUT = 5
 
 
 class Library:
-    """What pydevd calls of its library. Raises AttributeError if this Python has no such function.
+    """Replaces pydevd's library. Raises AttributeError if this Python lacks the function for that.
 
-    settrace: sys.settrace as Python has it; pydevd puts another one in its place.
+    settrace: Python's own sys.settrace, since pydevd replaces it.
     """
 
     def __init__(self, settrace):
@@ -37,16 +40,16 @@ class Library:
         self._set_trace.argtypes = [ctypes.c_void_p, TRACE_FUNCTION, ctypes.py_object]
 
     def AttachDebuggerTracing(self, _verbose, _settrace, trace, ident, _argument):
-        """Have a thread traced from its next event on. Returns 0, or 1 if there is no such thread.
+        """Trace a thread from its next event on. Returns 0, or 1 if there is no such thread.
 
-        trace, ident: the trace function, and the thread's ident, as ctypes has them
+        trace, ident: the trace function and the thread's ident, as ctypes objects.
         """
 
         def begin(_, frame, what, argument):
-            self.settrace(trace.value)  # in the thread itself: this function is not called again
+            self.settrace(trace.value)  # in that thread, where it replaces begin()
             return 0
 
-        state = states().get(ident.value)  # which is cut to an unsigned int
+        state = states().get(ident.value)  # ident.value is cut to an unsigned int
         if state is None:
             return 1
         kept.append(TRACE_FUNCTION(begin))
@@ -55,19 +58,19 @@ class Library:
 
 
 class CheckedLibrary:
-    """pydevd's library, made sure to trace the thread that is meant.
+    """pydevd's library, with a check that it traces the right thread.
 
-    A thread that is being started has the ident of the one that starts it, until it runs. Of the
-    threads with an ident, pydevd's library takes the newest. So the function that it sets in
-    another thread first looks whose thread it is in, and a thread looks whether it got its own.
+    Until a new thread runs, it has the ident of the thread that starts it. If several threads have
+    the same ident, pydevd's library takes the newest. So a function that is set in another thread
+    first checks in which thread it runs. A thread checks whether its own function has reached it.
     """
 
     def __init__(self, library):
         self.attach = library.AttachDebuggerTracing
-        self.trace = None  # what other threads are to be traced by, the last time somebody asked
+        self.trace = None  # the last trace function that was set in another thread
 
     def AttachDebuggerTracing(self, verbose, settrace, trace, ident, argument):
-        """Have a thread traced from its next event on. Arguments and result: see Library."""
+        """Trace a thread from its next event on. Arguments and result: see Library."""
 
         def attach(function, thread=ident):
             return self.attach(verbose, settrace, ctypes.py_object(function), thread, argument)
@@ -77,9 +80,9 @@ class CheckedLibrary:
             own = ctypes.c_uint(threading.get_ident())
             result = attach(trace_nothing, own)
             while sys.gettrace() is not trace_nothing and time.monotonic() < deadline:
-                time.sleep(0.0001)  # until the thread that has this one's ident runs
+                time.sleep(0.0001)  # until the new thread with the same ident runs
                 result = attach(trace_nothing, own)
-            # This thread starts none before it returns, so it is the only one with its ident.
+            # This thread starts none before it returns, so no other has its ident.
             return result or attach(function, own)
 
         def begin(frame, event, argument):
@@ -96,7 +99,7 @@ class CheckedLibrary:
 
 
 def is_own(ident):
-    """Tell whether an ident, cut to an unsigned int, is the one of the thread that asks."""
+    """Tell whether an ident, cut to an unsigned int, belongs to the thread that asks."""
     return ident.value == ctypes.c_uint(threading.get_ident()).value
 
 
@@ -108,11 +111,11 @@ def is_traced_by(function):
 
 
 def trace_nothing(frame, event, argument):
-    """Trace nothing, as the trace function of a thread."""
+    """Trace nothing: a trace function that only marks a thread."""
 
 
 def states():
-    """Return where in memory the PyThreadState of each thread is, by the end of its ident."""
+    """Return the addresses of all PyThreadStates, by the thread's ident, cut to an unsigned int."""
     api = ctypes.pythonapi
     for function in (api.PyThreadState_Get, api.PyInterpreterState_Get):
         function.restype = ctypes.c_void_p
@@ -127,15 +130,15 @@ def states():
 
 
 def words(state):
-    """Return the beginning of a PyThreadState, as unsigned numbers."""
+    """Return the beginning of the PyThreadState at an address, as a list of unsigned numbers."""
     size = ctypes.sizeof(ctypes.c_ulong)
     return list((ctypes.c_ulong * (LENGTH // size)).from_address(state))
 
 
 def find_library(pydevd, settrace):
-    """Have pydevd use its library with care, or the one here if it has none. settrace: see Library.
+    """Make pydevd use its library with a check, or the one of this module if it has none.
 
-    Returns whether threads that run already can be traced.
+    settrace: see Library. Returns whether threads that run already can be traced.
     """
     import pydevd_tracing
 
@@ -151,17 +154,17 @@ def find_library(pydevd, settrace):
 
 
 def take_threads_as_they_are(pydevd):
-    """Have pydevd trace the threads that run, where others begin and end at the same moment.
+    """Make pydevd trace all threads that run, even if others begin and end at that moment.
 
-    It fails at a thread that has no ident yet, and leaves the rest untraced. A thread that is about
-    to enter itself into `threading` it takes for one that it does not know, and enters another one.
+    pydevd fails at a thread that has no ident yet, and leaves the rest untraced. pydevd also takes
+    a thread that has not entered itself into `threading` yet for a foreign one, and enters a dummy.
     """
     import pydevd_tracing
 
     trace_threads = pydevd_tracing.set_trace_to_threads
 
     def set_trace_to_threads(function, thread_idents=None, create_dummy_thread=True):
-        if thread_idents is not None:  # as of each thread that traces itself, often
+        if thread_idents is not None:  # one thread, which often is the caller
             return trace_threads(function, thread_idents, create_dummy_thread)
         enters_itself = {ident: is_of_threading(f) for ident, f in sys._current_frames().items()}
         result = 0
@@ -173,7 +176,7 @@ def take_threads_as_they_are(pydevd):
 
 
 def start_threads_quietly(pydevd):
-    """Have pydevd not complain, in the program's output, of threads that are just being started."""
+    """Keep pydevd from complaining, in the program's output, of threads that are just starting."""
     from _pydev_bundle import pydev_log
 
     critical = pydev_log.critical
@@ -192,7 +195,7 @@ def own_threads():
 
 
 def is_of_threading(frame):
-    """Tell whether `threading` has started the thread of a frame, or pydevd in its place."""
+    """Tell whether `threading`, or pydevd in its place, has started the thread of a frame."""
     while frame.f_back:
         frame = frame.f_back
     starter = frame.f_globals.get("__name__", "")

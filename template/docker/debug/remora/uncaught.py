@@ -1,6 +1,7 @@
-"""Exceptions that nothing catches, in any thread or child process, and what is done with them.
+"""Find exceptions that nothing catches, in any thread or child process.
 
-Every hook that was there before reports the exception first, as it would without a debugger.
+This module replaces hooks and functions of sys, os, threading and traceback. The hook that was
+there before reports the exception first, as it would without a debugger.
 """
 
 import _thread
@@ -10,34 +11,35 @@ import sys
 
 from remora import imports, program
 
-# When an exception is found: the process is about to end by it; or goes on; or ends by now. Or it
-# is a hook that something wraps, which may hold back what was reported until the hook returns.
+# When an exception is found: it is about to end the process; the process goes on; Python is ending;
+# or another hook wraps this layer's hook, and may print its report only afterwards.
 ENDING, GOING_ON, AT_EXIT, WRAPPED = "ending", "going on", "at exit", "wrapped"
 
-# The instruction that a frame ends with, of Python 3.8 to 3.10.
+# The instruction with which a frame returns, on Python 3.8 to 3.10
 RETURN_VALUE = 83
 
-# How many exceptions of a group are looked at, in all.
+# How many exceptions of a group are looked at, in all levels.
 MEMBERS = 1000
 
-# What to do with an exception: a function of it, and of when it is found.
+# The function that is called with an exception, and with one of these moments
 act = None
 
-# The last exception of the main thread that was acted on.
-seen = None
+# The last exception of the main thread that `act` was called with
+last_error = None
 
-# One that is to be acted on when Python ends.
+# The exception that `act` will be called with when Python ends
 pending = None
 
-# Of a sys.exit() of the main thread while an exception was handled: that exception, the outermost
-# frame, and where that was.
-left = None
+# What the main thread left by its last sys.exit() in an `except` or `finally`: (the exception that
+# was handled, the outermost frame, the place in that frame)
+handled_at_exit = None
 
 
 def catch(action, more=()):
-    """Have something done with every exception that nothing else has caught.
+    """Call a function with every exception that nothing else catches.
 
-    action: see `act`. more: changes to other modules that find exceptions, as imports.py has them.
+    action: takes the exception and the moment. more: further functions that change modules to find
+    exceptions, by the module's name: see imports.py.
     """
     global act
     import atexit
@@ -51,21 +53,24 @@ def catch(action, more=()):
     imports.change({**actions, **dict(more)})
 
 
-def tell(error, moment):
-    """Act on an exception, unless it is an end that was asked for, or was raised nowhere."""
+def act_on(error, moment):
+    """Act on an exception, unless it is a wanted end, or was raised nowhere.
+
+    moment: one of those above.
+    """
     if error is None or issubclass(type(error), (SystemExit, KeyboardInterrupt)):
         return
-    if trace_of(innermost(error)) is not None:  # as a main script has none that cannot be parsed
+    if trace_of(innermost(error)) is not None:  # a script that cannot be parsed raises nowhere
         act(error, moment)
 
 
 def trace_of(error):
-    """Return the traceback of an exception, whatever its class makes of that name."""
+    """Return the traceback of an exception, even if its class replaces that attribute."""
     return BaseException.__traceback__.__get__(error)
 
 
 def innermost(error):
-    """Return the exception to look at: of a group (Python 3.11), the first that was raised."""
+    """Return an exception; of a group (Python 3.11), the first exception that was raised."""
     kind = getattr(builtins, "BaseExceptionGroup", ())
     waiting, found = [error], error
     for _ in range(MEMBERS):
@@ -86,46 +91,46 @@ def innermost(error):
 
 
 def catch_in_main():
-    """Have exceptions found that end the main thread."""
+    """Find exceptions that end the main thread."""
     report = sys.excepthook
 
     def excepthook(kind, error, trace):
-        global seen
+        global last_error
         report(kind, error, trace)
-        seen = error
-        tell(error, ENDING if sys.excepthook is excepthook else WRAPPED)
+        last_error = error
+        act_on(error, ENDING if sys.excepthook is excepthook else WRAPPED)
 
     sys.excepthook = excepthook
 
 
 def catch_in_threads(threading):
-    """Have exceptions found that end a thread. threading: the module."""
+    """Find exceptions that end a thread. threading: the module."""
     report = threading.excepthook
 
     def excepthook(arguments):
         report(arguments)
-        tell(arguments.exc_value, GOING_ON if threading.excepthook is excepthook else WRAPPED)
+        act_on(arguments.exc_value, GOING_ON if threading.excepthook is excepthook else WRAPPED)
 
     threading.excepthook = excepthook
 
 
 def catch_in_unnamed_threads():
-    """Have exceptions found that end a thread of `_thread`."""
+    """Find exceptions that end a thread of the module `_thread`."""
     report = sys.unraisablehook
 
     def unraisablehook(arguments):
         report(arguments)
         if "thread started by" in (arguments.err_msg or ""):
             is_outer = sys.unraisablehook is unraisablehook
-            tell(arguments.exc_value, GOING_ON if is_outer else WRAPPED)
+            act_on(arguments.exc_value, GOING_ON if is_outer else WRAPPED)
 
     sys.unraisablehook = unraisablehook
 
 
 def catch_in_children(traceback):
-    """Have exceptions found that end a child of multiprocessing, which reports them itself.
+    """Find exceptions that end a child process of multiprocessing.
 
-    traceback: the module, by which it does.
+    traceback: the module, with which multiprocessing prints them.
     """
     report = traceback.print_exc
 
@@ -133,7 +138,7 @@ def catch_in_children(traceback):
         report(*arguments, **options)
         caller = sys._getframe(1).f_code
         if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
-            tell(sys.exc_info()[1], ENDING)
+            act_on(sys.exc_info()[1], ENDING)
 
     traceback.print_exc = print_exc
 
@@ -142,42 +147,45 @@ def catch_in_children(traceback):
 
 
 def at_exit():
-    """Act on what libraries have caught in a sys.excepthook of their own, as pretty ones do."""
-    global seen
+    """Act on an exception that a library's own sys.excepthook has reported, as pretty ones do."""
+    global last_error
     error = take_pending()
     if error is None:
         error = getattr(sys, "last_value", None)
         if error is None:
-            error = take_left()
-        if error is seen or not isinstance(error, BaseException):
+            error = take_handled_at_exit()
+        if error is last_error or not isinstance(error, BaseException):
             return
-    seen = error
-    tell(error, AT_EXIT)
+    last_error = error
+    act_on(error, AT_EXIT)
 
 
 def take_pending():
-    """Return the exception that is to be acted on at the end, once."""
+    """Return the exception that `act` must be called with at the end, and forget it."""
     global pending
     error, pending = pending, None
     return error
 
 
-def take_left():
-    """Return the exception that a sys.exit() has followed, once, if the program ends by that."""
-    global left
-    ending, left = left, None
+def take_handled_at_exit():
+    """Return the exception that the main thread was handling at its sys.exit(), and forget it.
+
+    None if the program has gone on after that: then something has caught the SystemExit.
+    """
+    global handled_at_exit
+    ending, handled_at_exit = handled_at_exit, None
     if ending is None:
         return None
     error, outermost, place = ending
-    # Or the end was caught, and the program has gone on.
+    # If the frame has moved on, something has caught the SystemExit.
     if sys.version_info >= (3, 11):
         return error if outermost.f_lasti == place else None
-    # Code in `finally` is another place, until Python 3.11.
+    # Before Python 3.11, code in `finally` moves the frame too. Ask whether it has returned.
     return error if outermost.f_code.co_code[outermost.f_lasti] != RETURN_VALUE else None
 
 
 def act_later(error):
-    """Have an exception acted on when Python ends, before the program's own handlers of that."""
+    """Call `act` when Python ends, before the program's own atexit functions."""
     global pending
     import atexit
 
@@ -186,35 +194,36 @@ def act_later(error):
 
 
 def catch_exits():
-    """Have exceptions found after which the program ends itself, as command lines have it."""
+    """Find exceptions after which the program ends itself, as many command lines do."""
     leave, leave_at_once = sys.exit, os._exit
 
     def exit(*status):
-        global left
+        global handled_at_exit
         try:
             leave(*status)
         except SystemExit as ending:
-            # A command line that is wrong ends a program with 2.
+            # By convention, a program ends with 2 if its command line is wrong.
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
             if _thread.get_ident() == program.main:
-                left = None
+                handled_at_exit = None
                 if is_failure and ending.__context__ is not None:
                     frame = sys._getframe(1)
                     while frame.f_back is not None:
                         frame = frame.f_back
-                    left = ending.__context__, frame, frame.f_lasti
+                    handled_at_exit = ending.__context__, frame, frame.f_lasti
             raise
 
     def _exit(status):
-        global seen
+        global last_error
         later, error = take_pending(), sys.exc_info()[1]
         if error is None:
-            error = take_left()  # as of a child of multiprocessing
-        # While a client is waited for, the debug layer ends the process so, too.
-        if status and (later is not None or error is not seen):
-            seen = error = error if later is None else later
-            tell(error, ENDING)
+            error = take_handled_at_exit()  # such as of a child of multiprocessing
+        # A process that waits for a client ends by this function, too: do not act on its exception
+        # again.
+        if status and (later is not None or error is not last_error):
+            last_error = error = error if later is None else later
+            act_on(error, ENDING)
         leave_at_once(status)
 
     exit.__doc__, _exit.__doc__ = leave.__doc__, leave_at_once.__doc__

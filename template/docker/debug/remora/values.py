@@ -1,7 +1,9 @@
-"""Big values: a client is shown one in less than a second, with its type, shape and first values.
+"""Show big values quickly: in less than a second, with their type, shape and first elements.
 
-pydevd shows of most containers what comes first. But it reads all properties of a value that is
-opened, and the text of some values is made of all that is in them.
+pydevd shows only the first elements of most containers. But pydevd reads all properties of a value
+that a user opens, and makes the text of some values from everything in them.
+
+This module replaces functions of pydevd.
 """
 
 import time
@@ -10,31 +12,31 @@ from collections import UserDict, UserList
 from itertools import islice
 from types import MappingProxyType, MethodType, SimpleNamespace
 
-# How many elements a container has whose text is never made of all of them.
+# The text of a container with more elements is never made from all of them.
 MANY = 10_000
 
-# Classes whose properties may take long, by package, and how many elements it takes for that.
+# Classes with slow properties, by package; and the number of elements from which on they are slow.
 PROPERTIES = {
-    "numpy": ({"ndarray"}, 2**20),  # pydevd itself reads no min and max of bigger ones
+    "numpy": ({"ndarray"}, 2**20),  # pydevd reads no min and max of bigger arrays
     "pandas": ({"NDFrame", "Index", "ExtensionArray", "BaseGroupBy", "BaseWindow"}, 100_000),
 }
 
-# Those of their properties that take no time
+# Properties of these classes that are quick
 QUICK = set(
     "shape size ndim dtype dtypes itemsize columns index axes name names attrs empty freq tz levels"
     " nlevels codes categories ordered closed flags strides keys obj".split()
 )
 
-# How many elements are shown of an array, as of other containers in pydevd.
+# How many elements of an array are shown, as pydevd does for other containers.
 SHOWN = 100
 
-# How long a text may take, in seconds, and the classes whose text took longer, with how long.
+# How long a text may take, in seconds; and classes whose texts took longer, with the seconds.
 PATIENCE = 1
 slow = {}
 
 
 def apply(pydevd):
-    """Have pydevd show big values soon. Raises AttributeError or ImportError if it cannot."""
+    """Make pydevd show big values quickly. Raises AttributeError or ImportError if it cannot."""
     from _pydevd_bundle import pydevd_suspended_frames
     from _pydevd_bundle.pydevd_safe_repr import SafeRepr
 
@@ -46,25 +48,25 @@ def apply(pydevd):
 
 
 def describe_soon(representation):
-    """Have the text of a value not be made of all that is in it. representation: SafeRepr."""
+    """Keep pydevd from making a text from everything in a value. representation: SafeRepr."""
     of_dict, of_other = representation._repr_dict, representation._repr_other
 
     def _repr_dict(self, obj, level, *marks):
-        # pydevd would copy the list of all keys.
+        # Else pydevd copies the list of all keys.
         shown = self.maxcollection[level] if level < len(self.maxcollection) else 0
         if 0 < shown < len(obj):
             try:
                 obj = {key: obj[key] for key in islice(obj, shown)}
             except Exception:
-                pass  # of the program's own code; pydevd copes with that
+                pass  # the program's own code failed; pydevd copes with that
         return of_dict(self, obj, level, *marks)
 
     def _repr_other(self, obj, level):
         kind = type(obj)
         if self.raw_value or self.maxother_outer > representation.maxother_outer:
-            yield from of_other(self, obj, level)  # it is to be copied, so all of it is wanted
+            yield from of_other(self, obj, level)  # the user copies it, and wants all
         elif kind is MethodType:
-            # It has the text of its object in it.
+            # Its own text contains the text of its object.
             owner = type(obj.__self__).__qualname__
             yield f"<bound method {getattr(obj, '__qualname__', '?')} of a {owner}>"
         elif kind in slow:
@@ -81,7 +83,7 @@ def describe_soon(representation):
             if time.monotonic() - start > PATIENCE:
                 slow[kind] = time.monotonic() - start
 
-    # Longer than 60 elements, these are shown by their length.
+    # pydevd shows only the length of these if they have more than 60 elements.
     views = [type(view) for view in ({}.keys(), {}.values(), {}.items())]
     more = (array, MappingProxyType, UserDict, UserList, *views)
     representation.long_iter_types = (*representation.long_iter_types, *more)
@@ -89,7 +91,7 @@ def describe_soon(representation):
 
 
 def has_generated_text(kind):
-    """Tell whether repr() of a class shows all attributes, as that of a dataclass does."""
+    """Tell whether repr() of a class shows all attributes, as a dataclass's does."""
     text = kind.__repr__
     text = getattr(text, "__wrapped__", text)
     file = getattr(getattr(text, "__code__", None), "co_filename", "")
@@ -98,7 +100,7 @@ def has_generated_text(kind):
 
 
 def is_long(value):
-    """Tell whether a value is a container of Python's own that has many elements."""
+    """Tell whether a value is a container of Python's own types with more than MANY elements."""
     return type(value).__module__ in ("builtins", "collections", "array") and (
         hasattr(type(value), "__len__") and len(value) > MANY
     )
@@ -118,7 +120,7 @@ class Part:
 
 
 class Later:
-    """A property that is read when somebody opens it."""
+    """A property that is read only when a user opens it."""
 
     def __init__(self, owner, name):
         self.owner, self.name = owner, name
@@ -128,7 +130,7 @@ class Later:
 
 
 def open_soon(frames):
-    """Have what may take long computed on demand only. frames: the module suspended_frames."""
+    """Compute slow properties only when a user opens them. frames: the module suspended_frames."""
     from _pydevd_bundle import pydevd_constants, pydevd_resolver
 
     size = pydevd_constants.PYDEVD_CONTAINER_BUCKET_SIZE
@@ -152,7 +154,7 @@ def open_soon(frames):
     def get_var_data(self, *arguments, **options):
         data = get_data(self, *arguments, **options)
         if type(self.value) is Later:
-            # A client that knows this, as VS Code, shows a button, and then the value itself.
+            # A client that knows this hint, such as VS Code, shows a button, and then the value.
             data["presentationHint"] = {"lazy": True}
         return data
 
@@ -160,7 +162,7 @@ def open_soon(frames):
 
 
 def is_big(value):
-    """Tell whether a value has properties that may take long, and so many elements that they do."""
+    """Tell whether a value has slow properties, and enough elements to make them slow."""
     for kind in type(value).__mro__:
         names, limit = PROPERTIES.get(str(kind.__module__).partition(".")[0], ((), 0))
         if kind.__name__ in names:
@@ -173,28 +175,31 @@ def is_big(value):
 
 
 def data_of(value):
-    """Return what pandas has grouped, else the value. The length of groups would take long."""
+    """Return the data that pandas has grouped, else the value.
+
+    The length of the groups would be slow.
+    """
     return getattr(value, "__dict__", {}).get("obj", value)
 
 
 class LaterResolver:
-    """Tells pydevd what is in a Later: the value."""
+    """Gives pydevd the value of a Later."""
 
     def get_contents_debug_adapter_protocol(self, later, fmt=None):
         return [(later.name, getattr(later.owner, later.name), "")]
 
 
 class PartResolver:
-    """Tells pydevd what is in a part of a sequence: smaller ones, at most so many as in the last.
+    """Gives pydevd the smaller parts of a part of a sequence, at most `size` of them.
 
-    size: how many elements the smallest has, which is an `items` of pydevd
+    size: how many elements the smallest part has. items: pydevd's class of such a part.
     """
 
     def __init__(self, size, items):
         self.size, self.items = size, items
 
     def of_others(self, more):
-        """Return the parts of what pydevd has not shown. more: an object of its class MoreItems."""
+        """Return the parts that pydevd has not shown. more: pydevd's MoreItems."""
         part = Part(more.value, more.handled_items, len(more.value))
         return self.get_contents_debug_adapter_protocol(part)
 
@@ -208,7 +213,7 @@ class PartResolver:
 
 
 class BigResolver:
-    """Tells pydevd what is in a big value: its first elements, attributes, and properties."""
+    """Gives pydevd the first elements, the attributes and the properties of a big value."""
 
     def get_contents_debug_adapter_protocol(self, value, fmt=None):
         classes, read, later = type(value).__mro__, [], []
@@ -216,8 +221,8 @@ class BigResolver:
         for name in dir(value):
             of_class = next((vars(kind)[name] for kind in classes if name in vars(kind)), self)
             if of_class is not self and (callable(of_class) or name.startswith("_")):
-                continue  # a method, or one of the library's own
-            if of_class is self or name in quick:  # not of the class are columns
+                continue  # a method, or internal
+            if of_class is self or name in quick:  # columns are not of the class
                 try:
                     read.append((name, getattr(value, name), f".{name}"))
                 except Exception as error:
@@ -227,11 +232,11 @@ class BigResolver:
         return [*self.first(value), *read, *later]
 
     def first(self, value):
-        """Return the first elements, unless it has rows of several columns."""
+        """Return the first elements; [] if the value has rows of several columns."""
         try:
             if not hasattr(value, "columns"):
                 part = getattr(value, "iloc", value)[:SHOWN]
                 return [(f"[0:{len(part)}]", list(part), None)]
         except Exception:
-            pass  # such as an array of no dimensions
+            pass  # such as an array without dimensions
         return []

@@ -1,7 +1,7 @@
-"""A client of the hub that reads programs at a line, and lets each go on as soon as it is read.
+"""A client of the hub that reads programs at a line, and lets each go on immediately.
 
-It connects by the hub's own socket, so no port has to be open. When it ends, for whatever reason,
-its connections end, and its breakpoints with them.
+It connects to the hub's Unix socket, so the port may be closed. When this process ends, its
+connections end, and with them its breakpoints.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ LENGTH, FRAMES = 200, 50
 
 
 class Refused(Exception):
-    """A request was refused."""
+    """The hub or a program has refused a request. The text says why."""
 
 
 class Ended(Refused):
@@ -25,7 +25,10 @@ class Ended(Refused):
 
 
 class Session:
-    """A session of the hub: the first, or one for a program that runs beside that one's."""
+    """A session of the hub: the root, or the child session of a program. See session.py.
+
+    watch: the Watch. pid: the program of a child session.
+    """
 
     def __init__(self, watch, pid=None):
         self.watch, self.pid, self.breakpoint = watch, pid, {}
@@ -47,8 +50,8 @@ class Session:
         attached = self.request("attach", subProcessId=self.pid, **attach)
         await asyncio.wait([attached, self._initialized], return_when=asyncio.FIRST_COMPLETED)
         if attached.done():
-            return attached.result()  # it is refused, or the program has ended
-        # A condition that raises is told, whatever it raises.
+            return attached.result()  # it was refused, or the program has ended
+        # Report a condition that raises, whatever it raises.
         await self.request("setDebuggerProperty", skipPrintBreakpointException=[])
         source = {"path": self.watch.place.path}
         wanted = {"line": self.watch.place.line, "condition": self.watch.when}
@@ -59,9 +62,9 @@ class Session:
             await attached
 
     def request(self, name, **arguments):
-        """Send a request. Returns a future of the answer's body; it may raise Refused."""
+        """Send a request. Returns a future of the answer's body, which may raise Refused."""
         answer = asyncio.get_event_loop().create_future()
-        # Nobody may want to know that there was no answer.
+        # Read the exception, or asyncio warns that nobody has done so.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self._writer is None or self._writer.is_closing():
             answer.set_exception(Ended("there is no session"))
@@ -73,7 +76,7 @@ class Session:
         return answer
 
     async def _read(self):
-        """Take in what the hub says, until it ends the session."""
+        """Handle the hub's messages, until the session ends."""
         with suppress(OSError, EOFError, protocol.ProtocolError):
             while True:
                 message = await protocol.read(self._reader)
@@ -86,7 +89,7 @@ class Session:
                 elif message["type"] == "event":
                     self.watch.note(self, message["event"], body)
                 elif not answer or answer.done():
-                    pass  # nobody waits for it any more
+                    pass  # nobody waits for the answer
                 elif message["success"]:
                     answer.set_result(body)
                 else:
@@ -101,16 +104,16 @@ class Session:
 class Watch:
     """Reads all programs of the container that reach a line.
 
-    place, when   the line, and the condition under which to stop there; None for none
-    expressions   what to evaluate there
+    place, when   the Place, and the condition (an expression) for a stop there; None without one
+    expressions   the expressions to evaluate there
     count         how often the line was read
-    said          what the hub and the engines have said to the user
+    said          what the hub and the engines have told the user
     """
 
     def __init__(self, place, when, expressions):
         self.place, self.when, self.expressions = place, when, expressions
         self.count, self.said = 0, []
-        # What has stopped, as a session and a thread; None when the first session has ended
+        # What has stopped, as (session, thread); None when the root session has ended
         self._stops = asyncio.Queue()
         self._first, self._sessions, self._tasks = Session(self), set(), set()
 
@@ -121,7 +124,7 @@ class Watch:
         task.add_done_callback(self._tasks.discard)
 
     async def run(self, count, show):
-        """Read the line so many times, unless the session ends before.
+        """Read the line `count` times, unless the session ends before.
 
         show: a function that takes what was read. Raises Refused if the hub has another client.
         """
@@ -132,7 +135,7 @@ class Watch:
                 return
             session, thread = stop
             facts = None
-            with suppress(Refused):  # it has gone on, or ended
+            with suppress(Refused):  # the program has gone on, or ended
                 facts = await self._facts(session, thread)
             with suppress(Refused):
                 await session.request("continue", threadId=thread)
@@ -141,12 +144,12 @@ class Watch:
                 show(facts)
 
     async def leave(self):
-        """End the session: the hub has all programs go on."""
+        """End the session. The hub then lets all programs go on."""
         with suppress(Refused, asyncio.TimeoutError):
             await asyncio.wait_for(self._first.request("disconnect"), link.TIMEOUT)
 
     def breakpoints(self):
-        """Return what has become of the breakpoint, by the pid of the program."""
+        """Return the state of the breakpoint, by the pid of the program."""
         return {session.pid: session.breakpoint for session in self._sessions}
 
     async def _open(self, session):
@@ -154,11 +157,11 @@ class Watch:
         await session.open()
 
     async def _follow(self, pid):
-        with suppress(Refused):  # it has ended meanwhile
+        with suppress(Refused):  # the program has ended
             await self._open(Session(self, pid))
 
     def note(self, session, event, body):
-        """Note what happens to a session."""
+        """Note an event of a session."""
         if event == "stopped":
             self._stops.put_nowait((session, body["threadId"]))
         elif event == "process":
@@ -178,7 +181,7 @@ class Watch:
             self._sessions.discard(session)
 
     async def _facts(self, session, thread):
-        """Return what a thread that has stopped has at the place; None if it is elsewhere."""
+        """Return what a stopped thread has at the line; None if it has stopped elsewhere."""
         request = session.request
         frames = (await request("stackTrace", threadId=thread, levels=FRAMES))["stackFrames"]
         stack = [(name_of(f["source"]["path"]), f["line"], f["name"]) for f in frames]

@@ -1,4 +1,7 @@
-"""While a client is attached, no server ends a worker that is silent because it is paused."""
+"""Keep servers from ending a worker that is silent because a client has paused it.
+
+This module replaces functions of gunicorn and uvicorn: see imports.py.
+"""
 
 import time
 
@@ -6,31 +9,31 @@ from remora import imports, program
 
 
 def lift():
-    """Lift the watchdogs of this process."""
+    """Keep the servers of this process from ending paused workers, whenever it imports them."""
     imports.change(
         {"gunicorn.arbiter": of_gunicorn, "uvicorn.supervisors.multiprocess": of_uvicorn}
     )
 
 
 def of_gunicorn(module):
-    """Lift what ends workers that have said nothing for as long as `--timeout`."""
+    """End workers that are silent for `--timeout` only while no client is attached."""
     if not hasattr(getattr(module, "Arbiter", None), "murder_workers"):
-        return  # of another version, or a module of the program's own
+        return  # another version, or a module of the program with that name
     end_silent = module.Arbiter.murder_workers
-    attached = 0.0  # when a client was last there
+    attached = 0.0  # when a client was last attached
 
     def murder_workers(self):
         nonlocal attached
         if program.is_attached():
             attached = time.monotonic()
-        elif time.monotonic() - attached > self.timeout:  # they have been able to speak again
+        elif time.monotonic() - attached > self.timeout:  # time enough to answer
             end_silent(self)
 
     module.Arbiter.murder_workers = murder_workers
 
 
 def of_uvicorn(module):
-    """Lift what ends workers that do not answer within `--timeout-worker-healthcheck`."""
+    """End workers that fail `--timeout-worker-healthcheck` only while no client is attached."""
     if not hasattr(getattr(module, "Process", None), "is_alive"):
         return
     answers = module.Process.is_alive

@@ -223,13 +223,62 @@ def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> 
         )
     (said,) = [text for text in container.lines if "cannot be debugged" in text]
     assert expected in said
+    assert "has not answered yet" not in container.traffic()
     reason = said.partition("cannot be debugged: ")[2]
     wait_until(lambda: reason in container.remora("status").stdout)
+    assert len(editor.clients) == 1
+    is_helper = "it is a helper of debugpy's, and runs no code of the project"
+    assert (is_helper in container.remora("status").stdout) == listens
     done = container.remora("attach")
     assert (done.returncode, reason in done.stdout) == (1, True), done
     container.write("end", "")
     assert container.exit_code() == 0
     assert container.lines[-1] == "done"
+
+
+# It begins with a file of its debugpy only once the layer's thread, which has been asked for, waits
+# for what imports that or has ended.
+IMPORTING = """
+import os, sys, time
+
+def on_event(event, arguments):
+    if event != "exec" or not arguments[0].co_filename.endswith(sys.argv[1]):
+        return
+    print("imports", flush=True)
+    has_come, own = False, sys._getframe()
+    while True:
+        frames = [f for f in sys._current_frames().values() if f is not own]
+        has_come = has_come or len(frames) > 0
+        if has_come and all(f.f_code.co_name == "acquire" for f in frames):
+            return
+        time.sleep(0.01)
+
+sys.addaudithook(on_event)
+import debugpy.server.api
+print("up", flush=True)
+while not os.path.exists("end"):
+    time.sleep(0.05)  # here
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("file", ["_pydevd_bundle/pydevd_constants.py", "/pydevd.py"])
+def test_own_pydevd_that_is_being_loaded(container: Container, own, file: str) -> None:
+    """It is waited for: half of it is neither of use nor to be told from another's."""
+    path = container.write("p.py", IMPORTING)
+    container.start(f"exec python p.py {file}", mode="listen", **own)
+    container.says("imports")
+    editor = container.attach({path: [marked(path)]})
+    if own["VERSION"] == VERSIONS[-1]:
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == (path, marked(path))
+        editor.set_breakpoints(path)
+        editor.resume(stop)
+    container.write("end", "")
+    assert container.exit_code() == 0
+    said = [text for text in container.lines if "cannot be debugged" in text]
+    reason = f"it has loaded debugpy {own['VERSION']} itself"
+    assert [reason in text for text in said] == [True] * (own["VERSION"] != VERSIONS[-1])
 
 
 CRASH = """

@@ -109,9 +109,10 @@ class Calls:
         return found
 
     def missing(self, asked):
-        """Return the pids of processes that still run and have not connected. asked: see ask()."""
+        """Return the pids of processes that still run and have said nothing. asked: see ask()."""
         there = [pid for pid, started in asked if container.started(pid) == started]
-        return [pid for pid in there if pid not in self.programs]
+        said = self.programs.keys() | self.problems().keys()
+        return [pid for pid in there if pid not in said]
 
     async def change(self):
         """Wait until a process has connected.

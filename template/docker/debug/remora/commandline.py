@@ -69,13 +69,17 @@ def is_of_a_library(command):
     return "/site-packages/" in name or "/dist-packages/" in name
 
 
-def is_tracker(command):
-    """Tell whether a Python command line runs multiprocessing's resource tracker.
+def whose_helper(command):
+    """Return whose helper a Python command line runs, `multiprocessing` or `debugpy`; else None.
 
-    Such a process only cleans up locks and shared memory (`multiprocessing.resource_tracker`).
+    Such a process runs only code of that library: multiprocessing's resource tracker, which cleans
+    up locks and shared memory; or the adapter or launcher of a debugpy that a program has started.
     """
     code = command[-1] if command[1:] else ""
-    return code.startswith("from multiprocessing.resource_tracker import main")
+    if code.startswith("from multiprocessing.resource_tracker import main"):
+        return "multiprocessing"
+    name = program_of(command) or ""
+    return "debugpy" if name.endswith(("debugpy/adapter", "debugpy/launcher")) else None
 
 
 def is_without_site(command):

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from remora import apart, changes, ending, explicit, greenlets, link, program, threads, watchdogs
 from remora.hook import say
@@ -40,6 +40,7 @@ def load():
     """
     global debugpy
     if debugpy is None:
+        reason = problem()
         greenlets.watch(reload)
         if "pydevd" not in sys.modules:
             with apart.only(HOME), no_process_started(), greenlets.support():
@@ -54,8 +55,8 @@ def load():
             explicit.answer(debugpy, skip=["breakpoint"])
             explicit.answer_settrace(sys.modules["pydevd"])
         else:
-            if problem():
-                raise RuntimeError(problem())
+            if reason:
+                raise RuntimeError(reason)
             debugpy = sys.modules["debugpy"]
         watchdogs.lift()
     pydevd = sys.modules["pydevd"]
@@ -88,9 +89,15 @@ def reload():
 
 
 def problem():
-    """Return why the pydevd that the program has loaded cannot be used, a text; None if it can."""
-    if debugpy is not None:
-        return None  # this layer uses it already
+    """Return why the pydevd that the program has loaded cannot be used, a text; None if it can.
+
+    Wait while another thread imports debugpy: a half-imported debugpy tells nothing.
+    """
+    if debugpy is None and "debugpy.server" in sys.modules:
+        with suppress(Exception):
+            __import__("debugpy.server.api")  # waits for that import, which may have failed
+    if debugpy is not None or "pydevd" not in sys.modules:
+        return None  # this layer uses it already, or there is none
     version = getattr(sys.modules.get("debugpy"), "__version__", "")
     if "debugpy.server.api" not in sys.modules or not version:
         return "it has loaded a pydevd itself that is not debugpy's"

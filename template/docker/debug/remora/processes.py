@@ -21,8 +21,9 @@ def why_not(pid):
         return "REMORA_MODE is off"
     if not commandline.is_target(command, target):
         return f"REMORA_TARGET is {target}"
-    if commandline.is_tracker(command):
-        return "it is a helper of multiprocessing's, and runs no code of the project"
+    helped = commandline.whose_helper(command)
+    if helped:
+        return f"it is a helper of {helped}'s, and runs no code of the project"
     if not container.is_interpreter(pid):
         return "it is no Python interpreter: Python is built into it, as into uWSGI"
     if commandline.is_without_site(command):

@@ -38,7 +38,7 @@ def begin(chosen):
     if not container.is_interpreter("self"):
         return  # as in uWSGI, whose workers would end with SIGSEGV under an engine
     command = container.own_command()
-    if commandline.is_tracker(command):
+    if commandline.whose_helper(command):
         return
     settings = os.environ
     if not chosen:
@@ -150,7 +150,7 @@ def let_in(facts):
     connection = link.connect()
     if connection is None:
         return False
-    if "pydevd" in sys.modules:
+    if "pydevd" in sys.modules or "debugpy.server" in sys.modules:
         from remora import engine
 
         problem = engine.problem()

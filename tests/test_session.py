@@ -414,6 +414,49 @@ def test_demand_opens_the_port_when_asked(container: Container) -> None:
     assert "a client is attached" in status and status.count("is debugged") == 2
 
 
+# Whether the handler imports anything while the program imports what the handler may need.
+IMPORTING = """
+import _signal, sys
+
+state, answer = "imports", _signal.getsignal(23)
+
+def on_signal(*arguments):
+    global state
+    state = "is asked" if state == "imports" else state
+    answer(*arguments)
+    state = "has answered" if state == "is asked" else state
+
+def on_event(event, arguments):
+    if event == "import" and state == "is asked":
+        print("the handler imports", arguments[0], flush=True)
+
+_signal.signal(23, on_signal)
+sys.addaudithook(on_event)
+import slow
+"""
+
+SLOW = """
+import time
+
+print("imports", flush=True)
+while __import__("__main__").state != "has answered":
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("mode", ["listen", "demand"])
+def test_signal_while_the_program_imports_breaks_no_import(container: Container, mode: str) -> None:
+    path = container.write("p.py", IMPORTING + LOOP)
+    container.write("slow.py", SLOW)
+    container.start("exec python p.py", mode=mode)
+    container.says("imports")
+    if mode == "demand":
+        container.remora("attach")
+    editor = container.attach({path: [marked(path)]})
+    assert editor.stopped().line == marked(path)
+    assert container.lines == [text for text in container.lines if "handler" not in text]
+
+
 def test_hub_that_is_killed_is_survived(container: Container) -> None:
     path = container.write("loop.py", LOOP)
     container.start("python loop.py", mode="listen")

@@ -5,6 +5,7 @@ A program that can be debugged:
 hook         runs at the start of every Python, and checks the mode and the port
 checks       checks the settings of single modes
 program      makes the process ready to be asked: at its start, by a signal, after a fork
+waiting      waits for a client, and lets signals end the wait
 ranks        tells the rank of the process, and whether REMORA_RANK holds it
 commandline  reads what a command line runs
 container    reads the container's processes from /proc

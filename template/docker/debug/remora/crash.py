@@ -4,7 +4,7 @@ import _thread
 import os
 import sys
 
-from remora import link, program, uncaught
+from remora import link, program, uncaught, waiting
 from remora.hook import say, setting
 
 
@@ -43,7 +43,7 @@ def keep(error, moment):
             # pydevd takes the main thread for ended now, and leaves a process without threads.
             thread = threading.Thread(target=hold, args=[error, True])
             thread.start()
-            return program.until_signal(thread.join)
+            return waiting.until_signal(thread.join)
         if moment == uncaught.WRAPPED:
             return threading.Thread(target=hold, args=[error, False]).start()
         # Python does not wait for daemon threads, and pydevd leaves a process without others.
@@ -68,7 +68,7 @@ def hold(error, ends):
     ends: whether the process then ends.
     """
     try:
-        program.until_signal(wait_for_client, error, ends)
+        waiting.until_signal(wait_for_client, error, ends)
     except Exception as problem:
         say(f"cannot show the {name_of(error)} of pid {os.getpid()}: {problem!r}")
 

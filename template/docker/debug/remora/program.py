@@ -4,9 +4,10 @@ import _signal
 import _thread
 import os
 import sys
+from time import sleep
 
 from remora import commandline, container, link
-from remora.hook import end_by_signal, say, setting
+from remora.hook import say, setting
 
 # The mode of this process
 mode = ""
@@ -14,16 +15,16 @@ mode = ""
 # Whether begin() is running, and whether the hub has asked meanwhile. During begin(), this thread
 # holds import locks that the engine needs, so the answer has to wait.
 is_beginning, was_asked = False, False
+# How often to put off an answer until an import has ended: a whole program may run in one
+tries = iter([True] * 40)
 
 # The module `engine`, once all of it is loaded (another thread may be loading it)
 loaded_engine = None
 
-# These functions before gevent patches them
+# These functions, and sleep(), before gevent patches them
 allocate_lock, start_new_thread = _thread.allocate_lock, _thread.start_new_thread
 get_ident = _thread.get_ident
-
-# The ident of the main thread
-main = get_ident()
+main = get_ident()  # the ident of the main thread
 
 # Held while a debugger is let in: the hub may ask while the process connects by itself.
 joining = allocate_lock()
@@ -91,32 +92,14 @@ def begin(chosen):
 
 def wait_for_client(**facts):
     """Connect to the hub, and wait where the mode says so. facts: see join()."""
+    from remora import waiting
 
     def wait():
         if mode == "wait":
             link.start_hub(wait=True)
         join(**facts)
 
-    until_signal(wait)
-
-
-def until_signal(wait, *arguments):
-    """Call `wait`, which waits for a client. Meanwhile, Ctrl+C and `docker stop` end this process.
-
-    They do not raise an exception: an import or a callback may swallow it.
-    """
-    handlers = {}
-    try:
-        for number in (_signal.SIGINT, _signal.SIGTERM):
-            if _signal.getsignal(number) not in (None, _signal.SIG_IGN):
-                handlers[number] = _signal.signal(number, end_by_signal)
-    except ValueError:
-        pass  # this is not the main thread, which goes on with the program
-    try:
-        wait(*arguments)
-    finally:
-        for number, handler in handlers.items():
-            _signal.signal(number, handler)
+    waiting.until_signal(wait)
 
 
 def begin_child():
@@ -202,7 +185,7 @@ def is_attached():
     return getattr(sys.modules.get("pydevd"), "_is_attached", bool)()
 
 
-def on_signal(*_):
+def on_signal(_, frame):
     """Answer the hub, which asks for this process, in a new thread.
 
     The signal may have interrupted the main thread anywhere, even while it held a lock.
@@ -211,21 +194,39 @@ def on_signal(*_):
     if is_beginning:
         was_asked = True
         return
-    # If the new thread imported this first, `threading` would take the new thread for the main one.
-    import threading  # noqa: F401
-
     # pydevd replaces this function, and takes threads that begin otherwise for dummies.
     start, function = _thread.start_new_thread, start_answer
-    if "gevent.monkey" in sys.modules:
-        from remora import greenlets
-
-        greenlets.follow()
-        if greenlets.is_patched():
-            start, function = start_new_thread, answer  # one of `threading` would be a greenlet
+    has_gevent = "gevent.monkey" in sys.modules
+    # If the new thread imported `threading` first, that would take the new thread for the main one.
+    needed = ["threading", "remora.greenlets"] if has_gevent else ["threading"]
+    missing = [name for name in needed if name not in sys.modules]
+    if missing and is_importing(frame) and next(tries, False):
+        start, function = start_new_thread, ask_again
+    else:
+        for name in missing:
+            __import__(name)
+        if has_gevent:
+            greenlets = sys.modules["remora.greenlets"]
+            greenlets.follow()
+            if greenlets.is_patched():  # one of `threading` would be a greenlet
+                start, function = start_new_thread, answer
     try:
         start(function, ())
     except RuntimeError:
         pass  # Python is ending, or there cannot be more threads
+
+
+def is_importing(frame):
+    """Tell whether a frame is part of an import, which another import in between could break."""
+    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
+
+
+def ask_again():
+    """Ask this process once more, as the hub did, when the import may have ended."""
+    sleep(0.05)
+    os.kill(os.getpid(), container.SIGNAL)
 
 
 def start_answer():

@@ -1,0 +1,24 @@
+"""Waits for a client, and lets signals end the wait."""
+
+import _signal
+
+from remora.hook import end_by_signal
+
+
+def until_signal(wait, *arguments):
+    """Call `wait`, which waits for a client. Meanwhile, Ctrl+C and `docker stop` end this process.
+
+    They do not raise an exception: an import or a callback may swallow it.
+    """
+    handlers = {}
+    try:
+        for number in (_signal.SIGINT, _signal.SIGTERM):
+            if _signal.getsignal(number) not in (None, _signal.SIG_IGN):
+                handlers[number] = _signal.signal(number, end_by_signal)
+    except ValueError:
+        pass  # this is not the main thread, which goes on with the program
+    try:
+        wait(*arguments)
+    finally:
+        for number, handler in handlers.items():
+            _signal.signal(number, handler)

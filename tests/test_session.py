@@ -471,6 +471,16 @@ def test_hub_that_is_killed_is_survived(container: Container) -> None:
     assert container.attach({path: [marked(path)]}).stopped().path == path
 
 
+def test_hub_loads_no_library_for_encryption(container: Container) -> None:
+    """It is a fifth of what the hub would have in memory."""
+    container.write("loop.py", LOOP)
+    container.start("exec python loop.py", mode="listen")
+    container.says("Listening")
+    (hub,) = container.hubs()
+    libraries = container.execute("cat", f"/proc/{hub}/maps").stdout
+    assert "[heap]" in libraries and "ssl" not in libraries
+
+
 def test_hub_keeps_no_pipe_open(container: Container) -> None:
     container.start("python -c 'print(1)' 2>&1 | cat; echo ended", mode="listen")
     container.says("ended")

@@ -10,6 +10,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if sys.argv[1:2] == ["hub"]:
+    # asyncio does without it, and it takes 4 MB.
+    sys.modules["ssl"] = None
     from remora import server
 
     server.main(int(sys.argv[2]))

@@ -132,7 +132,8 @@ FOUND = [
         for answer in ("x", [1])
         for name in (
             *("project_slug", "refusal_of_mode", "refusal_of_adoption", "included_files"),
-            *("extended_files", "dockerfiles", "start_mode", "debuggees"),
+            *("extended_files", "dockerfiles", "manifest_files", "start_mode", "debuggees"),
+            "cluster",
         )
     ),
     ("service_facts", "x", "must be a mapping from each service"),
@@ -153,6 +154,9 @@ FOUND = [
     ("kept_files", "x", "must be a list of paths, such as [.vscode/launch.json], not x"),
     ("kept_files", "[1]", "must be a list of paths"),
     ("kept_files", "{", "must be a list of paths"),
+    ("manifests", "x", "must be a list of paths, such as [k8s/kustomization.yaml], not x"),
+    ("manifests", "[1]", "must be a list of paths"),
+    ("manifests", ["../x.yaml"], "must be paths below this folder"),
     ("refresh", "x", "must be true or false, not x"),
     ("refresh", [], "must be true or false"),
 ]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support import dap
 from support.cluster import Cluster, code, pod
-from support.project import COUNT, Project, copy, marked
-from support.rendering import render
+from support.project import COUNT, Project, copy, marked, remove_images
+from support.rendering import contents, render
 
 pytestmark = pytest.mark.cluster
 
@@ -71,7 +71,7 @@ def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Pro
     yield project
     for editor in project.editors:
         editor.close()
-    for session in (project.root / "deploy/.session").glob("*"):
+    for session in (project.root / "deploy/.session").glob("[!.]*"):
         script(project, "down", session.name)
 
 
@@ -130,19 +130,14 @@ def test_f5_debugs_a_deployment(cluster: Cluster, project: Project) -> None:
     editor = api.debug(api.line("primes.append(number)"), name="{}: debug in the cluster")
     pod = cluster.pod("api")
     answers = []
+    # A forward whose first connection is refused ends.
+    cluster.until(lambda: cluster.status(pod).get("ready"))
     with cluster.forwarded(pod, 8000) as port:
 
         def ask() -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/primes/3", timeout=600) as answer:
                 answers.append(json.load(answer))
 
-        def serves() -> bool:
-            try:
-                return urllib.request.urlopen(f"http://127.0.0.1:{port}/").status == 200
-            except OSError:
-                return False
-
-        cluster.until(serves)
         request = threading.Thread(target=ask)
         request.start()
         stop = editor.stopped()
@@ -217,7 +212,7 @@ def volume(cluster: Cluster, image: str) -> Iterator[None]:
         }
     )
     yield
-    cluster.kubectl("delete", "persistentvolumeclaim", "dumps", "--ignore-not-found")
+    cluster.kubectl("delete", "persistentvolumeclaim", "remora-dumps", "--ignore-not-found")
     cluster.kubectl("delete", "persistentvolume", cluster.namespace)
 
 
@@ -414,3 +409,106 @@ def test_rights_of_the_rendered_role_suffice_and_give_no_more(
             assert done.returncode == 1 and "forbidden" in done.stderr.lower(), command
     finally:
         cluster.as_user = []
+
+
+# ---- An application that exists ----
+
+# It answers nothing: it counts, and stops at its line.
+DOCKERFILE = "FROM python:3.13-slim\nWORKDIR /srv\nCOPY . .\nUSER 12345\nCMD [python, app.py]\n"
+OWN_COMPOSE = "services:\n  web:\n    build: .\n"
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  replicas: 2
+  selector:
+    matchLabels:
+      app: web
+  template:
+    metadata:
+      labels:
+        app: web
+    spec:
+      containers:
+        - name: main
+          image: registry.example.org/team/web:1
+          command: [sh, -c, exec python src/app.py]
+          livenessProbe:
+            exec:
+              command: ["false"]
+            periodSeconds: 5
+"""
+KUSTOMIZATION = "namePrefix: dev-\nnamespace: production\nresources: [../../base]\n"
+OWNERS = {
+    "kustomization": {
+        "k8s/base/kustomization.yaml": "resources: [web.yaml]\n",
+        "k8s/base/web.yaml": DEPLOYMENT,
+        "k8s/overlays/dev/kustomization.yaml": KUSTOMIZATION,
+    },
+    "manifests": {"k8s/web.yaml": DEPLOYMENT},
+    # What Helm renders: several documents, which are changed on their way.
+    "rendered chart": {"charts/web/Chart.yaml": "name: web\n"},
+}
+
+
+@pytest.fixture
+def adopted(cluster: Cluster, template: Path, free_port: int, tmp_path: Path, request) -> Project:
+    """A repository of somebody, which is adopted, with what its owner has."""
+    root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
+    own = {"Dockerfile": DOCKERFILE, "compose.yaml": OWN_COMPOSE, "src/app.py": COUNT}
+    for path, text in {**own, **OWNERS[request.param]}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    before = contents(root)
+    data = {"debug_port": free_port}
+    if request.param == "rendered chart":
+        data["workloads"] = [{"name": "web", "workload": "green-web", "container": "main"}]
+    render(template, root, **data)
+    assert before.items() <= contents(root).items()
+    settings = {**cluster.settings, "REMORA_KUBE_CONTEXT": cluster.context}
+    settings["REMORA_KUBE_LOAD"] = cluster.load
+    lines = [f"{name}={value}\n" for name, value in settings.items()]
+    (root / ".env").write_text("".join(lines))
+    project = Project(root, service="web")
+    yield project
+    for editor in project.editors:
+        editor.close()
+    for session in (root / "deploy/.session").glob("[!.]*"):
+        script(project, "down", session.name)
+    remove_images(project, root.name)
+
+
+@pytest.mark.parametrize("adopted", ["kustomization", "manifests"], indirect=True)
+def test_f5_debugs_an_application_that_exists(cluster: Cluster, adopted: Project) -> None:
+    source = adopted.root / "src/app.py"
+    editor = adopted.debug(marked(source), name="web: debug in the cluster", source=source)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (source, marked(source))
+    (pod,) = cluster.get("pods", "--selector=remora=web")["items"]
+    paused_for_a_minute(cluster, pod["metadata"]["name"])
+    editor.detach()
+    adopted.task(adopted.configuration("web: debug in the cluster")["postDebugTask"])
+    assert cluster.get("deployments,pods", "--selector=app=web")["items"] == []
+
+
+@pytest.mark.parametrize("adopted", ["rendered chart"], indirect=True)
+def test_what_helm_installs_can_be_attached_to(cluster: Cluster, adopted: Project) -> None:
+    """Without Helm: what it has rendered goes through its post-renderer, and is applied."""
+    rendered = DEPLOYMENT.replace("name: web", "name: green-web", 1)
+    rendered += "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: green\n"
+    changed = adopted.root / "changed.yaml"
+    (adopted.root / "rendered.yaml").write_text(rendered)
+    render = "deploy/debug.sh render web listen <rendered.yaml >changed.yaml"
+    adopted.run("sh", "-c", render)
+    cluster.kubectl("apply", f"--filename={changed}")
+    (pod,) = cluster.until(lambda: cluster.get("pods", "--selector=remora=web")["items"])
+    cluster.started(pod["metadata"]["name"])
+    script(adopted, "attach", "web")
+    source = adopted.root / "src/app.py"
+    editor = adopted.attach(marked(source), name="web: attach in the cluster", source=source)
+    stop = editor.stopped()
+    assert (stop.path, stop.line) == (source, marked(source))
+    editor.detach()
+    cluster.kubectl("delete", f"--filename={changed}")

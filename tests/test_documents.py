@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import test_manifests
 from support.existing import ExistingProject
 from support.fake_cluster import FakeCluster
 from support.project import TIMEOUT, Project, remove_images
@@ -144,6 +145,13 @@ def beside_a_cluster(request: pytest.FixtureRequest, root: Path) -> Path:
     return root.parent
 
 
+def with_manifests(request: pytest.FixtureRequest, root: Path) -> Path:
+    """Somebody's project, whose manifests are documents of one file."""
+    test_manifests.write(root, test_manifests.SHAPES["rendered chart"][0])
+    commit(root)
+    return root
+
+
 LISTENING = "Listening, a client can attach at any time: {} at 127.0.0.1:"
 WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
 SECTIONS = {
@@ -167,6 +175,9 @@ SECTIONS = {
     ("docs/editors.md", "Which files are written"): Section(new, ["is up to date"]),
     ("docs/kubernetes.md", "Start"): Section(
         beside_a_cluster, ["train can be debugged at 127.0.0.1:"]
+    ),
+    ("docs/kubernetes.md", "An application that exists"): Section(
+        with_manifests, ["In a cluster, deploy/debug.sh debugs web, report"]
     ),
     ("docs/modes.md", "Choose a mode"): Section(
         built, ["Listening, a client can attach at any time: train at 127.0.0.1:"]
@@ -196,13 +207,14 @@ SECTIONS = {
 }
 
 
-# Commands for what a machine that tests has not: socat, a login node, a Swarm, a large cluster.
-# docs/clusters.md says which of them were tried by hand.
+# Commands for what a machine that tests has not: socat, Helm, a login node, a Swarm, many pods.
+# docs/clusters.md and docs/kubernetes.md say which of them were tried by hand.
 NOT_HERE = {
     ("docs/modes.md", "Where nothing forwards a port"),
     ("docs/clusters.md", "A port for an editor"),
     ("docs/clusters.md", "Docker Swarm"),
     ("docs/clusters.md", "Slurm"),
+    ("docs/kubernetes.md", "Helm"),
     ("docs/scale.md", "The pod of a rank"),
 }
 

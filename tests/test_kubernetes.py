@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import yaml
 from support.fake_cluster import FakeCluster
 from support.programs import program
 from support.project import wait_until
-from support.rendering import REPOSITORY, contents, render
+from support.rendering import contents, render, replace
 
 BOTH = ["compose", "kubernetes"]
 ANSWERS = {
@@ -55,17 +54,25 @@ def kustomize(folder: Path) -> list[dict[str, Any]]:
 
 
 def with_dumps(project: Path) -> Path:
-    """A folder in which the component for mode `dump` is added."""
+    """A copy of the overlay, with the claim for mode `dump`, as the script makes one."""
     folder = project / "deploy/dump"
-    folder.mkdir(exist_ok=True)
-    text = "resources: [../debug]\ncomponents: [../debug/dumps]\n"
-    (folder / "kustomization.yaml").write_text(text)
+    if not folder.exists():
+        shutil.copytree(project / "deploy/debug", folder)
+        replace(folder / "kustomization.yaml", "resources:", "resources:\n  - dumps.yaml")
+        for settings in folder.glob("workloads/*/settings.yaml"):
+            claim = "persistentVolumeClaim: { claimName: remora-dumps }"
+            replace(settings, "emptyDir: {}", claim)
     return folder
 
 
 def pod_of(resource: dict[str, Any]) -> dict[str, Any] | None:
     """The specification of the pods of a workload."""
     return resource["spec"]["template"]["spec"] if "template" in resource.get("spec", {}) else None
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """The variables that a container is given by their values."""
+    return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
 
 
 def workloads(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -146,7 +153,6 @@ def test_what_is_not_restricted_is_found() -> None:
 
 def test_the_debugger_is_in_no_service_and_on_loopback(rendered: Path) -> None:
     resources = kustomize(rendered / "deploy/debug")
-    settings = {found["metadata"]["name"]: found for found in resources}
     for resource in resources:
         if resource["kind"] == "Service":
             assert 5678 not in [p["port"] for p in resource["spec"].get("ports", [])]
@@ -155,8 +161,8 @@ def test_the_debugger_is_in_no_service_and_on_loopback(rendered: Path) -> None:
         ports = [port["containerPort"] for port in container.get("ports", [])]
         assert 5678 not in ports
         if name != "redis":
-            data = settings[container["envFrom"][0]["configMapRef"]["name"]]["data"]
-            assert (data["REMORA_HOST"], data["REMORA_PORT"]) == ("127.0.0.1", "5678")
+            found = environment(container)
+            assert (found["REMORA_HOST"], found["REMORA_PORT"]) == ("127.0.0.1", "5678")
             assert container["image"].endswith(":debug")
 
 
@@ -249,8 +255,8 @@ def test_debugging_touches_no_volume_of_production(every_service: Path) -> None:
 def test_mode_dump_has_a_claim(every_service: Path) -> None:
     for name, workload in workloads(kustomize(with_dumps(every_service))).items():
         pod = pod_of(workload)
-        found = [volume for volume in pod["volumes"] if volume["name"] == "dumps"]
-        claim = {"name": "dumps", "persistentVolumeClaim": {"claimName": "dumps"}}
+        found = [volume for volume in pod["volumes"] if volume["name"] == "remora-dumps"]
+        claim = {"name": "remora-dumps", "persistentVolumeClaim": {"claimName": "remora-dumps"}}
         assert found == ([] if name == "redis" else [claim])
 
 
@@ -274,10 +280,10 @@ def test_ranks_find_each_other(template: Path, tmp_path: Path) -> None:
     job = workloads(resources)["train"]["spec"]
     assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 3, 3)
     pod = job["template"]["spec"]
-    environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    assert environment["WORLD_SIZE"] == "3"
+    found = environment(pod["containers"][0])
+    assert found["WORLD_SIZE"] == "3"
     (service,) = (r for r in resources if r["kind"] == "Service")
-    assert environment["MASTER_ADDR"] == f"train-0.{service['metadata']['name']}"
+    assert found["MASTER_ADDR"] == f"train-0.{service['metadata']['name']}"
     assert pod["subdomain"] == service["metadata"]["name"]
     # A rank that is held is not ready, and must be found all the same.
     assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"]
@@ -293,39 +299,6 @@ def test_without_the_answer_nothing_is_there(template: Path, tmp_path: Path) -> 
     for path, content in plain.items():
         if path not in own and "remora" not in path.parts:
             assert b"kube" not in content.lower() and b"cluster" not in content.lower(), path
-
-
-def test_overlay_of_the_page_fits_an_application_that_exists(tmp_path: Path) -> None:
-    page = (REPOSITORY / "docs/kubernetes.md").read_text()
-    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    labels = {"app": "web"}
-    probe = {"httpGet": {"path": "/", "port": 8000}}
-    container = {"name": "web", "image": "shop-web:1", "env": [{"name": "MINE", "value": "1"}]}
-    probes = {"livenessProbe": probe, "startupProbe": probe, "readinessProbe": probe}
-    workload = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 3,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{**container, **probes}]},
-            },
-        },
-    }
-    for folder, text in {"base": "resources: [web.yaml]\n", "debug": overlay}.items():
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "kustomization.yaml").write_text(text)
-    (tmp_path / "base/web.yaml").write_text(yaml.safe_dump(workload))
-    (found,) = kustomize(tmp_path / "debug")
-    kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
-    (debugged,) = pod_of(found)["containers"]
-    assert debugged["image"] == "registry.example.org/team/shop-web:debug"
-    assert {each["name"] for each in debugged["env"]} == {"MINE", "REMORA_MODE", "REMORA_HOST"}
-    assert "livenessProbe" not in debugged and debugged["readinessProbe"] == probe
-    assert debugged["startupProbe"].keys() & {"exec", "httpGet"} == {"exec"}
 
 
 # ---- The script ----
@@ -356,8 +329,8 @@ def test_up_and_down(cluster: FakeCluster) -> None:
     applied = {found["kind"]: found for found in manifest}
     # Of the other services, nothing is applied.
     assert applied.keys() == {"ConfigMap", "Job"}
-    assert applied["ConfigMap"]["data"]["REMORA_MODE"] == "wait"
-    assert pod_of(applied["Job"])["containers"][0]["image"] == image
+    (container,) = pod_of(applied["Job"])["containers"]
+    assert environment(container)["REMORA_MODE"] == "wait" and container["image"] == image
     assert any("port-forward" in line for line in cluster.forwards())
 
     assert cluster.run("down", "train").returncode == 0
@@ -561,8 +534,8 @@ def test_a_rank_is_chosen(template: Path, tmp_path: Path) -> None:
         assert f"REMORA_RANK must be the number of a rank, from 0 to 2, not {wrong}" in done.stdout
     cluster.said("up", "train", REMORA_RANK="2")
     manifest = (cluster.root / "deploy/.session/train/manifest.yaml").read_text()
-    (settings,) = (r for r in yaml.safe_load_all(manifest) if r["kind"] == "ConfigMap")
-    assert settings["data"]["REMORA_RANK"] == "2"
+    (job,) = (r for r in yaml.safe_load_all(manifest) if r["kind"] == "Job")
+    assert environment(pod_of(job)["containers"][0])["REMORA_RANK"] == "2"
     selectors = [word for words in cluster.calls("get") for word in words if "selector" in word]
     label = "batch.kubernetes.io/job-completion-index=2"
     assert selectors and all(word.endswith(f"=train,{label}") for word in selectors)

@@ -412,7 +412,8 @@ def test_enter_to_every_question_gives_the_defaults(
     questions = YAML(typ="safe").load(REPOSITORY / "copier.yml")
     for name, question in questions.items():
         # There is no web service by default, no cluster, and nothing to adopt.
-        asked = "help" in question and name not in ("api_framework", "ranks", "debug_services")
+        not_asked = ("api_framework", "ranks", "debug_services", "workloads")
+        asked = "help" in question and name not in not_asked
         if asked:
             command.expect(re.escape(question["help"].split("(")[0]))
             command.send("\r")

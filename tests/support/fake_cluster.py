@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,7 +46,8 @@ class FakeCluster:
             self.program(
                 name,
                 f'echo "{name} $*" >>"{folder}/brought"\n'
-                'case "$*" in "image ls"*) echo sha256:0123456789abcdef ;; esac',
+                'case "$*" in\n"image ls"*) echo sha256:0123456789abcdef ;;\n'
+                '"compose "*" config "*) echo "name: shop" ;;\nesac',
             )
         self.be()
 
@@ -67,6 +69,20 @@ class FakeCluster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+
+    def render(
+        self, manifests: str, *words: str, script: Sequence[str] = ("deploy/debug.sh",)
+    ) -> subprocess.CompletedProcess[str]:
+        """Have the script change manifests, as the post-renderer of Helm does."""
+        return subprocess.run(
+            [*script, "render", *words],
+            cwd=self.root,
+            env=self.environment,
+            input=manifests,
+            capture_output=True,
             text=True,
             timeout=120,
         )

@@ -52,7 +52,10 @@ def compile_once(
     delimiters = (self.block_start_string, self.variable_start_string, self.comment_start_string)
     extensions = tuple(self.extensions)
     key = (source, name, *options.items(), type(self), settings, delimiters, extensions)
-    if key not in COMPILED:
+    # Copier notes in the environment which tag `yield` has been met last.
+    for extension in self.iter_extensions():
+        extension.preprocess(source, name, filename)
+    if key not in COMPILED or "{% yield" in str(source):
         COMPILED[key] = COMPILE(self, source, name, filename, **options)
     return COMPILED[key]
 

@@ -1,0 +1,602 @@
+"""Manifests that exist are adopted: none of them changes, and each workload can be debugged.
+
+`deploy/debug.sh` runs against a stand-in for kubectl here, which builds with the real Kustomize.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from support.fake_cluster import FakeCluster
+from support.programs import tool
+from support.rendering import answers, commit, copy_without_questions, reason, render, update
+from support.validators import assert_tidy, strict_json
+from test_adopt import hashes
+from test_kubernetes import environment, kustomize
+
+COMPOSE = """
+services:
+  web:
+    build: .
+  worker:
+    build: .
+    command: python worker.py
+  queue:
+    image: redis:8
+"""
+PROBE = {"httpGet": {"path": "/", "port": 8000}}
+IMAGE = "ghcr.io/acme/shop:1.2"
+
+
+def pods(*names: str, **container: Any) -> dict[str, Any]:
+    """A template of pods with containers, of which those called `nginx` are no Python."""
+    containers = [
+        {"name": name, "image": "nginx:1" if name == "nginx" else IMAGE, **container}
+        for name in names
+    ]
+    return {"metadata": {"labels": {"app": names[-1]}}, "spec": {"containers": containers}}
+
+
+def workload(kind: str, name: str, template: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A workload of Kubernetes itself."""
+    group = "batch/v1" if "Job" in kind else "apps/v1"
+    if kind in ("Job", "CronJob"):
+        template["spec"]["restartPolicy"] = "Never"
+        spec["template"] = template
+    else:
+        spec.update(template=template, selector={"matchLabels": template["metadata"]["labels"]})
+    if kind == "CronJob":
+        spec = {"schedule": "0 3 * * *", "jobTemplate": {"spec": spec}}
+    return {"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+WEB = workload("Deployment", "web", pods("web", livenessProbe=PROBE), replicas=3)
+WORKER = workload("StatefulSet", "worker", pods("nginx", "main"), serviceName="worker", replicas=2)
+AGENT = workload("DaemonSet", "agent", pods("agent", env=[{"name": "A", "value": "1"}]))
+MIGRATE = workload("Job", "migrate", pods("migrate"), activeDeadlineSeconds=60)
+REPORT = workload("CronJob", "report", pods("report"), ttlSecondsAfterFinished=9)
+QUEUE = workload("Deployment", "queue", pods("nginx"))
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+}
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+JOBSET = {
+    "apiVersion": "jobset.x-k8s.io/v1alpha2",
+    "kind": "JobSet",
+    "metadata": {"name": "sweep"},
+    "spec": {
+        "replicatedJobs": [
+            {"name": "driver", "template": {"spec": {"template": pods("nginx")}}},
+            {"name": "worker", "template": {"spec": {"template": pods("main")}}},
+        ]
+    },
+}
+TORCH = {
+    "apiVersion": "kubeflow.org/v1",
+    "kind": "PyTorchJob",
+    "metadata": {"name": "train"},
+    "spec": {
+        "pytorchReplicaSpecs": {
+            "Master": {"replicas": 1, "restartPolicy": "OnFailure", "template": pods("pytorch")},
+            "Worker": {"replicas": 3, "template": pods("pytorch", livenessProbe=PROBE)},
+        }
+    },
+}
+RAY = {
+    "apiVersion": "ray.io/v1",
+    "kind": "RayCluster",
+    "metadata": {"name": "ray"},
+    "spec": {
+        "headGroupSpec": {"rayStartParams": {}, "template": pods("ray-head")},
+        "workerGroupSpecs": [
+            {"groupName": "small", "rayStartParams": {}, "template": pods("ray-worker")}
+        ],
+    },
+}
+
+
+def folder(name: str, *objects: dict[str, Any]) -> dict[str, str]:
+    """A file for each object."""
+    return {
+        f"{name}/{found['metadata']['name']}-{found['kind'].lower()}.yaml": yaml.safe_dump(found)
+        for found in objects
+    }
+
+
+def base(name: str, *objects: dict[str, Any]) -> dict[str, str]:
+    """A folder with a Kustomization."""
+    files = folder(name, *objects)
+    text = yaml.safe_dump({"resources": [Path(path).name for path in files]})
+    return {**files, f"{name}/kustomization.yaml": text}
+
+
+def overlay(name: str, **more: str) -> dict[str, str]:
+    return {f"{name}/kustomization.yaml": yaml.safe_dump({"resources": ["../../base"], **more})}
+
+
+ALL = [WEB, WORKER, AGENT, MIGRATE, REPORT, QUEUE, SERVICE]
+ALL_FOUND = {
+    "web": {"kind": "Deployment"},
+    "worker": {"kind": "StatefulSet", "container": "main", "index": 1},
+    "agent": {"kind": "DaemonSet", "service": "web"},
+    "migrate": {"kind": "Job", "service": "web"},
+    "report": {"kind": "CronJob", "service": "web"},
+}
+# What is in the repository, what is to be found, and what is given.
+SHAPES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, Any]]] = {
+    "manifests": (folder("k8s", *ALL), ALL_FOUND, {}),
+    "list": (
+        {"deploy/all.yaml": yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": ALL})},
+        ALL_FOUND,
+        {},
+    ),
+    "kustomization": (base("deploy", *ALL), ALL_FOUND, {}),
+    "overlays": (
+        {
+            **base("k8s/base", *ALL),
+            **overlay("k8s/overlays/dev", namePrefix="dev-", namespace="shop"),
+            **overlay("k8s/overlays/prod", namePrefix="prod-"),
+        },
+        {name: {**found, "workload": f"dev-{name}"} for name, found in ALL_FOUND.items()},
+        {},
+    ),
+    "operators": (
+        folder("manifests", JOBSET, TORCH, RAY),
+        {
+            "sweep-worker": {
+                "kind": "JobSet",
+                "workload": "sweep",
+                "path": "spec/replicatedJobs/1/template/spec/template",
+                "container": "main",
+                "service": "web",
+            },
+            "train-master": {
+                "kind": "PyTorchJob",
+                "workload": "train",
+                "path": "spec/pytorchReplicaSpecs/Master/template",
+                "container": "pytorch",
+                "service": "web",
+            },
+            "train-worker": {
+                "kind": "PyTorchJob",
+                "workload": "train",
+                "path": "spec/pytorchReplicaSpecs/Worker/template",
+                "container": "pytorch",
+                "service": "web",
+            },
+            "ray-head": {
+                "kind": "RayCluster",
+                "workload": "ray",
+                "path": "spec/headGroupSpec/template",
+                "service": "web",
+            },
+            "ray-small": {
+                "kind": "RayCluster",
+                "workload": "ray",
+                "path": "spec/workerGroupSpecs/0/template",
+                "container": "ray-worker",
+                "service": "web",
+            },
+        },
+        {},
+    ),
+    # As `helm template` prints it: documents that a template cannot read.
+    "rendered chart": (
+        {"k8s/rendered.yaml": "# Source: x\n" + yaml.safe_dump_all([WEB, SERVICE, WORKER])},
+        {"web": {}, "jobs": {"kind": "StatefulSet", "workload": "worker", "container": "main"}},
+        {
+            "workloads": "[{name: web}, {name: jobs, kind: StatefulSet, workload: worker,"
+            " container: main, index: 1, service: worker}]"
+        },
+    ),
+}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """A repository with an application for Compose, and manifests."""
+    program = "FROM python:3.12-slim\nCOPY . .\nCMD python web.py\n"
+    own = {"compose.yaml": COMPOSE, "Dockerfile": program, "web.py": "", "worker.py": ""}
+    for path, text in {**own, **files}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def manifests_of(root: Path) -> str:
+    """What the owner applies."""
+    found = [root / path for path in answers(root)["manifests"]]
+    if found[0].name == "kustomization.yaml":
+        return yaml.safe_dump_all(kustomize(found[0].parent))
+    return "\n---\n".join(path.read_text() for path in found)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def shape(request, template: Path, tmp_path_factory) -> tuple[str, Path, dict[str, str]]:
+    """The name of a shape, the adopted project, and the hashes of what its owner has."""
+    files, _, data = SHAPES[request.param]
+    root = write(tmp_path_factory.mktemp("owner") / "shop", files)
+    before = hashes(root)
+    return request.param, render(template, root, **data), before
+
+
+@pytest.fixture
+def world(shape, tmp_path: Path) -> Iterator[FakeCluster]:
+    shutil.copytree(shape[1], tmp_path / "my shop")
+    world = FakeCluster(tmp_path / "world", tmp_path / "my shop")
+    yield world
+    assert world.forwards() == []
+
+
+def test_workloads_are_found_and_nothing_changes(shape) -> None:
+    name, root, before = shape
+    assert hashes(root).items() >= before.items()
+    found = answers(root)
+    assert found["engines"] == ["compose", "kubernetes"]
+    expected = SHAPES[name][1]
+    for entry in found["workloads"]:
+        known = expected[entry["name"]]
+        rest = {key: entry.get(key) for key in known}
+        assert rest == known
+    assert {entry["name"] for entry in found["workloads"]} == expected.keys()
+    for path in (root / "deploy").rglob("*"):
+        if path.is_file() and str(path.relative_to(root)) not in before:
+            assert_tidy(path)
+    script = root / "deploy/debug.sh"
+    tool("shellcheck", script)
+    tool("shfmt", "--diff", "--case-indent", "--indent", "2", script)
+
+
+def test_editors_start_each_workload(shape) -> None:
+    name, root, _ = shape
+    tasks = {task["label"]: task for task in strict_json(root / ".vscode/tasks.json")["tasks"]}
+    launch = strict_json(root / ".vscode/launch.json")["configurations"]
+    for found in SHAPES[name][1]:
+        (one,) = (c for c in launch if c["name"] == f"{found}: debug in the cluster")
+        assert tasks[one["preLaunchTask"]]["command"] == f"deploy/debug.sh up {found}"
+        assert tasks[one["postDebugTask"]]["command"] == f"deploy/debug.sh down {found}"
+
+
+def at(value: Any, path: str) -> Any:
+    for key in path.split("/"):
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
+
+
+PATHS = {"CronJob": "spec/jobTemplate/spec/template"}
+
+
+def test_each_workload_is_debuggable_and_nothing_else_changes(shape, world: FakeCluster) -> None:
+    text = manifests_of(world.root)
+    found = answers(world.root)["workloads"]
+    expected = SHAPES[shape[0]][1]
+    before = {
+        (each["kind"], each["metadata"]["name"]): each
+        for each in yaml.safe_load_all(text)
+        for each in each.get("items", [each])
+    }
+    for entry in found:
+        done = world.render(text, entry["name"], "crash")
+        assert done.returncode == 0, done.stderr
+        after = list(yaml.safe_load_all(done.stdout))
+        kind = entry.get("kind", "Deployment")
+        id = kind, entry.get("workload", entry["name"])
+        others = {(e["kind"], e["metadata"]["name"]): e for e in after}
+        changed = others.pop(id)
+        assert others == {key: each for key, each in before.items() if key != id}
+        template = at(changed, entry.get("path", PATHS.get(kind, "spec/template")))
+        old = copy.deepcopy(at(before[id], entry.get("path", PATHS.get(kind, "spec/template"))))
+        index = expected[entry["name"]].get("index", entry.get("index", 0))
+        container, was = template["spec"]["containers"][index], old["spec"]["containers"][index]
+        service = entry.get("service", entry["name"])
+        assert container["image"] == f"shop-{service}:debug-0123456789ab"
+        values = environment(container)
+        assert values.pop("REMORA_ADDRESS").startswith(f"{entry['name']} at 127.0.0.1:567")
+        own = {"REMORA_MODE": "crash", "REMORA_HOST": "127.0.0.1", "REMORA_PORT": "5678"}
+        assert values == {**environment(was), **own}
+        assert "livenessProbe" not in container
+        assert container["startupProbe"]["exec"] == {"command": ["remora", "ready", "--health"]}
+        assert template["metadata"]["labels"] == {
+            **old["metadata"]["labels"],
+            "remora": entry["name"],
+        }
+        assert template["spec"]["terminationGracePeriodSeconds"] == 2
+        assert "Seconds': 60" not in str(changed) and "ttlSeconds" not in str(changed)
+        for n, other in enumerate(old["spec"]["containers"]):
+            assert n == index or template["spec"]["containers"][n] == other
+        if kind == "Deployment":
+            assert changed["spec"]["replicas"] == 1
+        if kind == "CronJob":
+            assert changed["spec"]["schedule"] == "* * * * *"
+            assert changed["spec"]["concurrencyPolicy"] == "Forbid"
+        if changed["apiVersion"] in ("apps/v1", "batch/v1"):
+            kubernetes_validate.validate(changed, "1.25", strict=True)
+    assert list((world.root / "deploy/.session").iterdir()) == [
+        world.root / "deploy/.session/.gitignore"
+    ]
+
+
+def test_up_starts_the_application_in_the_namespace_that_is_named(
+    shape, world: FakeCluster
+) -> None:
+    name = answers(world.root)["workloads"][0]["name"]
+    pod = FakeCluster.STARTED.replace("train", name)
+    world.be(pods=pod)
+    assert f"{name} can be debugged at 127.0.0.1:56" in world.said("up", name)
+    manifest = (world.root / f"deploy/.session/{name}/manifest.yaml").read_text()
+    applied = list(yaml.safe_load_all(manifest))
+    owners = [e for e in yaml.safe_load_all(manifests_of(world.root)) for e in e.get("items", [e])]
+    assert len(applied) == len(owners)
+    assert {each["metadata"]["namespace"] for each in applied} == {"team"}
+    assert str(applied).count("REMORA_MODE") == 1
+    brought = (world.folder / "brought").read_text()
+    service = answers(world.root)["workloads"][0].get("service", name)
+    assert f"docker compose -f docker-compose.debug.yml build {service}\n" in brought
+    (selector,) = {w for words in world.calls("get") for w in words if "--selector" in w}
+    assert selector == f"--selector=remora={name}"
+    world.said("down", name)
+    assert len([w for words in world.calls("delete") for w in words if "/" in w]) == len(applied)
+
+
+def test_an_overlay_has_all_of_them(template: Path, tmp_path: Path) -> None:
+    root = render(template, write(tmp_path, SHAPES["overlays"][0]))
+    built = {each["metadata"]["name"]: each for each in kustomize(root / "deploy/debug")}
+    debugged = {name for name, each in built.items() if "REMORA_MODE" in str(each)}
+    assert debugged == {f"dev-{name}" for name in ALL_FOUND}
+    assert built["dev-web"]["metadata"]["namespace"] == "shop"
+
+
+def test_what_is_for_the_world_is_left_out(template: Path, tmp_path: Path) -> None:
+    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}}
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+    role["metadata"] = {"name": "web"}
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    scaler["metadata"] = {"name": "web"}
+    files = folder("k8s", WEB, SERVICE, NAMESPACE, ingress, role, scaler)
+    world = FakeCluster(tmp_path / "world", render(template, write(tmp_path / "shop", files)))
+    world.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    world.said("up", "web")
+    manifest = (world.root / "deploy/.session/web/manifest.yaml").read_text()
+    assert {e["kind"] for e in yaml.safe_load_all(manifest)} == {"Deployment", "Service"}
+    world.said("down", "web")
+
+
+# ---- Helm ----
+
+
+CHART = {
+    "charts/shop/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 1.0.0\n",
+    "charts/shop/templates/web.yaml": "kind: Deployment\nmetadata: {name: {{ .Release.Name }}}\n",
+}
+
+
+def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "shop", CHART)
+    data = {"workloads": [{"name": "web", "workload": "green-web"}]}
+    world = FakeCluster(tmp_path / "world", render(template, root, **data))
+    assert answers(root)["manifests"] == ["charts/shop/Chart.yaml"]
+    installed = yaml.safe_load(yaml.safe_dump(WEB).replace("name: web", "name: green-web", 1))
+    installed["metadata"]["name"] = "green-web"
+    installed["spec"]["template"]["spec"]["containers"][0]["name"] = "web"
+    text = yaml.safe_dump_all([SERVICE, installed])
+    # Helm 4 runs what its plugin says, from wherever a user is.
+    plugin = yaml.safe_load((root / "deploy/debug/helm/plugin.yaml").read_text())
+    (command,) = plugin["runtimeConfig"]["platformCommand"]
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/remora").symlink_to(root / "deploy/debug/helm")
+    arguments = [
+        word.replace("${HELM_PLUGIN_DIR}", str(tmp_path / "plugins/remora"))
+        for word in command["args"]
+    ]
+    assert (plugin["type"], command["command"], arguments[1:]) == (
+        "postrenderer/v1",
+        "sh",
+        ["render"],
+    )
+    done = world.render(text, "web", script=["sh", arguments[0]])
+    assert done.returncode == 0, done.stderr
+    (web,) = (e for e in yaml.safe_load_all(done.stdout) if e["kind"] == "Deployment")
+    assert "REMORA_MODE" in str(web)
+    # The script itself cannot install a chart.
+    said = world.run("up", "web").stdout.splitlines()[-1]
+    assert said.startswith("debug.sh: charts/shop is a Helm chart: have deploy/debug.sh render web")
+
+
+# ---- What is wrong ----
+
+
+def test_a_workload_that_is_gone_is_named_and_found_anew(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "shop", folder("k8s", WEB, WORKER))
+    render(template, root)
+    commit(root)
+    world = FakeCluster(tmp_path / "world", root)
+    for change in ("gone", "other container"):
+        changed = copy.deepcopy(WEB)
+        if change == "gone":
+            changed["metadata"]["name"] = "site"
+        else:
+            changed["spec"]["template"]["spec"]["containers"][0]["name"] = "site"
+        (root / "k8s/web-deployment.yaml").write_text(yaml.safe_dump(changed))
+        done = world.run("up", "web")
+        (said,) = (line for line in done.stdout.splitlines() if line.startswith("debug.sh: "))
+        why = "nothing selected by Deployment" if change == "gone" else "testing value /spec/"
+        lead = f"debug.sh: web is not where it was found, or cannot be changed ({why}"
+        assert said.startswith(lead)
+        assert said.endswith("copier update --defaults --vcs-ref=:current: --data refresh=true")
+        assert not world.calls("apply")
+    commit(root)
+    update(root, "--vcs-ref=:current:", "--data", "refresh=true")
+    assert answers(root)["workloads"][0]["container"] == "site"
+    world.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    world.said("up", "web")
+    world.said("down", "web")
+
+
+def test_an_update_keeps_what_was_found(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "shop", folder("k8s", *ALL))
+    render(template, root)
+    before = hashes(root)
+    commit(root)
+    update(root, "--vcs-ref=:current:")
+    assert {k: v for k, v in hashes(root).items() if not k.startswith(".git/")} == before
+
+
+def test_a_cluster_is_added_and_dropped_later(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "shop", folder("k8s", WEB))
+    render(template, root, engines=["compose"])
+    assert not (root / "deploy").exists() and answers(root)["workloads"] == []
+    before = hashes(root)
+    commit(root)
+    update(root, "--vcs-ref=:current:", "--data=engines=[compose, kubernetes]")
+    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
+    commit(root)
+    drop = ("--vcs-ref=:current:", "--data=engines=[compose]")
+    refused = update(root, *drop, check=False).stderr
+    assert "remove the files of kubernetes first" in refused
+    shutil.rmtree(root / "deploy")
+    commit(root)
+    update(root, *drop)
+    after = hashes(root)
+    answers_file = ".copier-answers.yml"
+    assert {k: v for k, v in after.items() if not k.startswith((".git/", answers_file))} == {
+        k: v for k, v in before.items() if k != answers_file
+    }
+
+
+def test_of_plain_manifests_those_for_production_are_left_out(
+    template: Path, tmp_path: Path
+) -> None:
+    files = {**folder("k8s/app", WEB), **folder("k8s/production", WEB)}
+    root = render(template, write(tmp_path, files))
+    assert answers(root)["manifests"] == ["k8s/app/web-deployment.yaml"]
+
+
+ODD = {
+    "empty.yaml": "",
+    "text.yaml": "just words",
+    "list.yaml": "[1, 2]",
+    "no-kind.yaml": "apiVersion: v1\n",
+    "kind.yaml": "apiVersion: v1\nkind: [Deployment]\n",
+    "bare.yaml": "apiVersion: apps/v1\nkind: Deployment\n",
+    "types.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: [1]\nspec: 5\n",
+    "name.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: 'a b$(id)'}\nspec: {}\n",
+    "items.yaml": "apiVersion: v1\nkind: List\nitems: {a: 1}\n",
+    "jobset.yaml": "apiVersion: x/v1\nkind: JobSet\nmetadata: {name: x}\n"
+    "spec: {replicatedJobs: [1, {name: 2}]}\n",
+    "torch.yaml": "apiVersion: x/v1\nkind: PyTorchJob\nmetadata: {name: y}\n"
+    "spec: {pytorchReplicaSpecs: [1]}\n",
+    "containers.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: z}\n"
+    "spec: {template: {spec: {containers: [1, {name: 5, image: 6}, {name: x}]}}}\n",
+}
+
+
+def test_odd_manifests_do_no_harm(template: Path, tmp_path: Path) -> None:
+    files = {f"k8s/{name}": text for name, text in ODD.items()}
+    exported = yaml.safe_dump(WEB).replace(
+        "metadata:", "metadata:\n  creationTimestamp: 2026-01-02T03:04:05Z", 1
+    )
+    assert "creationTimestamp" in exported
+    root = render(template, write(tmp_path, {**files, "k8s/web.yaml": exported}))
+    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
+    for name, text in ODD.items():
+        assert (root / "k8s" / name).read_text() == text
+
+
+OTHER = workload("Job", "web", pods("web"))
+ELSEWHERE = copy.deepcopy(WEB)
+ELSEWHERE["metadata"]["namespace"] = "blue"
+NAMELESS = copy.deepcopy(MIGRATE)
+NAMELESS["metadata"] = {"generateName": "migrate-"}
+REFUSED = {
+    "two kinds": (
+        folder("k8s", WEB, OTHER),
+        [],
+        "workloads: web is the name of several workloads, of other kinds or in other namespaces",
+    ),
+    "two namespaces": (
+        {**folder("k8s", WEB), "k8s/blue.yaml": yaml.safe_dump(ELSEWHERE)},
+        [],
+        "workloads: web is the name of several workloads, of other kinds or in other namespaces",
+    ),
+    "documents": (
+        {"k8s/all.yaml": yaml.safe_dump_all([WEB, SERVICE])},
+        ["engines=[compose, kubernetes]"],
+        "workloads: k8s/all.yaml cannot be read here, because of several documents",
+    ),
+    "chart": (
+        CHART,
+        ["engines=[compose, kubernetes]"],
+        "workloads: charts/shop is a Helm chart, whose templates are no YAML: name its workloads",
+    ),
+    "generateName": (
+        {"k8s/job.yaml": yaml.safe_dump(NAMELESS)},
+        ["engines=[compose, kubernetes]"],
+        "workloads: k8s/job.yaml has a workload without a name, as with generateName",
+    ),
+    "no Python": (
+        folder("k8s", QUEUE),
+        ["engines=[compose, kubernetes]"],
+        "workloads: none of the workloads of k8s/queue-deployment.yaml runs an image of web or",
+    ),
+    "nothing": (
+        {},
+        ["engines=[compose, kubernetes]"],
+        "workloads: no manifests for Kubernetes were found in k8s, kubernetes, manifests or deploy",
+    ),
+    "own script": (
+        {**folder("k8s", WEB), "deploy/debug.sh": "#!/bin/sh\n"},
+        [],
+        "deploy/debug.sh exists already: rename it",
+    ),
+    "not a list": ({}, ["workloads=web"], "workloads: must be a list of workloads, such as"),
+    "unknown key": ({}, ["workloads=[{name: a, x: 1}]"], "workloads: must be a list of workloads"),
+    "twice": ({}, ["workloads=[{name: a}, {name: a}]"], "workloads: must call each workload by a"),
+    "bad name": ({}, ["workloads=[{name: a b}]"], "workloads: a b is not the name of a name"),
+    "other kind": (
+        {},
+        ["workloads=[{name: a, kind: Rollout}]"],
+        "workloads: a is a Rollout: say where in it the template of its pods is, as in path:",
+    ),
+    "bad path": ({}, ["workloads=[{name: a, path: /spec}]"], "workloads: path must be like"),
+    "bad index": ({}, ["workloads=[{name: a, index: x}]"], "workloads: index must be the place"),
+    "no service": (
+        {},
+        ["workloads=[{name: a, service: queue}]"],
+        "workloads: queue is not one of debug_services, which are web, worker",
+    ),
+    "bad manifests": ({}, ["manifests=k8s"], "manifests: must be a list of paths, such as"),
+    "outside": ({}, ["manifests=[../x.yaml]"], "manifests: must be paths below this folder"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_adopted_is_said_in_one_line(
+    template: Path, tmp_path: Path, name: str
+) -> None:
+    files, data, message = REFUSED[name]
+    root = write(tmp_path / "shop", files)
+    before = hashes(root)
+    done = copy_without_questions(template, root, *(f"--data={each}" for each in data))
+    assert reason(done.stderr).startswith(message), done.stderr
+    assert hashes(root) == before
+
+
+@pytest.mark.parametrize("name", ["documents", "chart", "no Python"])
+def test_compose_is_adopted_without_the_cluster(template: Path, tmp_path: Path, name: str) -> None:
+    files, _, message = REFUSED[name]
+    root = write(tmp_path / "shop", files)
+    done = copy_without_questions(template, root)
+    assert done.returncode == 0 and not (root / "deploy").exists()
+    assert answers(root)["engines"] == ["compose"]
+    said = re.sub(r"\s+", " ", done.stderr)
+    assert message.removeprefix("workloads: ") in said

@@ -317,9 +317,9 @@ def test_service_that_is_called_otherwise_now(little) -> None:
 def test_image_without_python_runs_on(little) -> None:
     project = little("cache", "FROM redis:8-alpine\n")
     built = project.compose("build", "--progress", "plain").stdout
-    assert "There is no Python in this image, hence nothing to debug." in built
+    assert "There is no Python in this image, so there is nothing to debug." in built
     project.compose("up", "--detach", "--wait")
     wait_until(lambda: "Ready to accept connections" in project.log())
     asked = remora(project, "ready", check=False)
     assert asked.returncode == 1
-    assert "there is no Python in this image, hence nothing to debug" in asked.stdout
+    assert "there is no Python in this image, so there is nothing to debug" in asked.stdout

@@ -344,11 +344,11 @@ def test_place_in_a_library(container: Container, loop: Path) -> None:
         (["src/loop.py"], "a place is FILE:LINE, such as src/shop/cart.py:41, not 'src/loop.py'"),
         (["src/loop.py:x"], "a place is FILE:LINE, such as src/shop/cart.py:41"),
         ([":3"], "a place is FILE:LINE, such as src/shop/cart.py:41"),
-        (["a.py:1"], "a.py is no Python file of the project or this container"),
-        (["/:1"], "/ is no Python file of the project or this container"),
+        (["a.py:1"], "a.py is not a Python file of the project or this container"),
+        (["/:1"], "/ is not a Python file of the project or this container"),
         (
             ["lib/main.py:1"],
-            "lib/main.py is no Python file of the project or this container: there is"
+            "lib/main.py is not a Python file of the project or this container: there is"
             " api/main.py, worker/main.py",
         ),
         (["main.py:1"], "main.py may be api/main.py or worker/main.py: say which"),
@@ -361,8 +361,8 @@ def test_place_in_a_library(container: Container, loop: Path) -> None:
             "line 99 of src/loop.py is past its end, line 13: the nearest lines with code are"
             " 11, 12, 13",
         ),
-        (["src/loop.py:7", "--when", "x ="], "'x =' is no expression: "),
-        (["src/loop.py:7", "--eval", "x", "1 +"], "'1 +' is no expression: "),
+        (["src/loop.py:7", "--when", "x ="], "'x =' is not an expression: "),
+        (["src/loop.py:7", "--eval", "x", "1 +"], "'1 +' is not an expression: "),
         (["src/loop.py:7", "--count", "0"], "--count is 1 or more, and --timeout 0 or more"),
         (["src/loop.py:7", "--timeout", "nan"], "--count is 1 or more, and --timeout 0 or more"),
     ],

@@ -151,7 +151,8 @@ def test_own_listen_at_another_port_while_a_client_is_there(container: Container
     editor = container.attach({path: [marked(path)]})
     stop = editor.stopped()
     assert stop.line == marked(path)
-    container.says(f"listens at no other port: a client of port {container.port} debugs it already")
+    said = f"does not listen at another port: a client of port {container.port} debugs it already"
+    container.says(said)
     editor.resume(stop)
     assert container.exit_code() == 0
 
@@ -385,7 +386,7 @@ def test_settrace_is_ignored_without_client(container: Container, for_another) -
     container.start("exec python p.py twice", mode="listen", **setting)
     assert container.exit_code() == 0
     container.says("done 3")
-    words = "goes on after pydevd.settrace(), which reaches nobody"
+    words = "goes on after pydevd.settrace(), which could not connect"
     said = [text for text in container.lines if words in text]
     assert len(said) == 1 and "done 2" in container.lines
 
@@ -455,6 +456,6 @@ def test_debugger_of_a_kernel_beside_a_client(
     done = container.execute("python", "client.py", REMORA_MODE="off")
     assert done.returncode == 0, done
     assert done.stdout.splitlines() == ["initialize False attach None", "execute ok"]
-    (said,) = [text for text in container.lines if "listens at no other port" in text]
+    (said,) = [text for text in container.lines if "does not listen at another port" in text]
     assert f"a client of port {container.port} debugs it already" in said
     assert container.exit_code() == 0

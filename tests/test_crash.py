@@ -244,7 +244,7 @@ def test_launcher_that_ends_all_ranks_ends_none_that_is_kept(container: Containe
     container.write("launcher.py", LAUNCHER)
     container.start("exec python launcher.py", mode="crash")
     wait_until(lambda: container.log().count("is not kept") == 2)
-    assert "it ends after that one, since the same program has started both" in container.log()
+    assert "it ends afterwards, since the same program has started both" in container.log()
     status = container.remora("status").stdout
     assert status.count("ValueError: it ends after the kept ones") == 2
     editor = container.attach({})

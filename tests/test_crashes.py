@@ -100,7 +100,7 @@ def test_file_that_was_edited_is_shown_as_it_was(project: Project) -> None:
 def test_no_crash_yet(project: Project) -> None:
     done = project.task("train: open last crash", check=False)
     said = "there is no dump called train in /var/lib/remora/dumps"
-    said += ": REMORA_MODE=dump has one written when a program crashes"
+    said += ": REMORA_MODE=dump writes one when a program crashes"
     assert done.returncode == 1 and f"\n{said}\n" in done.stdout
     assert containers(project) == []
 
@@ -226,7 +226,7 @@ def attach_when_open(project: Project) -> dap.Editor:
 
 
 OPEN_FAILS = {
-    "src/program.py": "is no dump, or only a part of one",
+    "src/program.py": "is not a dump, or only a part of one",
     "nothing/x.json.gz": "cannot be read: No such file or directory",
     "nothing": "there is no dump called nothing in /var/lib/remora/dumps",
 }

@@ -925,7 +925,7 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     place = f"{container.folder}/p.py:{marked(container.folder / 'p.py')}"
     first, name = done.stdout.splitlines()
     assert first.endswith(f"  shop  KeyError  {place}") and name == f"  {path.name}"
-    assert "part.json.gz is no dump, or only a part of one" in done.stderr
+    assert "part.json.gz is not a dump, or only a part of one" in done.stderr
     (dumps / "part.json.gz").unlink()
     facts = json.loads(container.remora("crashes", "--json").stdout)
     assert (facts["exception"], facts["message"], facts["service"]) == (
@@ -939,7 +939,7 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     assert container.remora("crashes", "--show", path.name[:6]).stdout == shown
     done = container.remora("open", "nothing")
     assert done.returncode == 1
-    hint = "REMORA_MODE=dump has one written when a program crashes"
+    hint = "REMORA_MODE=dump writes one when a program crashes"
     assert done.stderr == f"there is no dump called nothing in {dumps}: {hint}\n"
 
 
@@ -1047,7 +1047,7 @@ def test_dump_that_cannot_be_asked_for(container: Container) -> None:
     done = container.remora("dump", "1", "99999")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        "pid 1 could not write one: the container's log says why",
+        "pid 1 could not write a dump: the container's log says why",
         "pid 99999 cannot be asked: `remora status` says why, if it is Python",
     ]
     container.says("the stack of pid 1 cannot be dumped in /proc/nowhere: ")

@@ -287,7 +287,7 @@ def test_line_that_is_not_in_the_image(shop: Container) -> None:
     assert stop.line == LINE
     set_, not_set = editor.clients[0].breakpoints.values()
     assert set_["verified"] and not not_set["verified"]
-    assert not_set["message"] == f"{path} has no line 99: build the image anew"
+    assert not_set["message"] == f"{path} has no line 99: build the image again"
     editor.resume(stop)
     assert shop.exit_code() == 0
 

@@ -120,5 +120,5 @@ def test_program_with_python_built_in(container: Container) -> None:
     python = Path(os.path.realpath(sys.executable))
     home = f"PYTHONHOME={python.parents[1]}"
     container.start(f"cp {python} uwsgi; sleep 1000 | {home} ./uwsgi p.py", mode="listen")
-    said = "it is no Python interpreter: Python is built into it, as into uWSGI"
+    said = "it is not a Python interpreter: Python is built into it, as into uWSGI"
     assert reason(container, "p.py") == said

@@ -96,7 +96,7 @@ def test_demand_takes_a_pid(project: Project) -> None:
     path = start_two(project)
     (two,) = pids(remora(project, "status").stdout, "runs", "program.py two")
     done = remora(project, "attach", "1", check=False)
-    assert done.returncode == 1 and "pid 1 is no Python process of this container" in done.stdout
+    assert done.returncode == 1 and "pid 1 is not a Python process of this container" in done.stdout
     done = remora(project, "attach", two)
     assert done.stdout.startswith(f"pid {two} is ready: train at 127.0.0.1:")
     editor = project.attach(marked(path), source=path)

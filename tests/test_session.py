@@ -625,7 +625,7 @@ def test_attach_takes_the_processes_that_are_named(container: Container) -> None
         if line.endswith("two")
     ]
     done = container.remora("attach", "1")
-    assert done.returncode == 1 and "pid 1 is no Python process of this container" in done.stdout
+    assert done.returncode == 1 and "pid 1 is not a Python process of this container" in done.stdout
     done = container.remora("attach", two)
     assert (done.returncode, done.stdout.startswith(f"pid {two} is ready: ")) == (0, True)
     editor = container.attach({path: [marked(path)]})

@@ -72,7 +72,7 @@ def checked(options):
         try:
             compile(expression.strip(), "", "eval")
         except (SyntaxError, ValueError) as error:
-            raise Problem(2, f"{expression!r} is no expression: {error.args[0]}") from None
+            raise Problem(2, f"{expression!r} is not an expression: {error.args[0]}") from None
     if options.count < 1 or not options.timeout >= 0:
         raise Problem(2, "--count is 1 or more, and --timeout 0 or more")
     try:

@@ -76,13 +76,13 @@ def attach(chosen):
         if pid in programs:
             print(f"pid {pid} is ready: {answer['address']}")
         elif pid not in running:
-            print(f"pid {pid} is no Python process of this container")
+            print(f"pid {pid} is not a Python process of this container")
         elif str(pid) in problems or not container.can_be_asked(pid):
             why = problems.get(str(pid)) or processes.why_not(pid)
             print(f"pid {pid} cannot be debugged: {why}")
         else:
             print(f"pid {pid} {NO_ANSWER}")
-            print("or another user's. It will be ready as soon as it is back in Python.")
+            print("Or it belongs to another user. It is ready as soon as it returns to Python.")
     if not wanted:
         print("nothing can be debugged:")
         processes.show(processes.states(answer), answer)
@@ -149,7 +149,7 @@ def main(arguments):
     commands.add_parser("status", help="what runs, what is debugged, and what cannot be: why")
     one = commands.add_parser("attach", help="make the running programs ready for a client now")
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
-    one = commands.add_parser("let-go", help="have those end that mode `crash` keeps")
+    one = commands.add_parser("let-go", help="end the processes that mode `crash` keeps")
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)

@@ -27,7 +27,7 @@ HEAD_END = b', "nodes": {'
 
 
 # What to do if there is none
-HINT = "REMORA_MODE=dump has one written when a program crashes"
+HINT = "REMORA_MODE=dump writes one when a program crashes"
 
 # What a damaged file raises when it is read
 DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
@@ -91,9 +91,9 @@ def read(path, head_only=False):
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError, zlib.error):
-        raise Unreadable(f"{path} is no dump, or only a part of one") from None
+        raise Unreadable(f"{path} is not a dump, or only a part of one") from None
     if not isinstance(found, dict) or found.get("format") != 1:
-        raise Unreadable(f"{path} is no dump of format 1, which this debug layer reads")
+        raise Unreadable(f"{path} is not a dump of format 1, which this debug layer reads")
     return found
 
 
@@ -123,9 +123,9 @@ def moment(chosen):
         elif path is None:
             print(f"pid {pid} {command.NO_ANSWER}")
         else:
-            print(f"pid {pid} could not write one: the container's log says why")
+            print(f"pid {pid} could not write a dump: the container's log says why")
     if not chosen and not written:
-        print("nothing can be asked for one")
+        print("no program can write a dump")
     return 0 if written and all(map(written.get, chosen or written)) else 1
 
 

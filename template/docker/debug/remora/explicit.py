@@ -48,7 +48,10 @@ def answer_settrace(pydevd):
             return original(*arguments, **options)
         except OSError as error:
             settrace.reaches_nobody = True
-            say(f"pid {os.getpid()} goes on after pydevd.settrace(), which reaches nobody: {error}")
+            say(
+                f"pid {os.getpid()} goes on after pydevd.settrace(), which could not connect:"
+                f" {error}"
+            )
 
     settrace.reaches_nobody = False
     pydevd.settrace = settrace
@@ -68,7 +71,8 @@ def _listen(original, address, **options):
         if not program.is_attached():
             return original(address, **options)
         say(
-            f"pid {os.getpid()} listens at no other port: a client of port {port} debugs it already"
+            f"pid {os.getpid()} does not listen at another port:"
+            f" a client of port {port} debugs it already"
         )
         if "ipykernel.debugger" in sys.modules:
             raise RuntimeError("another client debugs this kernel")  # or it waits there forever

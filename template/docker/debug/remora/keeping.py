@@ -66,7 +66,7 @@ class Keeping:
         line = f"{error} in pid {pid} is not kept: REMORA_KEEP is {self.most}, and pid {others} is"
         holds = ends and bool(self._siblings(pid))
         if holds:
-            line += " first; it ends after that one, since the same program has started both"
+            line += " first; it ends afterwards, since the same program has started both"
         await link.answer(writer, kept=False, holds=holds, say=[line])
         if not holds:
             return

@@ -110,7 +110,7 @@ def apply(pydevd):
 
             pending.setdefault(local, []).append(tell)
         elif result.original_line > count_lines(places[0]) > 0:
-            problem = f"{places[0]} has no line {result.original_line}: build the image anew"
+            problem = f"{places[0]} has no line {result.original_line}: build the image again"
             self.api.remove_breakpoint(py_db, source.path, kind, number)
         elif kind != "python-line":
             if result.error_code == self.api.ADD_BREAKPOINT_LAZY_VALIDATION:

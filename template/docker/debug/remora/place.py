@@ -78,7 +78,7 @@ def find(name, files):
     places = parts and files.places(local)
     if not places:
         hint = f": there is {', '.join(sorted(alike)[:3])}" if alike else ""
-        raise Unknown(f"{name} is no Python file of the project or this container{hint}")
+        raise Unknown(f"{name} is not a Python file of the project or this container{hint}")
     return find(places[0], files) if is_whole else local
 
 

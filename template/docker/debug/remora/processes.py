@@ -25,7 +25,7 @@ def why_not(pid):
     if helped:
         return f"it is a helper of {helped}'s, and runs no code of the project"
     if not container.is_interpreter(pid):
-        return "it is no Python interpreter: Python is built into it, as into uWSGI"
+        return "it is not a Python interpreter: Python is built into it, as into uWSGI"
     if commandline.is_without_site(command):
         return "it was started with an option that keeps the hook out (-S)"
     environment = container.virtual_environment(pid, command, settings)
@@ -36,7 +36,7 @@ def why_not(pid):
         )
     return (
         "its interpreter has no hook: it came into the container after the debug layer;"
-        " have it in the image, and build that anew"
+        " install it in the image, and build the image again"
     )
 
 

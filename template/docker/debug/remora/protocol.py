@@ -202,7 +202,7 @@ def checked(message):
     """
     command, seq = message.get("command"), message.get("seq")
     if message.get("type") != "request" or not isinstance(command, str) or type(seq) is not int:
-        raise ProtocolError("it is no request")
+        raise ProtocolError("it is not a request")
     if command not in REQUESTS:
         raise ProtocolError(f"the request {command[:50]!r} is not known here")
     arguments = message.get("arguments")

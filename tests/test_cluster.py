@@ -56,8 +56,8 @@ def cluster(engine) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def rendered(template: Path, free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("cluster") / f"remora-test-{uuid.uuid4().hex[:8]}"
-    answers = {"services": ["train", "api"], "engines": ["compose", "kubernetes"]}
-    return Project(render(template, root, debug_port=free_port, **answers))
+    services, engines = ["train", "api"], ["compose", "kubernetes"]
+    return Project(render(template, root, debug_port=free_port, services=services, engines=engines))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from support.project import wait_until
 from support.rendering import REPOSITORY, contents, render
 
 BOTH = ["compose", "kubernetes"]
-ANSWERS = {
+ANSWERS: dict[str, dict[str, Any]] = {
     "train": {},
     "ranks": {"ranks": 3, "gpu": True, "debug_mode": "crash"},
     "flask": {"services": ["api", "worker"], "api_framework": "flask"},
@@ -166,7 +166,7 @@ def test_production_knows_nothing_of_the_debugger(rendered: Path) -> None:
 
 
 # What an owner may add, and what would kill or replace a paused pod.
-PROBES = {
+PROBES: dict[str, dict[str, Any]] = {
     "exec": {"exec": {"command": ["true"]}},
     "http": {"httpGet": {"path": "/", "port": 8000}},
     "tcp": {"tcpSocket": {"port": 8000}},
@@ -378,7 +378,7 @@ def test_worker_comes_with_its_queue(cluster: FakeCluster) -> None:
     cluster.said("down", "worker")
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "no context is named": (
         {},
         {"REMORA_KUBE_CONTEXT": ""},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import copier
 import jinja2
@@ -23,7 +25,7 @@ RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdi
 NEXT, LATER = "9999.0.0", "9999.1.0"
 
 # What the questions know of a new project.
-NEW_PROJECT = (
+NEW_PROJECT: Any = (
     jinja2.Environment(
         loader=jinja2.FileSystemLoader(REPOSITORY),
         extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
@@ -33,7 +35,7 @@ NEW_PROJECT = (
 )
 
 
-COMPILE = jinja2.Environment.compile
+COMPILE: Callable[..., object] = jinja2.Environment.compile
 COMPILED: dict[tuple, object] = {}
 
 
@@ -57,10 +59,11 @@ def compile_once(
     return COMPILED[key]
 
 
-jinja2.Environment.compile = compile_once
+mock.patch.object(jinja2.Environment, "compile", compile_once).start()
 
 # For each file, Copier asks Git for a setting that it has on Windows.
-Worker._sync_git_index_executable_bit = lambda self, *arguments: None
+SETTING = "_sync_git_index_executable_bit"
+mock.patch.object(Worker, SETTING, lambda *_: None, create=True).start()
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -81,7 +81,8 @@ class Finder:
         if threading.get_ident() != self.thread:
             return None
         if name in self.unused:
-            return ModuleSpec(name, StandIn(name))
+            # A module is no Loader, but this one has the methods of one.
+            return ModuleSpec(name, StandIn(name))  # type: ignore[arg-type]
         spec = (
             BuiltinImporter.find_spec(name, path, target)
             or FrozenImporter.find_spec(name, path, target)
@@ -99,7 +100,7 @@ def at_once():
     if not hasattr(sys, "set_lazy_imports_filter"):
         yield
         return
-    thread, of_program = threading.get_ident(), sys.get_lazy_imports_filter()
+    thread, of_program = threading.get_ident(), vars(sys)["get_lazy_imports_filter"]()
 
     def is_lazy(*names):
         is_of_program = threading.get_ident() != thread
@@ -155,9 +156,9 @@ def only(home):
                 sys.modules.pop(name, None)
         for name in UNUSED:
             if isinstance(sys.modules.get(name), StandIn):
-                package, _, module = name.partition(".")
+                package, _, own_name = name.partition(".")
                 del sys.modules[name]
-                vars(sys.modules.get(package, finder)).pop(module, None)
+                vars(sys.modules.get(package, finder)).pop(own_name, None)
         sys.modules.update(hidden)
         # What debugpy sets for processes that it starts itself, and what engine.py does meanwhile
         for name in set(os.environ) - set(environment):

@@ -28,7 +28,8 @@ class Problem(Exception):
 
 def main(options):
     """Run the command, and return its exit code. options: see command.py."""
-    sys.stdout.reconfigure(errors="backslashreplace")
+    # Nothing replaces the standard output of this command.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return asyncio.run(run(options))
     except Problem as problem:

@@ -166,7 +166,7 @@ def end_quietly(pydevd):
     pydevd asks for such a thread once more when it ends, which makes another dummy. That one goes
     only when `threading` is empty already.
     """
-    tracker = threading._DeleteDummyThreadOnDel
+    tracker = getattr(threading, "_DeleteDummyThreadOnDel", None)  # if None, the next line raises
     forget = tracker.__del__
 
     def __del__(self):

@@ -153,7 +153,8 @@ def stamp(seconds):
 
 def crashes(options):
     """Run the command, and return its exit code. options: see command.py."""
-    sys.stdout.reconfigure(errors="backslashreplace")
+    # Nothing replaces the standard output of this command.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if options.show is not None:
         try:
             found = read(find(options.show))

@@ -64,7 +64,7 @@ def reload():
     global debugpy
     with program.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
-        sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # or it warns
+        vars(sys.modules["_pydevd_bundle.pydevd_utils"]).update(SUPPORT_GEVENT=True)  # or it warns
         debugger = pydevd.get_global_debugger()
         try:
             # The hub is not told that the program ends, since it comes back.
@@ -225,4 +225,4 @@ def leave_parent(debugger):
         ending.stop_tracing(pydevd)
 
 
-program.loaded_engine = sys.modules[__name__]
+program.loaded_engine = sys.modules[__name__]  # type: ignore[assignment]  # None until now

@@ -39,15 +39,15 @@ def answer_settrace(pydevd):
         if program.is_attached():
             is_to_stop = options.get("suspend", arguments[4] if len(arguments) > 4 else True)
             return original(suspend=True, stop_at_frame=caller) if is_to_stop else None
-        if settrace.reaches_nobody:
+        if vars(settrace)["reaches_nobody"]:
             return None  # pydevd takes itself for connected, and would wait for ever
         try:
             return original(*arguments, **options)
         except OSError as error:
-            settrace.reaches_nobody = True
+            vars(settrace).update(reaches_nobody=True)
             say(f"pid {os.getpid()} goes on after pydevd.settrace(), which reaches nobody: {error}")
 
-    settrace.reaches_nobody = False
+    vars(settrace).update(reaches_nobody=False)
     pydevd.settrace = settrace
 
 

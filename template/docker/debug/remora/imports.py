@@ -21,7 +21,8 @@ class Finder:
         others = [finder for finder in sys.meta_path if finder is not self]
         specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next(filter(None, specs), None)
-        execute = spec and getattr(spec.loader, "exec_module", None)
+        loader = getattr(spec, "loader", None)
+        execute = getattr(loader, "exec_module", None)
         if execute:
 
             def exec_module(module):
@@ -31,7 +32,7 @@ class Finder:
                 if not self.actions and self in sys.meta_path:
                     sys.meta_path.remove(self)
 
-            spec.loader.exec_module = exec_module
+            loader.exec_module = exec_module
         return spec
 
 

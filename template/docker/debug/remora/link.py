@@ -49,11 +49,8 @@ def connect(is_program=True):
     Whoever a program is connected to can run any code in it. So the hub has to be root's or this
     user's, and in this container (of any other process the kernel gives no pid here).
     """
-    if is_program:
-        import _socket as socket  # which gevent does not patch
-    else:
-        import socket
-
+    # gevent does not patch _socket.
+    socket = __import__("_socket" if is_program else "socket")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)

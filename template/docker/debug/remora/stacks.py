@@ -1,5 +1,6 @@
 """Threads, frames and exceptions as a dump has them."""
 
+import builtins
 import os
 import sys
 import threading
@@ -19,6 +20,9 @@ VARIABLES = 1000
 
 # How much later than the variables of the user's frames that have crashed, others are written.
 LIBRARY, ELSEWHERE = 1, 2
+
+# What every exception has, whatever its class makes of the names; and groups (Python 3.11).
+COMMON, GROUPS = vars(BaseException), vars(builtins).get("BaseExceptionGroup", ())
 
 
 class Stacks:
@@ -47,14 +51,14 @@ class Stacks:
                 "module": texts.name_of(type(one), "__module__"),
                 "text": texts.message_of(one, self.graph.secrets),
                 "notes": self._notes(one),
-                "is_context_shown": not BaseException.__suppress_context__.__get__(one),
+                "is_context_shown": not COMMON["__suppress_context__"].__get__(one),
                 "frames": self.of_trace(uncaught.trace_of(one), LIBRARY),
                 "value": self.graph.child("", one, ELSEWHERE, ""),
             }
             self._exceptions.append(record)
-            cause = BaseException.__cause__.__get__(one)
-            context = BaseException.__context__.__get__(one)
-            inner = BaseExceptionGroup.exceptions.__get__(one) if is_group(one) else ()  # noqa: F821
+            cause = COMMON["__cause__"].__get__(one)
+            context = COMMON["__context__"].__get__(one)
+            inner = GROUPS.exceptions.__get__(one) if is_group(one) else ()
             for name, others in (("cause", [cause]), ("context", [context]), ("group", inner)):
                 known = [other for other in others if other is not None][:EXCEPTIONS]
                 waiting += [other for other in known if id(other) not in self._numbers]
@@ -96,7 +100,7 @@ class Stacks:
         return found
 
     def _thread(self, number, frames, is_crashed=False):
-        thread = dict.get(threading._active, number)
+        thread = dict.get(vars(threading)["_active"], number)
         names = dict(graph.attributes(thread)) if thread is not None else {}
         name = names.get("_name")
         name = texts.cut(name, 200) if type(name) is str else f"thread {number}"
@@ -168,7 +172,7 @@ class Stacks:
 
 
 def is_group(error):
-    return hasattr(BaseException, "add_note") and issubclass(type(error), BaseExceptionGroup)  # noqa: F821
+    return issubclass(type(error), GROUPS)
 
 
 def is_shown(name, value):

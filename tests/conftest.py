@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.adopted import Adopted, paste
@@ -152,7 +153,7 @@ def build(engine, template, free_port, tmp_path_factory):
     """
     projects = []
 
-    def build(prepare: Callable[[Path], None] = lambda root: None, **answers: object) -> Project:
+    def build(prepare: Callable[[Path], None] = lambda root: None, **answers: Any) -> Project:
         root = tmp_path_factory.mktemp("built") / f"remora-test-{uuid.uuid4().hex[:8]}"
         render(template, root, debug_port=free_port, **answers)
         (root / ".env").write_text(f"HTTP_PORT={free_port + 5}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import uuid
@@ -14,18 +13,8 @@ from support.existing import NAMES, ExistingProject, startable
 from support.ports import listening_here
 from support.programs import tool
 from support.project import Project, marked, remora, remove_images, wait_until
-from support.rendering import answers, render
+from support.rendering import answers, hashes, render
 from support.validators import assert_tidy, strict_json
-
-
-def hashes(root: Path) -> dict[str, str]:
-    """The hash of every file below a folder, by its path."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
 
 # What real Compose projects are like, as far as it could make a difference.
 KINDS = """

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import copier
 import jinja2
@@ -84,7 +85,7 @@ BAD = [
 
 @pytest.mark.parametrize(("question", "answer", "message"), BAD)
 def test_bad_answer_is_refused(
-    plain_template: Path, tmp_path: Path, question: str, answer: object, message: str
+    plain_template: Path, tmp_path: Path, question: str, answer: Any, message: str
 ) -> None:
     with pytest.raises(UserMessageError, match=question) as refusal:
         render(plain_template, tmp_path / "my-app", **{question: answer})
@@ -164,7 +165,7 @@ FOUND = [
 
 @pytest.mark.parametrize(("question", "answer", "message"), FOUND)
 def test_what_is_found_is_not_taken_for_something_else(
-    plain_template: Path, tmp_path: Path, question: str, answer: object, message: str
+    plain_template: Path, tmp_path: Path, question: str, answer: Any, message: str
 ) -> None:
     (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
     (tmp_path / "main.py").write_text("print(1)\n")
@@ -223,9 +224,8 @@ def test_choices_are_those_that_are_asked() -> None:
 def test_debug_ports_leave_that_of_the_web_service_alone(
     plain_template: Path, tmp_path: Path, port: int
 ) -> None:
-    answers = {"services": ["api", "worker"], "debug_port": port}
     with pytest.raises(UserMessageError, match="no room for the web service"):
-        render(plain_template, tmp_path / "my-app", **answers)
+        render(plain_template, tmp_path / "my-app", services=["api", "worker"], debug_port=port)
 
 
 @pytest.mark.parametrize(

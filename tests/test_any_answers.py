@@ -498,7 +498,7 @@ DEBUG_SERVICES = st.lists(
     ),
     min_size=1,
     max_size=3,
-    unique_by=lambda service: service["name"].lower(),
+    unique_by=lambda service: str(service["name"]).lower(),
 )
 # Where a volume is for what mode `dump` writes
 DUMPS = "/var/lib/remora/dumps"

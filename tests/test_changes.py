@@ -101,7 +101,7 @@ VERSIONS = ["1.6.7", "1.8.0", "1.8.14", "1.8.22"]
 def own(request, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The setting with which programs find a debugpy of their own, and its version."""
     folder = tmp_path_factory.mktemp("own")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     subprocess.run([*pip, f"debugpy=={request.param}"], check=True)
     return {"PYTHONPATH": str(folder), "VERSION": request.param}
 
@@ -360,7 +360,7 @@ if "twice" in sys.argv:
 def for_another(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
     """A module with settrace(), and the setting with which programs find it."""
     folder = tmp_path_factory.mktemp("for-another")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     subprocess.run([*pip, "pydevd==3.5.0"], check=True)
     # All that PyCharm's own module has. Its package has no wheel, and builds for minutes.
     (folder / "pydevd_pycharm.py").write_text("from pydevd import settrace, stoptrace\n")
@@ -439,7 +439,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The setting with which programs find ipykernel."""
     folder = tmp_path_factory.mktemp("jupyter")
     python = os.environ.get("DEBUGGED_PYTHON") or sys.executable
-    pip = [python, "-m", "pip", "install", "--quiet", "--target", folder]
+    pip = [python, "-m", "pip", "install", "--quiet", "--target", str(folder)]
     subprocess.run([*pip, "ipykernel>=6,<8", "debugpy==1.8.22"], check=True)
     return {"PYTHONPATH": str(folder), "IPYTHONDIR": str(folder / "profile")}
 

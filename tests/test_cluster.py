@@ -9,6 +9,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import dap
@@ -56,8 +57,8 @@ def cluster(engine) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def rendered(template: Path, free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("cluster") / f"remora-test-{uuid.uuid4().hex[:8]}"
-    answers = {"services": ["train", "api"], "engines": ["compose", "kubernetes"]}
-    return Project(render(template, root, debug_port=free_port, **answers))
+    services, engines = ["train", "api"], ["compose", "kubernetes"]
+    return Project(render(template, root, debug_port=free_port, services=services, engines=engines))
 
 
 @pytest.fixture
@@ -454,7 +455,9 @@ OWNERS = {
 
 
 @pytest.fixture
-def adopted(cluster: Cluster, template: Path, free_port: int, tmp_path: Path, request) -> Project:
+def adopted(
+    cluster: Cluster, template: Path, free_port: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Project]:
     """A repository of somebody, which is adopted, with what its owner has."""
     root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
     own = {"Dockerfile": DOCKERFILE, "compose.yaml": OWN_COMPOSE, "src/app.py": COUNT}
@@ -462,7 +465,7 @@ def adopted(cluster: Cluster, template: Path, free_port: int, tmp_path: Path, re
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     before = contents(root)
-    data = {"debug_port": free_port}
+    data: dict[str, Any] = {"debug_port": free_port}
     if request.param == "rendered chart":
         data["workloads"] = [{"name": "web", "workload": "green-web", "container": "main"}]
     render(template, root, **data)

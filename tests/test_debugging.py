@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -82,7 +83,7 @@ def test_listen_runs_at_once_and_takes_a_debugger_at_any_time(project: Project) 
     for _ in range(2):
         # Without anybody attached, the program goes on.
         lines = len(project.log().splitlines())
-        wait_until(lambda before=lines: len(project.log().splitlines()) > before)
+        wait_until(lambda before: len(project.log().splitlines()) > before, lines)
         late = project.attach(project.line(BATCH))
         assert late.stopped().path == project.source
         late.detach()
@@ -377,7 +378,7 @@ def test_another_program_in_the_container_is_debugged_with_it(project: Project) 
 
 @pytest.mark.parametrize("place", ["shell", ".env"])
 def test_names_of_the_first_release_choose_the_mode(project: Project, place: str) -> None:
-    environment = {"DEBUGPY_MODE": "listen"} if place == "shell" else {}
+    environment: dict[str, Any] = {"DEBUGPY_MODE": "listen"} if place == "shell" else {}
     if place == ".env":
         with (project.root / ".env").open("a") as file:
             file.write("DEBUGPY_MODE=listen\n")

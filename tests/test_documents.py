@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import test_manifests
+from support import manifests
 from support.existing import ExistingProject
 from support.fake_cluster import FakeCluster
 from support.project import TIMEOUT, Project, remove_images
@@ -147,7 +147,7 @@ def beside_a_cluster(request: pytest.FixtureRequest, root: Path) -> Path:
 
 def with_manifests(request: pytest.FixtureRequest, root: Path) -> Path:
     """Somebody's project, whose manifests are documents of one file."""
-    test_manifests.write(root, test_manifests.SHAPES["rendered chart"][0])
+    manifests.write(root, manifests.REPOSITORIES["rendered chart"][0])
     commit(root)
     return root
 

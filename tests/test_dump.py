@@ -220,9 +220,9 @@ def run(container: Container, code: str, mode: str = "dump", **settings: str) ->
     container.write("p.py", code)
     settings = {"REMORA_DUMPS": str(container.folder / "dumps"), **settings}
     container.start("exec python p.py", mode=mode, **settings)
-    code = container.exit_code()
+    status = container.exit_code()
     container.reader.join()
-    return code, re.sub(r"0x\w+", "0x", "\n".join(container.lines))
+    return status, re.sub(r"0x\w+", "0x", "\n".join(container.lines))
 
 
 def dumped(dumps: Path) -> list[dict[str, Any]]:
@@ -265,8 +265,8 @@ def test_task_of_uvloop(
     code = CRASHES["task of asyncio"].replace("import asyncio", "import asyncio, uvloop")
     code = RAISE + code.replace("asyncio.run(", "uvloop.install()\nasyncio.run(")
     settings = installed("uvloop")
-    code, output = run(container, code, **settings)
-    assert code == 0 and "Task exception was never retrieved" in output
+    status, output = run(container, code, **settings)
+    assert status == 0 and "Task exception was never retrieved" in output
     found = one_dump(dumps)
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
 
@@ -642,7 +642,7 @@ class Trap:
 
     __repr__ = __str__ = __len__ = __iter__ = __getitem__ = __bool__ = __eq__ = spring
     __getattr__ = __contains__ = __index__ = __float__ = __format__ = __dir__ = spring
-    __class__ = __dict__ = property(spring)  # type: ignore[assignment]
+    __class__ = __dict__ = property(spring)
 
     def __hash__(self) -> int:
         return id(self)
@@ -650,14 +650,11 @@ class Trap:
 
 class Slotted:
     __slots__ = ("one", "other")
+    one: Any
 
 
-class TrapList(Trap, list):
-    """A list that is no use as one."""
-
-
-class TrapDict(Trap, dict):
-    pass
+# They are no use as what they are.
+TrapList, TrapDict = type("TrapList", (Trap, list), {}), type("TrapDict", (Trap, dict), {})
 
 
 class TrapText(str):
@@ -670,7 +667,7 @@ class TrapNumber(int):
 
 class TrapError(Exception):
     __str__ = __repr__ = Trap.spring
-    __traceback__ = args = property(Trap.spring)  # type: ignore[assignment]
+    __traceback__ = args = property(Trap.spring)
 
 
 # Each makes a value of others.
@@ -740,8 +737,8 @@ def test_any_values_are_dumped(
             crash(graph_of(steps))
         except TrapError as error:
             # What pytest and hypothesis do is a stack of its own, and longer than this limit.
-            trace = BaseException.__traceback__.__get__(error)
-            BaseException.__traceback__.__set__(error, trace.tb_next)
+            trace = vars(BaseException)["__traceback__"]
+            trace.__set__(error, trace.__get__(error).tb_next)
             with mock.patch.object(dump.stacks.Stacks, "of_stack", lambda *_: []):
                 path = dump.write(error)
     assert not Trap.sprung

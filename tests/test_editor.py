@@ -6,6 +6,7 @@ A task that ends with another exit code than 0 is a dialog, and its output is in
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 from support.project import Project, marked, wait_until
@@ -92,7 +93,7 @@ ATTACH_FAILS = {
 @pytest.mark.parametrize("fault", ATTACH_FAILS)
 def test_attach_fails_with_the_reason(project: Project, fault: str) -> None:
     command, mode, message = ATTACH_FAILS[fault]
-    settings = {"REMORA_MODE": mode}
+    settings: dict[str, Any] = {"REMORA_MODE": mode}
     if "REMORA_TARGET" in message:
         settings["REMORA_TARGET"] = "other.py"
     project.override("command.yml", command=["sh", "-c", f"{command}; :"], stdin_open=True)

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import dap
@@ -96,7 +97,7 @@ def test_hub_that_is_killed(project: Project, starter: str) -> None:
     """The program runs on. Another hub takes its place, and a client can attach again."""
     # The health check would start one at any time; this one does not.
     check = {"test": ["CMD-SHELL", "remora status | grep 'port 5678 ('"]}
-    settings = {} if starter == "the health check" else {"healthcheck": check}
+    settings: dict[str, Any] = {} if starter == "the health check" else {"healthcheck": check}
     path = start(project, **settings)
     editor, _ = stop_at_breakpoint(project, path)
     is_hub = "tr '\\0' ' ' <$p/cmdline | grep -q 'remora/[_]_main__.py hub'"

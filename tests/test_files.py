@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from support.container import Container, imported
 
 with imported("remora.files") as FILES, imported("remora.project") as PROJECT:
     pass
+Files: Any = FILES.Files
 
 # Where the developer has the project, on another machine.
 HOME = "/home/dev/shop"
@@ -31,14 +33,14 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-class Image(FILES.Files):
+class Image(Files):
     """What a program finds that runs in `/app` of an image, and has an environment in `/venv`."""
 
     def __init__(self, tree: Path, mappings: tuple[tuple[str, str], ...] = ()) -> None:
         self.tree = tree
         here = [(there, str(tree / "image" / path)) for there, path in mappings]
         super().__init__(PROJECT.Project(str(tree / "project")), here)
-        self.mounts = []
+        self.mounts: list[Any] = []
 
     def roots(self) -> list[str]:
         return [str(self.tree / "image" / name) for name in ("app", "venv/site-packages")]
@@ -222,15 +224,15 @@ def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> 
     for copied in copies:
         write(tree / copied, PROGRAM)
     # Others of the same name, which are not to be taken for it.
-    others = [f"other/{name}", f"docs/{Path(name).name}"]
-    for other in others:
+    names = [f"other/{name}", f"docs/{Path(name).name}"]
+    for other in names:
         write(tree / "project" / other, PROGRAM.replace("!", other))
     separator = "\\" if "\\" in root else "/"
-    path, *others = (Path(root + separator + n.replace("/", separator)) for n in [name, *others])
+    path, *others = (Path(root + separator + n.replace("/", separator)) for n in [name, *names])
 
     shop.start(command)
     mappings = [{"localRoot": root, "remoteRoot": "."}] if is_mapped else []
-    breakpoints = {path: [LINE], **{other: [LINE] for other in others}}
+    breakpoints = {one: [LINE] for one in [path, *others]}
     editor = shop.attach(breakpoints, pathMappings=mappings, justMyCode=True)
     stop = editor.stopped()
     assert (str(stop.path), stop.line) == (str(path), LINE)

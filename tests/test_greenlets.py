@@ -70,12 +70,12 @@ def test_breakpoint_in_a_greenlet(
         editor.resume(after)
         counted = len(container.lines)
         container.write("count", "")
-        wait_until(lambda counted=counted: len(container.lines) > counted)
+        wait_until(lambda n: len(container.lines) > n, counted)
         after.client.request("pause", threadId=after.thread)
         assert editor.stopped().reason == "pause"
         editor.detach()
         container.write("count", "")
-        wait_until(lambda counted=counted: len(container.lines) > counted + 1)
+        wait_until(lambda n: len(container.lines) > n, counted + 1)
     container.write("end", "")
     assert container.exit_code() == 0
     assert "GEVENT_SUPPORT" not in container.log()

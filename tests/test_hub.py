@@ -311,7 +311,7 @@ def framed(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def requested(command: str, arguments: Any = None, seq: Any = 1) -> bytes:
+def requested(command: Any, arguments: Any = None, seq: Any = 1) -> bytes:
     """Return a request as the bytes to send."""
     message = {"seq": seq, "type": "request", "command": command, "arguments": arguments}
     return framed(json.dumps(message).encode())
@@ -378,7 +378,7 @@ JUNK = {
     "no seq": requested("initialize", {}, None),
     "seq is a text": requested("initialize", {}, "1"),
     "seq is a boolean": requested("initialize", {}, True),
-    "command is a list": requested(["initialize"]),  # type: ignore[arg-type]
+    "command is a list": requested(["initialize"]),
     "command is unknown": requested("launch", {}),
     "command is a method": requested("_start", {}),
     "command is surrogates": framed(b'{"seq": 1, "type": "request", "command": "\\ud800"}'),
@@ -817,7 +817,7 @@ def test_engine_makes_no_sense(world: World, name: str) -> None:
 # ---- Whatever comes, in whatever order ----
 
 FACTS = [{"held": True}, {"crashed": True}, {"asked": True}, {"forked": True}, {}]
-CONFIGURE = [
+CONFIGURE: list[tuple[str, dict[str, Any]]] = [
     ("initialize", {"clientID": "vscode"}),
     ("attach", {"type": "debugpy"}),
     ("setBreakpoints", {"source": {"path": str(PATH)}, "breakpoints": [{"line": 3}]}),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import kubernetes_validate
 import pytest
 import yaml
 from support.fake_cluster import FakeCluster
-from support.programs import program
+from support.manifests import environment, kustomize
 from support.project import wait_until
 from support.rendering import contents, render, replace
 
 BOTH = ["compose", "kubernetes"]
-ANSWERS = {
+ANSWERS: dict[str, dict[str, Any]] = {
     "train": {},
     "ranks": {"ranks": 3, "gpu": True, "debug_mode": "crash"},
     "flask": {"services": ["api", "worker"], "api_framework": "flask"},
@@ -44,15 +43,6 @@ def every_service(template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return render(template, folder, engines=BOTH, **ANSWERS["all"])
 
 
-def kustomize(folder: Path) -> list[dict[str, Any]]:
-    """What a folder is built to."""
-    done = subprocess.run(
-        [program("kubectl"), "kustomize", folder], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""  # such as what is deprecated
-    return list(yaml.safe_load_all(done.stdout))
-
-
 def with_dumps(project: Path) -> Path:
     """A copy of the overlay, with the claim for mode `dump`, as the script makes one."""
     folder = project / "deploy/dump"
@@ -68,11 +58,6 @@ def with_dumps(project: Path) -> Path:
 def pod_of(resource: dict[str, Any]) -> dict[str, Any] | None:
     """The specification of the pods of a workload."""
     return resource["spec"]["template"]["spec"] if "template" in resource.get("spec", {}) else None
-
-
-def environment(container: dict[str, Any]) -> dict[str, str]:
-    """The variables that a container is given by their values."""
-    return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
 
 
 def workloads(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -172,7 +157,7 @@ def test_production_knows_nothing_of_the_debugger(rendered: Path) -> None:
 
 
 # What an owner may add, and what would kill or replace a paused pod.
-PROBES = {
+PROBES: dict[str, dict[str, Any]] = {
     "exec": {"exec": {"command": ["true"]}},
     "http": {"httpGet": {"path": "/", "port": 8000}},
     "tcp": {"tcpSocket": {"port": 8000}},
@@ -351,7 +336,7 @@ def test_worker_comes_with_its_queue(cluster: FakeCluster) -> None:
     cluster.said("down", "worker")
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "no context is named": (
         {},
         {"REMORA_KUBE_CONTEXT": ""},

@@ -16,201 +16,34 @@ import kubernetes_validate
 import pytest
 import yaml
 from support.fake_cluster import FakeCluster
+from support.manifests import (
+    ALL,
+    ALL_FOUND,
+    MIGRATE,
+    NAMESPACE,
+    QUEUE,
+    REPOSITORIES,
+    SERVICE,
+    WEB,
+    WORKER,
+    environment,
+    folder,
+    kustomize,
+    pods,
+    workload,
+    write,
+)
 from support.programs import tool
-from support.rendering import answers, commit, copy_without_questions, reason, render, update
+from support.rendering import (
+    answers,
+    commit,
+    copy_without_questions,
+    hashes,
+    reason,
+    render,
+    update,
+)
 from support.validators import assert_tidy, strict_json
-from test_adopt import hashes
-from test_kubernetes import environment, kustomize
-
-COMPOSE = """
-services:
-  web:
-    build: .
-  worker:
-    build: .
-    command: python worker.py
-  queue:
-    image: redis:8
-"""
-PROBE = {"httpGet": {"path": "/", "port": 8000}}
-IMAGE = "ghcr.io/acme/shop:1.2"
-
-
-def pods(*names: str, **container: Any) -> dict[str, Any]:
-    """A template of pods with containers, of which those called `nginx` are no Python."""
-    containers = [
-        {"name": name, "image": "nginx:1" if name == "nginx" else IMAGE, **container}
-        for name in names
-    ]
-    return {"metadata": {"labels": {"app": names[-1]}}, "spec": {"containers": containers}}
-
-
-def workload(kind: str, name: str, template: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """A workload of Kubernetes itself."""
-    group = "batch/v1" if "Job" in kind else "apps/v1"
-    if kind in ("Job", "CronJob"):
-        template["spec"]["restartPolicy"] = "Never"
-        spec["template"] = template
-    else:
-        spec.update(template=template, selector={"matchLabels": template["metadata"]["labels"]})
-    if kind == "CronJob":
-        spec = {"schedule": "0 3 * * *", "jobTemplate": {"spec": spec}}
-    return {"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-WEB = workload("Deployment", "web", pods("web", livenessProbe=PROBE), replicas=3)
-WORKER = workload("StatefulSet", "worker", pods("nginx", "main"), serviceName="worker", replicas=2)
-AGENT = workload("DaemonSet", "agent", pods("agent", env=[{"name": "A", "value": "1"}]))
-MIGRATE = workload("Job", "migrate", pods("migrate"), activeDeadlineSeconds=60)
-REPORT = workload("CronJob", "report", pods("report"), ttlSecondsAfterFinished=9)
-QUEUE = workload("Deployment", "queue", pods("nginx"))
-SERVICE = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "web"},
-    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
-}
-NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
-JOBSET = {
-    "apiVersion": "jobset.x-k8s.io/v1alpha2",
-    "kind": "JobSet",
-    "metadata": {"name": "sweep"},
-    "spec": {
-        "replicatedJobs": [
-            {"name": "driver", "template": {"spec": {"template": pods("nginx")}}},
-            {"name": "worker", "template": {"spec": {"template": pods("main")}}},
-        ]
-    },
-}
-TORCH = {
-    "apiVersion": "kubeflow.org/v1",
-    "kind": "PyTorchJob",
-    "metadata": {"name": "train"},
-    "spec": {
-        "pytorchReplicaSpecs": {
-            "Master": {"replicas": 1, "restartPolicy": "OnFailure", "template": pods("pytorch")},
-            "Worker": {"replicas": 3, "template": pods("pytorch", livenessProbe=PROBE)},
-        }
-    },
-}
-RAY = {
-    "apiVersion": "ray.io/v1",
-    "kind": "RayCluster",
-    "metadata": {"name": "ray"},
-    "spec": {
-        "headGroupSpec": {"rayStartParams": {}, "template": pods("ray-head")},
-        "workerGroupSpecs": [
-            {"groupName": "small", "rayStartParams": {}, "template": pods("ray-worker")}
-        ],
-    },
-}
-
-
-def folder(name: str, *objects: dict[str, Any]) -> dict[str, str]:
-    """A file for each object."""
-    return {
-        f"{name}/{found['metadata']['name']}-{found['kind'].lower()}.yaml": yaml.safe_dump(found)
-        for found in objects
-    }
-
-
-def base(name: str, *objects: dict[str, Any]) -> dict[str, str]:
-    """A folder with a Kustomization."""
-    files = folder(name, *objects)
-    text = yaml.safe_dump({"resources": [Path(path).name for path in files]})
-    return {**files, f"{name}/kustomization.yaml": text}
-
-
-def overlay(name: str, **more: str) -> dict[str, str]:
-    return {f"{name}/kustomization.yaml": yaml.safe_dump({"resources": ["../../base"], **more})}
-
-
-ALL = [WEB, WORKER, AGENT, MIGRATE, REPORT, QUEUE, SERVICE]
-ALL_FOUND = {
-    "web": {"kind": "Deployment"},
-    "worker": {"kind": "StatefulSet", "container": "main", "index": 1},
-    "agent": {"kind": "DaemonSet", "service": "web"},
-    "migrate": {"kind": "Job", "service": "web"},
-    "report": {"kind": "CronJob", "service": "web"},
-}
-# What is in the repository, what is to be found, and what is given.
-SHAPES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, Any]]] = {
-    "manifests": (folder("k8s", *ALL), ALL_FOUND, {}),
-    "list": (
-        {"deploy/all.yaml": yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": ALL})},
-        ALL_FOUND,
-        {},
-    ),
-    "kustomization": (base("deploy", *ALL), ALL_FOUND, {}),
-    "overlays": (
-        {
-            **base("k8s/base", *ALL),
-            **overlay("k8s/overlays/dev", namePrefix="dev-", namespace="shop"),
-            **overlay("k8s/overlays/prod", namePrefix="prod-"),
-        },
-        {name: {**found, "workload": f"dev-{name}"} for name, found in ALL_FOUND.items()},
-        {},
-    ),
-    "operators": (
-        folder("manifests", JOBSET, TORCH, RAY),
-        {
-            "sweep-worker": {
-                "kind": "JobSet",
-                "workload": "sweep",
-                "path": "spec/replicatedJobs/1/template/spec/template",
-                "container": "main",
-                "service": "web",
-            },
-            "train-master": {
-                "kind": "PyTorchJob",
-                "workload": "train",
-                "path": "spec/pytorchReplicaSpecs/Master/template",
-                "container": "pytorch",
-                "service": "web",
-            },
-            "train-worker": {
-                "kind": "PyTorchJob",
-                "workload": "train",
-                "path": "spec/pytorchReplicaSpecs/Worker/template",
-                "container": "pytorch",
-                "service": "web",
-            },
-            "ray-head": {
-                "kind": "RayCluster",
-                "workload": "ray",
-                "path": "spec/headGroupSpec/template",
-                "service": "web",
-            },
-            "ray-small": {
-                "kind": "RayCluster",
-                "workload": "ray",
-                "path": "spec/workerGroupSpecs/0/template",
-                "container": "ray-worker",
-                "service": "web",
-            },
-        },
-        {},
-    ),
-    # As `helm template` prints it: documents that a template cannot read.
-    "rendered chart": (
-        {"k8s/rendered.yaml": "# Source: x\n" + yaml.safe_dump_all([WEB, SERVICE, WORKER])},
-        {"web": {}, "jobs": {"kind": "StatefulSet", "workload": "worker", "container": "main"}},
-        {
-            "workloads": "[{name: web}, {name: jobs, kind: StatefulSet, workload: worker,"
-            " container: main, index: 1, service: worker}]"
-        },
-    ),
-}
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    """A repository with an application for Compose, and manifests."""
-    program = "FROM python:3.12-slim\nCOPY . .\nCMD python web.py\n"
-    own = {"compose.yaml": COMPOSE, "Dockerfile": program, "web.py": "", "worker.py": ""}
-    for path, text in {**own, **files}.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
-    return root
 
 
 def manifests_of(root: Path) -> str:
@@ -221,29 +54,29 @@ def manifests_of(root: Path) -> str:
     return "\n---\n".join(path.read_text() for path in found)
 
 
-@pytest.fixture(scope="module", params=SHAPES)
-def shape(request, template: Path, tmp_path_factory) -> tuple[str, Path, dict[str, str]]:
-    """The name of a shape, the adopted project, and the hashes of what its owner has."""
-    files, _, data = SHAPES[request.param]
+@pytest.fixture(scope="module", params=REPOSITORIES)
+def owner(request, template: Path, tmp_path_factory) -> tuple[str, Path, dict[str, str]]:
+    """The name of a owner, the adopted project, and the hashes of what its owner has."""
+    files, _, data = REPOSITORIES[request.param]
     root = write(tmp_path_factory.mktemp("owner") / "shop", files)
     before = hashes(root)
     return request.param, render(template, root, **data), before
 
 
 @pytest.fixture
-def world(shape, tmp_path: Path) -> Iterator[FakeCluster]:
-    shutil.copytree(shape[1], tmp_path / "my shop")
-    world = FakeCluster(tmp_path / "world", tmp_path / "my shop")
-    yield world
-    assert world.forwards() == []
+def cluster(owner, tmp_path: Path) -> Iterator[FakeCluster]:
+    shutil.copytree(owner[1], tmp_path / "my shop")
+    cluster = FakeCluster(tmp_path / "cluster", tmp_path / "my shop")
+    yield cluster
+    assert cluster.forwards() == []
 
 
-def test_workloads_are_found_and_nothing_changes(shape) -> None:
-    name, root, before = shape
+def test_workloads_are_found_and_nothing_changes(owner) -> None:
+    name, root, before = owner
     assert hashes(root).items() >= before.items()
     found = answers(root)
     assert found["engines"] == ["compose", "kubernetes"]
-    expected = SHAPES[name][1]
+    expected = REPOSITORIES[name][1]
     for entry in found["workloads"]:
         known = expected[entry["name"]]
         rest = {key: entry.get(key) for key in known}
@@ -257,11 +90,11 @@ def test_workloads_are_found_and_nothing_changes(shape) -> None:
     tool("shfmt", "--diff", "--case-indent", "--indent", "2", script)
 
 
-def test_editors_start_each_workload(shape) -> None:
-    name, root, _ = shape
+def test_editors_start_each_workload(owner) -> None:
+    name, root, _ = owner
     tasks = {task["label"]: task for task in strict_json(root / ".vscode/tasks.json")["tasks"]}
     launch = strict_json(root / ".vscode/launch.json")["configurations"]
-    for found in SHAPES[name][1]:
+    for found in REPOSITORIES[name][1]:
         (one,) = (c for c in launch if c["name"] == f"{found}: debug in the cluster")
         assert tasks[one["preLaunchTask"]]["command"] == f"deploy/debug.sh up {found}"
         assert tasks[one["postDebugTask"]]["command"] == f"deploy/debug.sh down {found}"
@@ -276,17 +109,17 @@ def at(value: Any, path: str) -> Any:
 PATHS = {"CronJob": "spec/jobTemplate/spec/template"}
 
 
-def test_each_workload_is_debuggable_and_nothing_else_changes(shape, world: FakeCluster) -> None:
-    text = manifests_of(world.root)
-    found = answers(world.root)["workloads"]
-    expected = SHAPES[shape[0]][1]
+def test_each_workload_is_debuggable_and_nothing_else_changes(owner, cluster: FakeCluster) -> None:
+    text = manifests_of(cluster.root)
+    found = answers(cluster.root)["workloads"]
+    expected = REPOSITORIES[owner[0]][1]
     before = {
         (each["kind"], each["metadata"]["name"]): each
         for each in yaml.safe_load_all(text)
         for each in each.get("items", [each])
     }
     for entry in found:
-        done = world.render(text, entry["name"], "crash")
+        done = cluster.render(text, entry["name"], "crash")
         assert done.returncode == 0, done.stderr
         after = list(yaml.safe_load_all(done.stdout))
         kind = entry.get("kind", "Deployment")
@@ -321,35 +154,37 @@ def test_each_workload_is_debuggable_and_nothing_else_changes(shape, world: Fake
             assert changed["spec"]["concurrencyPolicy"] == "Forbid"
         if changed["apiVersion"] in ("apps/v1", "batch/v1"):
             kubernetes_validate.validate(changed, "1.25", strict=True)
-    assert list((world.root / "deploy/.session").iterdir()) == [
-        world.root / "deploy/.session/.gitignore"
+    assert list((cluster.root / "deploy/.session").iterdir()) == [
+        cluster.root / "deploy/.session/.gitignore"
     ]
 
 
 def test_up_starts_the_application_in_the_namespace_that_is_named(
-    shape, world: FakeCluster
+    owner, cluster: FakeCluster
 ) -> None:
-    name = answers(world.root)["workloads"][0]["name"]
+    name = answers(cluster.root)["workloads"][0]["name"]
     pod = FakeCluster.STARTED.replace("train", name)
-    world.be(pods=pod)
-    assert f"{name} can be debugged at 127.0.0.1:56" in world.said("up", name)
-    manifest = (world.root / f"deploy/.session/{name}/manifest.yaml").read_text()
+    cluster.be(pods=pod)
+    assert f"{name} can be debugged at 127.0.0.1:56" in cluster.said("up", name)
+    manifest = (cluster.root / f"deploy/.session/{name}/manifest.yaml").read_text()
     applied = list(yaml.safe_load_all(manifest))
-    owners = [e for e in yaml.safe_load_all(manifests_of(world.root)) for e in e.get("items", [e])]
+    owners = [
+        e for e in yaml.safe_load_all(manifests_of(cluster.root)) for e in e.get("items", [e])
+    ]
     assert len(applied) == len(owners)
     assert {each["metadata"]["namespace"] for each in applied} == {"team"}
     assert str(applied).count("REMORA_MODE") == 1
-    brought = (world.folder / "brought").read_text()
-    service = answers(world.root)["workloads"][0].get("service", name)
+    brought = (cluster.folder / "brought").read_text()
+    service = answers(cluster.root)["workloads"][0].get("service", name)
     assert f"docker compose -f docker-compose.debug.yml build {service}\n" in brought
-    (selector,) = {w for words in world.calls("get") for w in words if "--selector" in w}
+    (selector,) = {w for words in cluster.calls("get") for w in words if "--selector" in w}
     assert selector == f"--selector=remora={name}"
-    world.said("down", name)
-    assert len([w for words in world.calls("delete") for w in words if "/" in w]) == len(applied)
+    cluster.said("down", name)
+    assert len([w for words in cluster.calls("delete") for w in words if "/" in w]) == len(applied)
 
 
 def test_an_overlay_has_all_of_them(template: Path, tmp_path: Path) -> None:
-    root = render(template, write(tmp_path, SHAPES["overlays"][0]))
+    root = render(template, write(tmp_path, REPOSITORIES["overlays"][0]))
     built = {each["metadata"]["name"]: each for each in kustomize(root / "deploy/debug")}
     debugged = {name for name, each in built.items() if "REMORA_MODE" in str(each)}
     assert debugged == {f"dev-{name}" for name in ALL_FOUND}
@@ -358,17 +193,17 @@ def test_an_overlay_has_all_of_them(template: Path, tmp_path: Path) -> None:
 
 def test_what_is_for_the_world_is_left_out(template: Path, tmp_path: Path) -> None:
     ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}}
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+    role: dict[str, Any] = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
     role["metadata"] = {"name": "web"}
-    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    scaler: dict[str, Any] = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
     scaler["metadata"] = {"name": "web"}
     files = folder("k8s", WEB, SERVICE, NAMESPACE, ingress, role, scaler)
-    world = FakeCluster(tmp_path / "world", render(template, write(tmp_path / "shop", files)))
-    world.be(pods=FakeCluster.STARTED.replace("train", "web"))
-    world.said("up", "web")
-    manifest = (world.root / "deploy/.session/web/manifest.yaml").read_text()
+    cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.said("up", "web")
+    manifest = (cluster.root / "deploy/.session/web/manifest.yaml").read_text()
     assert {e["kind"] for e in yaml.safe_load_all(manifest)} == {"Deployment", "Service"}
-    world.said("down", "web")
+    cluster.said("down", "web")
 
 
 # ---- Helm ----
@@ -382,8 +217,8 @@ CHART = {
 
 def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) -> None:
     root = write(tmp_path / "shop", CHART)
-    data = {"workloads": [{"name": "web", "workload": "green-web"}]}
-    world = FakeCluster(tmp_path / "world", render(template, root, **data))
+    data: dict[str, Any] = {"workloads": [{"name": "web", "workload": "green-web"}]}
+    cluster = FakeCluster(tmp_path / "cluster", render(template, root, **data))
     assert answers(root)["manifests"] == ["charts/shop/Chart.yaml"]
     installed = yaml.safe_load(yaml.safe_dump(WEB).replace("name: web", "name: green-web", 1))
     installed["metadata"]["name"] = "green-web"
@@ -403,12 +238,12 @@ def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) 
         "sh",
         ["render"],
     )
-    done = world.render(text, "web", script=["sh", arguments[0]])
+    done = cluster.render(text, "web", script=["sh", arguments[0]])
     assert done.returncode == 0, done.stderr
     (web,) = (e for e in yaml.safe_load_all(done.stdout) if e["kind"] == "Deployment")
     assert "REMORA_MODE" in str(web)
     # The script itself cannot install a chart.
-    said = world.run("up", "web").stdout.splitlines()[-1]
+    said = cluster.run("up", "web").stdout.splitlines()[-1]
     assert said.startswith("debug.sh: charts/shop is a Helm chart: have deploy/debug.sh render web")
 
 
@@ -419,7 +254,7 @@ def test_a_workload_that_is_gone_is_named_and_found_anew(template: Path, tmp_pat
     root = write(tmp_path / "shop", folder("k8s", WEB, WORKER))
     render(template, root)
     commit(root)
-    world = FakeCluster(tmp_path / "world", root)
+    cluster = FakeCluster(tmp_path / "cluster", root)
     for change in ("gone", "other container"):
         changed = copy.deepcopy(WEB)
         if change == "gone":
@@ -427,19 +262,19 @@ def test_a_workload_that_is_gone_is_named_and_found_anew(template: Path, tmp_pat
         else:
             changed["spec"]["template"]["spec"]["containers"][0]["name"] = "site"
         (root / "k8s/web-deployment.yaml").write_text(yaml.safe_dump(changed))
-        done = world.run("up", "web")
+        done = cluster.run("up", "web")
         (said,) = (line for line in done.stdout.splitlines() if line.startswith("debug.sh: "))
         why = "nothing selected by Deployment" if change == "gone" else "testing value /spec/"
         lead = f"debug.sh: web is not where it was found, or cannot be changed ({why}"
         assert said.startswith(lead)
         assert said.endswith("copier update --defaults --vcs-ref=:current: --data refresh=true")
-        assert not world.calls("apply")
+        assert not cluster.calls("apply")
     commit(root)
     update(root, "--vcs-ref=:current:", "--data", "refresh=true")
     assert answers(root)["workloads"][0]["container"] == "site"
-    world.be(pods=FakeCluster.STARTED.replace("train", "web"))
-    world.said("up", "web")
-    world.said("down", "web")
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.said("up", "web")
+    cluster.said("down", "web")
 
 
 def test_an_update_keeps_what_was_found(template: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_breakpoint_by_relay(container: Container, mode: str) -> None:
             assert (stop.path, stop.line) == (path, marked(path))
             editor.detach()
             count = len(container.lines)
-            wait_until(lambda count=count: len(container.lines) > count + 10)
+            wait_until(lambda n: len(container.lines) > n, count + 10)
         assert relayed.exit_codes() == [0, 0]
         assert relayed.errors() == ""
     # In the modes that open the port when it is asked for, nobody has asked for it.

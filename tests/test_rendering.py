@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -19,7 +20,7 @@ from support.rendering import NEW_PROJECT, REPOSITORY, copy_without_questions, g
 from support.validators import assert_tidy, strict_json
 
 # Answers that differ from the defaults, each in something that reaches a file.
-ANSWERS = {
+ANSWERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "listen": {"debug_mode": "listen", "debug_port": 65533},
     "dump": {"debug_mode": "dump", "services": ["api"]},
@@ -193,7 +194,8 @@ def test_launch_json(rendered: Path, services: list[str], engines: list[str]) ->
     compose = YAML(typ="safe").load(
         (rendered / "docker-compose.debug.yml").read_text().replace("!override", "")
     )
-    expected, used = {}, set()
+    expected: dict[str, tuple[Any, dict[str, Any]]] = {}
+    used: set[str] = set()
     for service in [*services, "tests"]:
         published = compose["services"][service]["ports"][0]
         start, stop, attach = (f"{service}: {what}" for what in ("start", "stop", "attach"))
@@ -387,7 +389,7 @@ def test_page_of_an_adopted_project_is_short(template: Path, tmp_path: Path) -> 
 
 def test_its_own_tests_pass(defaults: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(defaults / "src")}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", defaults]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(defaults)]
     done = subprocess.run(command, cwd=defaults, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "6 passed" in done.stdout

@@ -43,8 +43,8 @@ IN_TURN = {
 def test_programs_in_turn(container: Container, kind: str) -> None:
     command, names = IN_TURN[kind]
     path = container.write("p.py", PROGRAM)
-    again = "if sys.argv[2:]: os.execv(sys.executable, [sys.executable, __file__, *sys.argv[2:]])\n"
-    again = container.write("again.py", PROGRAM.replace("import sys", "import os, sys") + again)
+    more = "if sys.argv[2:]: os.execv(sys.executable, [sys.executable, __file__, *sys.argv[2:]])\n"
+    again = container.write("again.py", PROGRAM.replace("import sys", "import os, sys") + more)
     container.write(
         "parent.py", "import subprocess, sys\nsubprocess.run(sys.argv[1], shell=True)\n"
     )
@@ -390,7 +390,7 @@ def test_listen_loads_nothing_until_a_client_attaches(container: Container) -> N
         editor.resume(stop)
         editor.detach()
         lines = len(loaded.read_text())
-        wait_until(lambda before=lines: len(loaded.read_text()) > before + 50)
+        wait_until(lambda before: len(loaded.read_text()) > before + 50, lines)
 
 
 def test_demand_opens_the_port_when_asked(container: Container) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.project import Project, copy, marked, wait_until
@@ -174,7 +175,7 @@ def project(image, tmp_path):
     project.down()
 
 
-def start(project: Project, command: str, **options: object) -> None:
+def start(project: Project, command: str, **options: Any) -> None:
     """Start a command as the service's, in the way that a user would: in the Compose file."""
     wait = options.pop("wait", True)
     mode = {"REMORA_MODE": options.pop("mode")} if "mode" in options else {}
@@ -183,7 +184,7 @@ def start(project: Project, command: str, **options: object) -> None:
     project.compose("up", "--detach", *(["--wait"] if wait else []), **mode)
 
 
-def runs_as_without_debugger(project: Project, command: str, **options: object) -> None:
+def runs_as_without_debugger(project: Project, command: str, **options: Any) -> None:
     """What a command has done under the debugger, it does with REMORA_MODE=off too."""
     code, printed = project.exit_code(), project.output()
     start(project, command, wait=False, mode="off", **options)
@@ -191,7 +192,7 @@ def runs_as_without_debugger(project: Project, command: str, **options: object) 
 
 
 def check(
-    project: Project, command: str, name="report.py", answers=("42",), **options: object
+    project: Project, command: str, name="report.py", answers=("42",), **options: Any
 ) -> None:
     """A command stops at the breakpoint in a file, and does the same without a debugger.
 

@@ -54,7 +54,7 @@ class Alternative:
 
     name = "Remora"
     debug_file = "docker-compose.debug.yml"
-    services = ("train", "api")
+    services: tuple[str, ...] = ("train", "api")
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -65,8 +65,8 @@ class Alternative:
     @classmethod
     def write(cls, root: Path, template: Path, port: int) -> None:
         """Write the project's files, given the first of six ports that it may have."""
-        answers = {"services": ["train", "api"], "package_name": "ml"}
-        render(template, root, debug_port=port, **answers)
+        services = ["train", "api"]
+        render(template, root, debug_port=port, services=services, package_name="ml")
         (root / ".env").write_text(f"HTTP_PORT={port + 5}\n")
         packages = "".join(f'  "{package}",\n' for package in ML_PACKAGES)
         replace(root / "pyproject.toml", "dependencies = [\n", f"dependencies = [\n{packages}")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import page
 import pandas
@@ -76,16 +77,16 @@ def test_breakpoints(measures, project_of) -> None:
         started = {way.name: partial(from_the_start, one) for way, one in ways.items()}
         measures[f"edit to breakpoint, {service}"] = side_by_side(9, started)
         attached = {way.name: ways[way] for way in WITH_DEBUGGER}
-        for way in attached.values():
-            from_the_start(way, stop=False)
+        for one in attached.values():
+            from_the_start(one, stop=False)
         if service == "train":
             steps = {name: partial(step, way) for name, way in attached.items()}
             measures["step"] = side_by_side(30, steps)
         else:
             edits = {name: partial(while_attached, way) for name, way in attached.items()}
             measures["edit to breakpoint, api, attached before"] = side_by_side(5, edits)
-        for way in attached.values():
-            way.stop()
+        for one in attached.values():
+            one.stop()
 
 
 def from_the_start(way: Alternative, *, stop: bool = True) -> float:
@@ -191,11 +192,11 @@ def test_loop(measures, project_of, version: str) -> None:
     measures[f"loop, Python {version}"] = side_by_side(9, contenders)
 
 
-def write_new(root: Path, template: Path, port: int, **answers: object) -> None:
+def write_new(root: Path, template: Path, port: int, **answers: Any) -> None:
     render(template, root, debug_port=port, **answers)
 
 
-def write_loop(root: Path, template: Path, port: int, **answers: object) -> None:
+def write_loop(root: Path, template: Path, port: int, **answers: Any) -> None:
     write_new(root, template, port, **answers)
     shutil.copy(PROGRAMS / "loop.py", root / "src")
 
@@ -282,9 +283,8 @@ def crashed(python: Path, dumps: Path | None, kind: str) -> float:
     environment = {**os.environ, "REMORA_MODE": "dump" if dumps else "off"}
     environment["REMORA_DUMPS"] = str(dumps)
     environment["PYTHONPATH"] = str(Path(pandas.__file__).parents[1])
-    command = [python, PROGRAMS / "crash.py", kind]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    done = subprocess.run(command, env=environment, **pipes)
+    command = [str(python), str(PROGRAMS / "crash.py"), kind]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "remora" not in done.stderr, done.stderr
     return float(done.stdout)
 

@@ -81,7 +81,8 @@ def publish(measures: dict[str, Samples]) -> None:
         name: {one: [float(f"{figure:.4g}") for figure in figures] for one, figures in all.items()}
         for name, all in measures.items()
     }
-    now, data = machine(), {"measures": {}, "later": {}}
+    now = machine()
+    data: dict[str, Any] = {"measures": {}, "later": {}}
     if set(rounded) == set(UNITS):
         data["machine"] = now
     else:
@@ -214,8 +215,7 @@ def plot(measures: dict[str, Samples], path: Path) -> None:
         "api": "edit to breakpoint, api",
         "api, attached before": "edit to breakpoint, api, attached before",
     }
-    settings = {"svg.hashsalt": "remora", "svg.fonttype": "none", "font.size": 9}
-    with pyplot.rc_context(settings):
+    with pyplot.rc_context({"svg.hashsalt": "remora", "svg.fonttype": "none", "font.size": 9}):
         figure, axes = pyplot.subplots(3, 1, figsize=(7, 4.2), height_ratios=[4, 4, 3])
         for axis, (title, measure) in zip(axes, panels.items(), strict=True):
             samples = measures[measure]

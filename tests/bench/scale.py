@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def pod(number: int) -> dict[str, Any]:
     name = f"train-{number}-{random.Random(number).randrange(16**5):05x}"
     mounts = [{"name": f"volume-{n}", "mountPath": f"/mnt/{n}"} for n in range(6)]
     env = [{"name": f"SETTING_{n}", "value": "x" * 24} for n in range(30)]
-    fields = {f"f:{key}": {} for key in ("metadata", "spec", "status", "containers", "volumes")}
+    parts = ("metadata", "spec", "status", "containers", "volumes")
+    fields: dict[str, dict] = {f"f:{key}": {} for key in parts}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -134,8 +136,8 @@ def main() -> None:
     for count in (512, 1000, 5000):
         pods = [pod(number) for number in range(count)]
         everything, one = listing(pods), listing(pods[count // 2 : count // 2 + 1])
-        search = median(lambda everything=everything, n=count: by_search(everything, n // 2))
-        label = median(lambda one=one: by_label(one))
+        search = median(partial(by_search, everything, count // 2))
+        label = median(partial(by_label, one))
         print(
             f"{count} pods: {len(everything) / 1e6:.1f} MB, {search * 1e3:.0f} ms by search;"
             f" {len(one) / 1e3:.1f} kB, {label * 1e3:.2f} ms by label"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from support.container import DEBUG
 from support.existing import ExistingProject
@@ -78,12 +79,12 @@ class Adopted(Project):
         container = self.seen_from(service).container()
         return self.run("docker", "exec", "--env", "REMORA_MODE=off", container, *command).stdout
 
-    def outcome(self, compose, **environment: str) -> dict[str, object]:
+    def outcome(self, compose, **environment: str) -> dict[str, Any]:
         """Start the project, and return what comes of each service: what a server answers, or
         what a program prints and its exit code."""
         services = self.debugged()
         compose("up", "--build", "--detach", *services, **environment)
-        outcome = {}
+        outcome: dict[str, Any] = {}
         for service in services:
             if "trigger" in self.existing.services[service]:
                 outcome[service] = self.trigger(service)
@@ -93,7 +94,7 @@ class Adopted(Project):
                 outcome[service] = (code, self.run("docker", "logs", container).stdout)
         return outcome
 
-    def stops_at_its_line(self, service: str, before: object) -> None:
+    def stops_at_its_line(self, service: str, before: Any) -> None:
         """Press F5, hit the breakpoint, and see the service come to what it did before."""
         existing, view = self.existing.services[service], self.seen_from(service)
         source = self.root / existing["stop"]
@@ -103,7 +104,7 @@ class Adopted(Project):
         request = threading.Thread(target=lambda: answer.append(self.trigger(service)))
         # A script may run several programs, each of which waits for a debugger.
         for attached in range(1, 5):
-            wait_until(lambda n=attached: view.log().count("Waiting for client to attach") >= n)
+            wait_until(lambda n: view.log().count("Waiting for client to attach") >= n, attached)
             editor = view.attach(here, source=source)
             if "trigger" in existing and attached == 1:
                 request.start()

@@ -72,8 +72,8 @@ def debug_python(root: Path) -> Path:
     if base or version:
         subprocess.run([base or sys.executable, "-m", "venv", environment], check=True)
         wanted = f"debugpy=={version}" if version else "debugpy"
-        pip = [environment / "bin/python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "--target", root / "wheel", wanted], check=True)
+        pip = [str(environment / "bin/python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--target", str(root / "wheel"), wanted], check=True)
         (root / "wheel/debugpy").rename(home / "debugpy")
     else:
         venv.create(environment, symlinks=True)

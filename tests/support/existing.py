@@ -36,7 +36,7 @@ class ExistingProject:
         self.ignored: dict[str, str] = data.get("ignored", {})
         self.answers: dict[str, Any] = data.get("answers", {})
         self.services: dict[str, dict[str, Any]] = data["services"]
-        self.environment: dict[str, str] = data.get("environment", {})
+        self.environment: dict[str, Any] = data.get("environment", {})
         self.starts: bool = data["starts"]
 
     def write(self, root: Path, *, ignored: bool = False) -> Path:

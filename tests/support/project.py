@@ -27,10 +27,10 @@ while True:
 TIMEOUT = 600
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what only asking can tell."""
+def wait_until(condition: Callable[..., bool], *arguments: Any) -> None:
+    """Wait for what only asking can tell. arguments: of the condition."""
     deadline = time.monotonic() + dap.TIMEOUT
-    while not condition():
+    while not condition(*arguments):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
 
@@ -77,7 +77,7 @@ class Project:
         # Compose files beside the debug file, which the test has written.
         self.more_files: list[str] = []
 
-    def start(self, code: str, command: str = "python src/program.py", **environment: str) -> Path:
+    def start(self, code: str, command: str = "python src/program.py", **environment: Any) -> Path:
         """Run a program as the service's command, a line of bash, and return its path."""
         path = self.root / "src/program.py"
         path.write_text(code)
@@ -176,7 +176,7 @@ class Project:
         *lines: int,
         name: str = "{}: debug",
         source: Path | None = None,
-        **environment: str,
+        **environment: Any,
     ) -> dap.Editor:
         """Press F5: start what the configuration wants to be started, then attach."""
         configuration = self.configuration(name.format(self.service))

@@ -38,8 +38,8 @@ class Relayed:
                         subprocess.Popen(
                             self.command,
                             cwd=self.folder,
-                            stdin=connection,
-                            stdout=connection,
+                            stdin=connection.fileno(),
+                            stdout=connection.fileno(),
                             stderr=subprocess.PIPE,
                             text=True,
                         )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import copier
 import jinja2
@@ -23,7 +26,7 @@ RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdi
 NEXT, LATER = "9999.0.0", "9999.1.0"
 
 # What the questions know of a new project.
-NEW_PROJECT = (
+NEW_PROJECT: Any = (
     jinja2.Environment(
         loader=jinja2.FileSystemLoader(REPOSITORY),
         extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
@@ -33,7 +36,7 @@ NEW_PROJECT = (
 )
 
 
-COMPILE = jinja2.Environment.compile
+COMPILE: Callable[..., object] = jinja2.Environment.compile
 COMPILED: dict[tuple, object] = {}
 
 
@@ -60,10 +63,11 @@ def compile_once(
     return COMPILED[key]
 
 
-jinja2.Environment.compile = compile_once
+mock.patch.object(jinja2.Environment, "compile", compile_once).start()
 
 # For each file, Copier asks Git for a setting that it has on Windows.
-Worker._sync_git_index_executable_bit = lambda self, *arguments: None
+SETTING = "_sync_git_index_executable_bit"
+mock.patch.object(Worker, SETTING, lambda *_: None, create=True).start()
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -150,4 +154,13 @@ def contents(folder: Path) -> dict[Path, bytes]:
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """The hash of every file below a folder, by its path."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
     }

@@ -28,7 +28,8 @@ def elapsed():
 if __name__ == "__main__":
     # Where code lies in memory makes a difference of some per cent: it lies elsewhere each time.
     code = compile(open(__file__).read(), __file__, "exec")
-    copies, gaps = [], []
+    copies: list[dict] = []
+    gaps = []
     for _ in range(9):
         gaps.append(bytearray(random.randrange(10_000)))
         copies.append({"__name__": "loop"})

@@ -92,7 +92,7 @@ class Finder:
         if threading.get_ident() != self.thread:
             return None
         if name in self.unused:
-            return ModuleSpec(name, StandIn(name))
+            return ModuleSpec(name, StandIn(name))  # type: ignore[arg-type]  # which loads itself
         spec = (
             BuiltinImporter.find_spec(name, path, target)
             or FrozenImporter.find_spec(name, path, target)
@@ -167,9 +167,9 @@ def only(home):
                 sys.modules.pop(name, None)
         for name in UNUSED:
             if isinstance(sys.modules.get(name), StandIn):
-                package, _, module = name.partition(".")
+                package, _, own_name = name.partition(".")
                 del sys.modules[name]
-                vars(sys.modules.get(package, finder)).pop(module, None)
+                vars(sys.modules.get(package, finder)).pop(own_name, None)
         sys.modules.update(hidden)
         # debugpy sets these for processes that it starts itself, and engine.py sets some for the
         # import.

@@ -164,8 +164,8 @@ def main(arguments):
     )
     one.add_argument("place", metavar="FILE:LINE", help="by the path in the project, or any other")
     one.add_argument("--when", metavar="EXPR", help="only where this is true")
-    more = {"metavar": "EXPR", "nargs": "+", "action": "extend", "default": []}
-    one.add_argument("--eval", help="print the values of these, too", **more)
+    more = "print the values of these, too"
+    one.add_argument("--eval", metavar="EXPR", nargs="+", action="extend", default=[], help=more)
     one.add_argument("--count", metavar="N", type=int, default=1, help="for so many stops (1)")
     wait = "wait for so many seconds (60); 0: without end"
     one.add_argument("--timeout", metavar="S", type=float, default=60, help=wait)
@@ -173,8 +173,8 @@ def main(arguments):
     one = commands.add_parser("dump", help="write what running programs do to files")
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
     one = commands.add_parser("crashes", help="list the dumps of mode `dump`, or print one")
-    name = {"metavar": "NAME", "nargs": "?", "const": "", "help": "print this one, or the newest"}
-    one.add_argument("--show", **name)
+    dump = "print this one, or the newest"
+    one.add_argument("--show", metavar="NAME", nargs="?", const="", help=dump)
     one.add_argument("--json", action="store_true", help="print objects, one on a line")
     one = commands.add_parser("open", help="show a dump to a client, with its stacks and variables")
     one.add_argument("name", metavar="NAME", nargs="?", help="this one, else the newest")

@@ -24,7 +24,8 @@ def write(error=None, frame=None):
             from remora import apart
 
             with apart.only(os.path.dirname(os.path.dirname(__file__))):
-                from remora import dump as writer
+                from remora import dump
+            writer = dump
         return writer.write(error, frame)
     except BaseException as problem:
         say(f"pid {os.getpid()} cannot be dumped: {type(problem).__name__}")

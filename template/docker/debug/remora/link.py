@@ -54,7 +54,7 @@ def connect(is_program=True):
     if is_program:
         import _socket as socket  # gevent does not patch it
     else:
-        import socket
+        import socket  # type: ignore[no-redef]
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -133,9 +133,9 @@ def _line(value, known, depth):
         return repr(without_secrets(start, known)) + more
     if is_a(value, bytes, bytearray):
         base = bytes if is_a(value, bytes) else bytearray
-        start = bytes(base.__getitem__(value, slice(0, LENGTH // 4)))
-        more = f"… ({base.__len__(value)} bytes)" if base.__len__(value) > len(start) else ""
-        return without_secrets(repr(start), known) + more
+        first = bytes(base.__getitem__(value, slice(0, LENGTH // 4)))
+        more = f"… ({base.__len__(value)} bytes)" if base.__len__(value) > len(first) else ""
+        return without_secrets(repr(first), known) + more
     if is_a(value, int):
         bits = int.bit_length(value)
         return int.__repr__(value) if bits < 4000 else f"<{name_of(kind)} of {bits} bits>"
@@ -150,7 +150,7 @@ def _line(value, known, depth):
         name = function.__name__ if is_exactly(function, FunctionType, BuiltinFunctionType) else "?"
         return f"<method {name} of a {type_name(value.__self__)}>"
     if kind is ModuleType:
-        name = dict.get(ModuleType.__dict__["__dict__"].__get__(value), "__name__")
+        name = dict.get(vars(ModuleType)["__dict__"].__get__(value), "__name__")
         return f"<module {line(name)}>"
     if kind is CodeType:
         return f"<code {value.co_name}>"

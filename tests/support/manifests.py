@@ -1,0 +1,215 @@
+"""Repositories with manifests for Kubernetes, what is found in each, and what Kustomize builds."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.programs import program
+
+COMPOSE = """
+services:
+  web:
+    build: .
+  worker:
+    build: .
+    command: python worker.py
+  queue:
+    image: redis:8
+"""
+PROBE = {"httpGet": {"path": "/", "port": 8000}}
+IMAGE = "ghcr.io/acme/shop:1.2"
+
+
+def pods(*names: str, **container: Any) -> dict[str, Any]:
+    """A template of pods with containers, of which those called `nginx` are no Python."""
+    containers = [
+        {"name": name, "image": "nginx:1" if name == "nginx" else IMAGE, **container}
+        for name in names
+    ]
+    return {"metadata": {"labels": {"app": names[-1]}}, "spec": {"containers": containers}}
+
+
+def workload(kind: str, name: str, template: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A workload of Kubernetes itself."""
+    group = "batch/v1" if "Job" in kind else "apps/v1"
+    if kind in ("Job", "CronJob"):
+        template["spec"]["restartPolicy"] = "Never"
+        spec["template"] = template
+    else:
+        spec.update(template=template, selector={"matchLabels": template["metadata"]["labels"]})
+    if kind == "CronJob":
+        spec = {"schedule": "0 3 * * *", "jobTemplate": {"spec": spec}}
+    return {"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+WEB = workload("Deployment", "web", pods("web", livenessProbe=PROBE), replicas=3)
+WORKER = workload("StatefulSet", "worker", pods("nginx", "main"), serviceName="worker", replicas=2)
+AGENT = workload("DaemonSet", "agent", pods("agent", env=[{"name": "A", "value": "1"}]))
+MIGRATE = workload("Job", "migrate", pods("migrate"), activeDeadlineSeconds=60)
+REPORT = workload("CronJob", "report", pods("report"), ttlSecondsAfterFinished=9)
+QUEUE = workload("Deployment", "queue", pods("nginx"))
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+}
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+JOBSET = {
+    "apiVersion": "jobset.x-k8s.io/v1alpha2",
+    "kind": "JobSet",
+    "metadata": {"name": "sweep"},
+    "spec": {
+        "replicatedJobs": [
+            {"name": "driver", "template": {"spec": {"template": pods("nginx")}}},
+            {"name": "worker", "template": {"spec": {"template": pods("main")}}},
+        ]
+    },
+}
+TORCH = {
+    "apiVersion": "kubeflow.org/v1",
+    "kind": "PyTorchJob",
+    "metadata": {"name": "train"},
+    "spec": {
+        "pytorchReplicaSpecs": {
+            "Master": {"replicas": 1, "restartPolicy": "OnFailure", "template": pods("pytorch")},
+            "Worker": {"replicas": 3, "template": pods("pytorch", livenessProbe=PROBE)},
+        }
+    },
+}
+RAY = {
+    "apiVersion": "ray.io/v1",
+    "kind": "RayCluster",
+    "metadata": {"name": "ray"},
+    "spec": {
+        "headGroupSpec": {"rayStartParams": {}, "template": pods("ray-head")},
+        "workerGroupSpecs": [
+            {"groupName": "small", "rayStartParams": {}, "template": pods("ray-worker")}
+        ],
+    },
+}
+
+
+def folder(name: str, *objects: dict[str, Any]) -> dict[str, str]:
+    """A file for each object."""
+    return {
+        f"{name}/{found['metadata']['name']}-{found['kind'].lower()}.yaml": yaml.safe_dump(found)
+        for found in objects
+    }
+
+
+def base(name: str, *objects: dict[str, Any]) -> dict[str, str]:
+    """A folder with a Kustomization."""
+    files = folder(name, *objects)
+    text = yaml.safe_dump({"resources": [Path(path).name for path in files]})
+    return {**files, f"{name}/kustomization.yaml": text}
+
+
+def overlay(name: str, **more: str) -> dict[str, str]:
+    return {f"{name}/kustomization.yaml": yaml.safe_dump({"resources": ["../../base"], **more})}
+
+
+ALL = [WEB, WORKER, AGENT, MIGRATE, REPORT, QUEUE, SERVICE]
+ALL_FOUND: dict[str, dict[str, Any]] = {
+    "web": {"kind": "Deployment"},
+    "worker": {"kind": "StatefulSet", "container": "main", "index": 1},
+    "agent": {"kind": "DaemonSet", "service": "web"},
+    "migrate": {"kind": "Job", "service": "web"},
+    "report": {"kind": "CronJob", "service": "web"},
+}
+# What is in the repository, what is to be found, and what is given.
+REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, Any]]] = {
+    "manifests": (folder("k8s", *ALL), ALL_FOUND, {}),
+    "list": (
+        {"deploy/all.yaml": yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": ALL})},
+        ALL_FOUND,
+        {},
+    ),
+    "kustomization": (base("deploy", *ALL), ALL_FOUND, {}),
+    "overlays": (
+        {
+            **base("k8s/base", *ALL),
+            **overlay("k8s/overlays/dev", namePrefix="dev-", namespace="shop"),
+            **overlay("k8s/overlays/prod", namePrefix="prod-"),
+        },
+        {name: {**found, "workload": f"dev-{name}"} for name, found in ALL_FOUND.items()},
+        {},
+    ),
+    "operators": (
+        folder("manifests", JOBSET, TORCH, RAY),
+        {
+            "sweep-worker": {
+                "kind": "JobSet",
+                "workload": "sweep",
+                "path": "spec/replicatedJobs/1/template/spec/template",
+                "container": "main",
+                "service": "web",
+            },
+            "train-master": {
+                "kind": "PyTorchJob",
+                "workload": "train",
+                "path": "spec/pytorchReplicaSpecs/Master/template",
+                "container": "pytorch",
+                "service": "web",
+            },
+            "train-worker": {
+                "kind": "PyTorchJob",
+                "workload": "train",
+                "path": "spec/pytorchReplicaSpecs/Worker/template",
+                "container": "pytorch",
+                "service": "web",
+            },
+            "ray-head": {
+                "kind": "RayCluster",
+                "workload": "ray",
+                "path": "spec/headGroupSpec/template",
+                "service": "web",
+            },
+            "ray-small": {
+                "kind": "RayCluster",
+                "workload": "ray",
+                "path": "spec/workerGroupSpecs/0/template",
+                "container": "ray-worker",
+                "service": "web",
+            },
+        },
+        {},
+    ),
+    # As `helm template` prints it: documents that a template cannot read.
+    "rendered chart": (
+        {"k8s/rendered.yaml": "# Source: x\n" + yaml.safe_dump_all([WEB, SERVICE, WORKER])},
+        {"web": {}, "jobs": {"kind": "StatefulSet", "workload": "worker", "container": "main"}},
+        {
+            "workloads": "[{name: web}, {name: jobs, kind: StatefulSet, workload: worker,"
+            " container: main, index: 1, service: worker}]"
+        },
+    ),
+}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """A repository with an application for Compose, and manifests."""
+    program = "FROM python:3.12-slim\nCOPY . .\nCMD python web.py\n"
+    own = {"compose.yaml": COMPOSE, "Dockerfile": program, "web.py": "", "worker.py": ""}
+    for path, text in {**own, **files}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def kustomize(folder: Path) -> list[dict[str, Any]]:
+    """What a folder is built to."""
+    done = subprocess.run(
+        [program("kubectl"), "kustomize", folder], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""  # such as what is deprecated
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """The variables that a container is given by their values."""
+    return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}

@@ -41,15 +41,15 @@ class Change:
 class Calls:
     """Asks processes to connect to the hub.
 
-    programs    the programs that have connected, by pid: see Hub
-    untaken     pids of programs that the client has not opened a session for
-    first       the processes that ran when the client attached, as ask() returns them
-    chosen      pids that `remora attach` has named; None to choose all processes
+    programs            the programs that have connected, by pid: see Hub
+    without_session     pids of programs that the client has not opened a session for
+    running_at_attach   the processes that ran when the client attached, as ask() returns them
+    chosen              pids that `remora attach` has named; None to choose all processes
     """
 
     def __init__(self, programs):
         self.programs = programs
-        self.untaken, self.first, self.chosen = set(), [], None
+        self.without_session, self.running_at_attach, self.chosen = set(), [], None
         # Why a process has said that it cannot be debugged, by pid: (when it was started, the
         # reason)
         self._problems = {}
@@ -83,13 +83,13 @@ class Calls:
     def ask(self, also=()):
         """Ask each process for its engine that can be asked and has not connected by itself.
 
-        also: pids of `untaken` that are asked nevertheless. Returns the processes that are asked
-        now or were asked before, as (pid, when it was started).
+        also: pids of `without_session` that are asked nevertheless. Returns the processes that are
+        asked now or were asked before, as (pid, when it was started).
         """
         now = asyncio.get_event_loop().time()
         found = []
         for pid in container.pids():
-            skip = pid in self.untaken and pid not in also
+            skip = pid in self.without_session and pid not in also
             if pid in self.programs or skip or not self.is_chosen(pid) or pid == os.getpid():
                 continue
             started = container.started(pid)
@@ -128,7 +128,7 @@ class Calls:
         """
         loop = asyncio.get_event_loop()
         deadline = loop.time() + RUN_TIMEOUT
-        while self.missing(self.first) and loop.time() < deadline:
+        while self.missing(self.running_at_attach) and loop.time() < deadline:
             await self.change()
         running = [program.running for program in self.programs.values() if program.running]
         if running:
@@ -148,5 +148,5 @@ class Calls:
         while True:
             for pid in [pid for pid in self._asked if container.started(pid) is None]:
                 del self._asked[pid]
-            self.ask(also=self.untaken if is_root_free() else ())
+            self.ask(also=self.without_session if is_root_free() else ())
             await asyncio.sleep(LOOK_INTERVAL)

@@ -8,16 +8,16 @@ import os
 from remora.hook import say, setting
 
 
-def close_inherited(but):
-    """Close all descriptors that this process has inherited, except `but` and those from 0 to 2."""
+def close_inherited(keep):
+    """Close all descriptors that this process has inherited, except `keep` and 0 to 2."""
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
-        if descriptor > 2 and descriptor != but:
+        if descriptor > 2 and descriptor != keep:
             try:
                 os.close(descriptor)
             except OSError:
                 pass  # the descriptor of the listing itself
-    os.set_inheritable(but, False)
+    os.set_inheritable(keep, False)
 
 
 def leave_terminal():

@@ -62,7 +62,7 @@ class Hub:
     async def _first_program(self, session):
         """Return the oldest program, after asking all running processes for their engines."""
         asked = [] if any(p.kept for p in self.programs.values()) else self.calls.ask()
-        self.calls.first = asked
+        self.calls.running_at_attach = asked
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while True:
@@ -105,14 +105,14 @@ class Hub:
         program, session.program = session.program, None
         if session is not self.root:
             if program:
-                self.calls.untaken.add(program.pid)
+                self.calls.without_session.add(program.pid)
                 self._release(program, terminate)
             return
         self.root = None
         if self._looking:
             self._looking.cancel()
         self._show_attached(False)
-        self.calls.untaken.clear()
+        self.calls.without_session.clear()
         for child in list(self.children.values()):
             child.program = None
             child.terminate()
@@ -202,7 +202,7 @@ class Hub:
             return
         program.close()  # the hub asks again, unless the client has had its chance
         if offered:
-            self.calls.untaken.add(program.pid)
+            self.calls.without_session.add(program.pid)
             text = f"pid {program.pid} runs on without a debugger: the client opened no session"
             root.say(f"{text} for it ({' '.join(program.command)[:200]})")
             container.log(f"{text} for it")
@@ -239,7 +239,7 @@ class Hub:
         if waiting:
             self.root.take(min(waiting, key=lambda p: p.started))
         else:
-            self.calls.untaken.discard(ended.pid)
+            self.calls.without_session.discard(ended.pid)
             if ended.is_ending:
                 self.calls.leave_alone(ended.pid, ended.started)
-            self.calls.ask(also=self.calls.untaken)
+            self.calls.ask(also=self.calls.without_session)

@@ -55,7 +55,7 @@ def begin(chosen):
         from remora import ranks
 
         if not ranks.is_held(held_ranks, command):
-            chosen = ranks.FREE.get(chosen, chosen)
+            chosen = ranks.MODE_WHEN_FREE.get(chosen, chosen)
     mode, is_beginning = chosen, True
     try:
         _signal.signal(container.SIGNAL, on_signal)
@@ -78,7 +78,7 @@ def begin(chosen):
     if mode == "wait" and container.is_held(command):
         from remora import ranks
 
-        wait_for_client(held=True, **ranks.told())
+        wait_for_client(held=True, **ranks.facts_for_hub())
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
         wait_for_client(held_if="wait")
     elif link.exists(link.ATTACHED) and not container.is_beside(command):

@@ -9,7 +9,7 @@ VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "JOB_CO
 
 # The mode of a process that is not held, by the mode of the others. A client can attach to it
 # later.
-FREE = {"wait": "listen", "crash": "demand"}
+MODE_WHEN_FREE = {"wait": "listen", "crash": "demand"}
 
 # The hint when a rank is held. {} is the rank.
 WARNING = (
@@ -47,7 +47,7 @@ def is_held(chosen, command):
     return chosen == "*" or rank in map(int, chosen.split(","))
 
 
-def told():
+def facts_for_hub():
     """Return what a held process tells the hub: {"rank": its rank}; {} if it has no others."""
     rank = rank_of()
     return {} if rank is None or os.environ.get("WORLD_SIZE") == "1" else {"rank": rank}

@@ -176,7 +176,7 @@ class Server:
         if answer:
             return answer
         self.hub.calls.chosen = set(chosen) if chosen else None
-        asked = self.hub.calls.ask(also=self.hub.calls.untaken)
+        asked = self.hub.calls.ask(also=self.hub.calls.without_session)
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while self.hub.calls.missing(asked) and loop.time() < deadline:
@@ -230,7 +230,7 @@ def main(is_ready):
     for name, value in container.environment().items():
         if name.startswith(("REMORA_", "DEBUGPY_")):
             os.environ.setdefault(name, value)
-    daemon.close_inherited(but=is_ready)
+    daemon.close_inherited(keep=is_ready)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")

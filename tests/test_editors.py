@@ -37,7 +37,7 @@ CLIENT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, "/workspace")
-from support import dap
+import dap
 
 editor = dap.Editor()
 editor.attach(json.loads(sys.argv[1]), {Path(sys.argv[2]): [int(sys.argv[3])]})

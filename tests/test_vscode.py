@@ -6,6 +6,7 @@ Debian.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,10 @@ class VSCode:
         for number in breakpoints:
             place = f"new vscode.Location({file}, new vscode.Position({number - 1}, 0))"
             self.run(f"vscode.debug.addBreakpoints([new vscode.SourceBreakpoint({place})])")
+
+    def command(self, name: str) -> None:
+        """Run a command of VS Code's palette."""
+        self.run(f"{{ await vscode.commands.executeCommand({json.dumps(name)}) }}")
 
     def press(self, keys: str) -> None:
         self.page.keyboard.press(keys)
@@ -157,6 +162,52 @@ def test_f5(project: Project, editor: VSCode) -> None:
     # One press stops it, and all that F5 has started.
     editor.press("Shift+F5")
     wait_until(lambda: not running(project) and not editor.debugs())
+
+
+def test_picture_of_the_readme(build: Callable[..., Project], tmp_path: Path) -> None:
+    """What the picture shows is there. PICTURE names the file to write it to."""
+    from PIL import Image  # which only nox -s vscode installs
+
+    root = shutil.copytree(build(package_name="my_app").root, tmp_path / "my-app")
+    project = Project(root)
+    place = project.source, project.line("losses.append(loss)")
+    rows = {view: f".debug-{view} .monaco-list-row" for view in ("variables", "call-stack")}
+    try:
+        with vscode(root, tmp_path / "vscode") as editor:
+            editor.page.set_viewport_size({"width": 1120, "height": 720})
+            editor.open(*place)
+            editor.press("F5")
+            assert editor.stopped() == place
+            # Watch is empty: it gives its place to the variables.
+            watch = editor.shows(".pane-header", "Watch")
+            watch.click()
+            edge = watch.bounding_box()
+            editor.page.mouse.move(edge["x"] + 100, edge["y"])
+            editor.page.mouse.down()
+            editor.page.mouse.move(edge["x"] + 100, edge["y"] + 134)
+            editor.page.mouse.up()
+            editor.page.mouse.move(0, 0)
+            editor.shows(rows["variables"], "Locals")
+            editor.command("workbench.debug.action.focusVariablesView")
+            editor.press("Home")
+            editor.press("ArrowRight")
+            editor.shows(rows["variables"], "start")
+            editor.shows(rows["call-stack"], "MainThread")
+            editor.command("workbench.debug.action.focusCallStackView")
+            editor.press("Home")
+            editor.press("ArrowRight")
+            editor.shows(rows["call-stack"], "train_epoch")
+            editor.press("ArrowDown")
+            editor.command("workbench.panel.repl.view.focus")
+            editor.page.keyboard.type("__file__")
+            editor.press("Enter")
+            editor.shows(".repl .monaco-list-row", "/app/src/my_app/train.py")
+            # 256 colours are enough, and take a third of the space.
+            with Image.open(io.BytesIO(editor.page.screenshot())) as picture:
+                few = picture.convert("RGB").quantize(kmeans=1)
+            few.save(os.environ.get("PICTURE", tmp_path / "picture.png"), optimize=True)
+    finally:
+        project.down()
 
 
 def started(project: Project) -> str:

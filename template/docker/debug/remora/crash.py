@@ -42,8 +42,12 @@ def keep(error, moment):
         if moment == uncaught.AT_EXIT:
             # pydevd takes the main thread for ended now, and leaves a process without threads.
             thread = threading.Thread(target=hold, args=[error, True])
-            thread.start()
-            return waiting.until_signal(thread.join)
+
+            def run():
+                thread.start()
+                thread.join()
+
+            return waiting.until_signal(run)
         if moment == uncaught.WRAPPED:
             return threading.Thread(target=hold, args=[error, False]).start()
         # Python does not wait for daemon threads, and pydevd leaves a process without others.

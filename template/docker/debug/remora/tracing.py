@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+from remora import program
+
 # A trace function in C: Py_tracefunc. The last argument may be NULL.
 TRACE_FUNCTION = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
@@ -77,30 +79,32 @@ class CheckedLibrary:
 
         def attach_own(function):
             deadline = time.monotonic() + TIMEOUT
-            own = ctypes.c_uint(threading.get_ident())
+            own = ctypes.c_uint(program.get_ident())
             result = attach(trace_nothing, own)
             while sys.gettrace() is not trace_nothing and time.monotonic() < deadline:
-                time.sleep(0.0001)  # until the new thread with the same ident runs
+                program.sleep(0.0001)  # until the new thread with the same ident runs
                 result = attach(trace_nothing, own)
             # This thread starts none before it returns, so no other has its ident.
             return result or attach(function, own)
 
         def begin(frame, event, argument):
-            if not is_own(ident):
+            if ident.value != cut(program.get_ident()):
                 attach(begin)
             attach_own(self.trace)
             return self.trace(frame, event, argument)
 
-        if is_own(ident):
+        if ident.value == cut(program.get_ident()):
             return attach_own(trace.value)
+        if ident.value == cut(threading.get_ident()):
+            return 1  # gevent's ident of a greenlet: pydevd uses sys.settrace() instead
         self.trace = trace.value
         begin.library = self
         return attach(begin)
 
 
-def is_own(ident):
-    """Tell whether an ident, cut to an unsigned int, belongs to the thread that asks."""
-    return ident.value == ctypes.c_uint(threading.get_ident()).value
+def cut(ident):
+    """Return the ident of a thread as pydevd's library takes it, an unsigned int."""
+    return ctypes.c_uint(ident).value
 
 
 def is_traced_by(function):
@@ -121,10 +125,10 @@ def states():
         function.restype = ctypes.c_void_p
     for function in (api.PyInterpreterState_ThreadHead, api.PyThreadState_Next):
         function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    own = words(api.PyThreadState_Get()).index(threading.get_ident())
+    own = words(api.PyThreadState_Get()).index(program.get_ident())
     found, state = {}, api.PyInterpreterState_ThreadHead(api.PyInterpreterState_Get())
     while state:
-        found[ctypes.c_uint(words(state)[own]).value] = state
+        found[cut(words(state)[own])] = state
         state = api.PyThreadState_Next(state)
     return found
 

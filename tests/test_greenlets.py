@@ -101,10 +101,13 @@ def test_worker_of_gunicorn(container: Container, packages: dict[str, str], mode
     wait_until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text())
     # More than once: the worker is another program than the first one that is attached.
     ask = f"from urllib.request import *\nwhile True: urlopen('http://127.0.0.1:{port}').read()"
-    with subprocess.Popen([sys.executable, "-c", ask]) as client:
+    client = subprocess.Popen([sys.executable, "-c", ask])
+    try:
         stop = editor.stopped()
-        assert (stop.path, stop.line) == (path, marked(path))
+    finally:
         client.kill()
+        client.wait()
+    assert (stop.path, stop.line) == (path, marked(path))
     editor.detach()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=60) as answer:
         assert answer.read() == b"answer"

@@ -373,7 +373,8 @@ def test_python(rendered: Path) -> None:
 
 def test_hints_are_right(defaults: Path) -> None:
     # Of tqdm there are none.
-    tool("mypy", "--strict", "--ignore-missing-imports", "src", "tests", cwd=defaults)
+    options = ["--strict", "--ignore-missing-imports", f"--cache-dir={os.devnull}"]
+    tool("mypy", *options, "src", "tests", cwd=defaults)
 
 
 def test_readmes_are_short(rendered: Path) -> None:

@@ -13,7 +13,7 @@ from support.existing import NAMES, ExistingProject, startable
 from support.ports import listening_here
 from support.programs import tool
 from support.project import Project, marked, remora, remove_images, wait_until
-from support.rendering import answers, hashes, render
+from support.rendering import answers, contents, render
 from support.validators import assert_tidy, strict_json
 
 # What real Compose projects are like, as far as it could make a difference.
@@ -49,15 +49,16 @@ def test_adoption_adds_the_debug_layer_and_changes_nothing(
 ) -> None:
     existing = ExistingProject(name)
     root = existing.write(tmp_path / "app")
-    before = hashes(root)
+    before = contents(root)
     render(template, root, **existing.answers)
-    after = hashes(root)
+    after = contents(root)
     found = answers(root)
     assert after.items() >= before.items()
-    assert after.keys() - before.keys() == (DEBUG_LAYER | {found["debug_file"]}) - before.keys()
-    for path in after.keys() - before.keys():
+    added = after.keys() - before.keys()
+    assert added == set(map(Path, DEBUG_LAYER | {found["debug_file"]})) - before.keys()
+    for path in added:
         assert_tidy(root / path)
-        if path.endswith(".json"):
+        if path.suffix == ".json":
             strict_json(root / path)
     assert found["mode"] == "adopt"
     assert found["debug_services"] == existing.debug_services()

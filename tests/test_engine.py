@@ -67,6 +67,15 @@ def leave(editor: Editor, way: str) -> None:
     editor.detach() if way == "detach" else editor.close()
 
 
+def debug_again_and_again(container: Container, path: Path, times: int, way: str) -> None:
+    """Attach one client after another; each sees the program stop twice, and leaves."""
+    for _ in range(times):
+        editor = container.attach({path: [marked(path)]})
+        editor.resume(editor.stopped())
+        editor.stopped()
+        leave(editor, way)
+
+
 def last_line_is(container: Container, text: str) -> None:
     wait_until(lambda: container.lines[-1:] == [text])
 
@@ -196,11 +205,7 @@ while True:
 def test_nothing_is_kept_of_a_session(container: Container, way: str) -> None:
     path = container.write("p.py", SESSIONS)
     container.start("exec python p.py", mode="listen")
-    for _ in range(4):
-        editor = container.attach({path: [marked(path)]})
-        editor.resume(editor.stopped())
-        editor.stopped()
-        leave(editor, way)
+    debug_again_and_again(container, path, 4, way)
     container.write("count", "")
     # A thread that is just traced then keeps one until the next session.
     wait_until(lambda: container.lines[-1:] in (["0"], ["1"]))
@@ -223,11 +228,7 @@ while True:
 def test_thread_that_starts_others_while_a_client_attaches(container: Container) -> None:
     path = container.write("p.py", STARTING)
     container.start("exec python p.py", mode="listen")
-    for _ in range(8):
-        editor = container.attach({path: [marked(path)]})
-        editor.resume(editor.stopped())
-        editor.stopped()
-        leave(editor, "detach")
+    debug_again_and_again(container, path, 8, "detach")
     assert not [line for line in container.lines if not line.startswith("remora: ")]
 
 

@@ -16,7 +16,14 @@ from copier.errors import UserMessageError
 from ruamel.yaml import YAML
 from support.existing import ExistingProject
 from support.programs import program, tool
-from support.rendering import NEW_PROJECT, REPOSITORY, copy_without_questions, git, render
+from support.rendering import (
+    NEW_PROJECT,
+    REPOSITORY,
+    contents,
+    copy_without_questions,
+    git,
+    render,
+)
 from support.validators import assert_tidy, strict_json
 
 # Answers that differ from the defaults, each in something that reaches a file.
@@ -423,8 +430,4 @@ def test_enter_to_every_question_gives_the_defaults(
     command.expect(pexpect.EOF)
     command.close()
     assert command.exitstatus == 0
-    answered, by_default = (
-        {path.relative_to(root): path.read_bytes() for path in files(root)}
-        for root in (tmp_path / "my-app", defaults)
-    )
-    assert answered == by_default
+    assert contents(tmp_path / "my-app") == contents(defaults)

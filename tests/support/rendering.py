@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -154,13 +153,4 @@ def contents(folder: Path) -> dict[Path, bytes]:
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file() and ".git" not in path.relative_to(folder).parts
-    }
-
-
-def hashes(root: Path) -> dict[str, str]:
-    """The hash of every file below a folder, by its path."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
     }

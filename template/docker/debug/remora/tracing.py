@@ -98,7 +98,7 @@ class CheckedLibrary:
         if ident.value == cut(threading.get_ident()):
             return 1  # gevent's ident of a greenlet: pydevd uses sys.settrace() instead
         self.trace = trace.value
-        begin.library = self
+        begin.checked_by = self
         return attach(begin)
 
 
@@ -110,7 +110,7 @@ def cut(ident):
 def is_traced_by(function):
     """Tell whether a function traces this thread, or will from the next call on."""
     trace = sys.gettrace()
-    library = getattr(trace, "library", None)
+    library = getattr(trace, "checked_by", None)
     return function is (library.trace if library else trace)
 
 

@@ -89,10 +89,21 @@ class Adopted(Project):
             if "trigger" in self.existing.services[service]:
                 outcome[service] = self.trigger(service)
             else:
-                container = self.seen_from(service).container()
-                code = self.run("docker", "wait", container).stdout.strip()
-                outcome[service] = (code, self.run("docker", "logs", container).stdout)
+                outcome[service] = self.exit_code_and_output(service)
         return outcome
+
+    def exit_code_and_output(self, service: str) -> tuple[str, str]:
+        """What comes of a program. All programs of tests/projects print something, but a loaded
+        Docker Engine may lose all that a container prints just before it ends. So a container
+        without output is started again."""
+        container = self.seen_from(service).container()
+        for _ in range(3):
+            code = self.run("docker", "wait", container).stdout.strip()
+            output = self.run("docker", "logs", container).stdout
+            if output:
+                return code, output
+            self.run("docker", "start", container)
+        raise AssertionError(f"{service} has printed nothing in three runs")
 
     def stops_at_its_line(self, service: str, before: Any) -> None:
         """Press F5, hit the breakpoint, and see the service come to what it did before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,11 @@ from ruamel.yaml import YAML
 from support.existing import ExistingProject
 from support.programs import program, tool
 from support.rendering import (
-    NEW_PROJECT,
     REPOSITORY,
     contents,
     copy_without_questions,
     git,
+    known_files,
     render,
 )
 from support.validators import assert_tidy, strict_json
@@ -109,9 +110,29 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_files_are_those_that_the_questions_know(rendered: Path) -> None:
-    found = [path for pattern in NEW_PROJECT.project_files for path in rendered.glob(pattern)]
+def test_files_are_those_that_the_questions_know(plain_template: Path, rendered: Path) -> None:
+    found = [path for pattern in known_files(plain_template) for path in rendered.glob(pattern)]
     assert sorted([*found, rendered / ".copier-answers.yml"]) == sorted(files(rendered))
+
+
+@pytest.mark.parametrize("mode", ["new", "adopt"])
+def test_files_are_left_out_by_their_paths(plain_template: Path, tmp_path: Path, mode: str) -> None:
+    """Not by their names, so that a new file of the template may have any name."""
+    template = shutil.copytree(plain_template, tmp_path / "template")
+    added = {f"tools/{name}" for name in ("train.py", "api.py", "settings.py", "train/scripts/x")}
+    for name in added:
+        (template / "template" / name).parent.mkdir(parents=True, exist_ok=True)
+        (template / "template" / name).touch()
+    (tmp_path / "my-app").mkdir()
+    (tmp_path / "my-app/compose.yaml").write_text("services: {web: {build: .}}\n")
+    answers = {"mode": mode, "debug_services": [{"name": "web"}]}
+    if mode == "new":
+        (tmp_path / "my-app/compose.yaml").unlink()
+        answers = {"mode": mode, "services": ["worker"]}
+    rendered = render(template, tmp_path / "my-app", **answers)
+    # All but the debug layer of an adopted project is its owner's.
+    expected = added if mode == "new" else set()
+    assert {str(path.relative_to(rendered)) for path in files(rendered / "tools")} == expected
 
 
 def test_text_is_tidy(rendered: Path) -> None:

@@ -311,7 +311,7 @@ def test_each_file_that_dropping_a_cluster_would_delete_is_named(
     template: Path, tmp_path: Path
 ) -> None:
     root = write(tmp_path / "shop", {"chart/Chart.yaml": "name: shop\n"})
-    chart = {"manifests": ["chart/Chart.yaml"], "workloads": [{"name": "web"}]}
+    chart: dict[str, Any] = {"manifests": ["chart/Chart.yaml"], "workloads": [{"name": "web"}]}
     render(template, root, engines=["compose", "kubernetes"], **chart)
     commit(root)
     done = update(root, "--vcs-ref=:current:", "--data=engines=[compose]", check=False)

@@ -113,7 +113,7 @@ def known_files(template: Path) -> list[str]:
     """The files of a new project that the questions know, as globs of their paths."""
     with Worker(str(template), Path("nowhere")) as worker:
         module = worker.jinja_env.get_template("template/_files.jinja")
-        return vars(module.make_module(worker._render_context()))["files"]
+        return vars(module.make_module(dict(worker._render_context())))["files"]
 
 
 def copy_without_questions(

@@ -39,6 +39,7 @@ from support.rendering import (
     commit,
     contents,
     copy_without_questions,
+    git,
     reason,
     render,
     update,
@@ -304,6 +305,19 @@ def test_a_cluster_is_added_and_dropped_later(template: Path, tmp_path: Path) ->
     after, answers_file = contents(root), Path(".copier-answers.yml")
     del after[answers_file], before[answers_file]
     assert after == before
+
+
+def test_each_file_that_dropping_a_cluster_would_delete_is_named(
+    template: Path, tmp_path: Path
+) -> None:
+    root = write(tmp_path / "shop", {"chart/Chart.yaml": "name: shop\n"})
+    chart: dict[str, Any] = {"manifests": ["chart/Chart.yaml"], "workloads": [{"name": "web"}]}
+    render(template, root, engines=["compose", "kubernetes"], **chart)
+    commit(root)
+    done = update(root, "--vcs-ref=:current:", "--data=engines=[compose]", check=False)
+    (patterns,) = re.findall("`git rm (.*?)`", done.stderr)
+    git(root, "rm", "--quiet", *patterns.split())
+    assert [path for path in (root / "deploy").rglob("*") if path.is_file()] == []
 
 
 def test_of_plain_manifests_those_for_production_are_left_out(

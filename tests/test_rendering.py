@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,14 @@ from ruamel.yaml import YAML
 from support.existing import ExistingProject
 from support.programs import program, tool
 from support.rendering import (
-    NEW_PROJECT,
     REPOSITORY,
+    answers,
     contents,
     copy_without_questions,
     git,
+    known_files,
     render,
+    replace,
 )
 from support.validators import assert_tidy, strict_json
 
@@ -109,9 +112,83 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_files_are_those_that_the_questions_know(rendered: Path) -> None:
-    found = [path for pattern in NEW_PROJECT.project_files for path in rendered.glob(pattern)]
+def test_files_are_those_that_the_questions_know(plain_template: Path, rendered: Path) -> None:
+    found = [path for pattern in known_files(plain_template) for path in rendered.glob(pattern)]
     assert sorted([*found, rendered / ".copier-answers.yml"]) == sorted(files(rendered))
+
+
+@pytest.mark.parametrize("mode", ["new", "adopt"])
+def test_files_are_left_out_by_their_paths(plain_template: Path, tmp_path: Path, mode: str) -> None:
+    """Not by their names, so that a new file of the template may have any name."""
+    template = shutil.copytree(plain_template, tmp_path / "template")
+    added = {f"tools/{name}" for name in ("train.py", "api.py", "settings.py", "train/scripts/x")}
+    for name in added:
+        (template / "template" / name).parent.mkdir(parents=True, exist_ok=True)
+        (template / "template" / name).touch()
+    (tmp_path / "my-app").mkdir()
+    (tmp_path / "my-app/compose.yaml").write_text("services: {web: {build: .}}\n")
+    given: dict[str, Any] = {"mode": mode, "debug_services": [{"name": "web"}]}
+    if mode == "new":
+        (tmp_path / "my-app/compose.yaml").unlink()
+        given = {"mode": mode, "services": ["worker"]}
+    rendered = render(template, tmp_path / "my-app", **given)
+    # All but the debug layer of an adopted project is its owner's.
+    expected = added if mode == "new" else set()
+    assert {str(path.relative_to(rendered)) for path in files(rendered / "tools")} == expected
+
+
+# What docs/architecture.md says to edit for each.
+PLACES = {
+    "services": {
+        "copier.yml": ("a web service: api", "a report: report\n      a web service: api"),
+        "template/_kinds.jinja": (
+            '"worker": dict(',
+            '"report": dict(plain, program="report", about="reports", requires=["tabulate"],'
+            ' files=["templates"], copied=["templates"], command=["report"], look="x:1"),'
+            '\n      "worker": dict(',
+        ),
+        "template/src/{{ package_name }}/report.py": None,
+        "template/tests/test_report.py": None,
+        "template/templates/report.html": None,
+    },
+    "editors": {
+        "copier.yml": ("Zed: zed", "Helix: helix\n      Zed: zed"),
+        "template/_editors.jinja": (
+            '{% elif editor == "zed" %}',
+            '{% elif editor == "helix" %}\n**In Helix**, wait.\n{% elif editor == "zed" %}',
+        ),
+        "template/.helix/languages.toml": None,
+    },
+}
+
+
+@pytest.mark.parametrize(("question", "choice"), [("services", "report"), ("editors", "helix")])
+def test_another_choice_takes_three_places(
+    plain_template: Path, defaults: Path, tmp_path: Path, question: str, choice: str
+) -> None:
+    template = shutil.copytree(plain_template, tmp_path / "template")
+    for name, change in PLACES[question].items():
+        if change:
+            replace(template / name, *change)
+        else:
+            (template / name).parent.mkdir(parents=True, exist_ok=True)
+            (template / name).touch()
+    without = render(template, tmp_path / "without" / "my-app")
+    assert contents(without).keys() == contents(defaults).keys()
+    given: dict[str, Any] = {question: [*answers(without)[question], choice]}
+    added = render(template, tmp_path / "with" / "my-app", **given)
+    new = [
+        Path(name).relative_to("template")
+        for name, change in PLACES[question].items()
+        if not change
+    ]
+    expected = {Path(str(path).replace("{{ package_name }}", "my_app")) for path in new}
+    assert contents(added).keys() - contents(without).keys() == expected
+    with pytest.raises(UserMessageError, match=f"must be .*{choice}"):
+        given = {question: ["other"]}
+        render(template, tmp_path / "my-app", **given)
+    page = (added / "docker/debug/README.md").read_text()
+    assert choice in page.lower()
 
 
 def test_text_is_tidy(rendered: Path) -> None:

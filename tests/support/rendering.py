@@ -109,6 +109,13 @@ def render(template: Path, folder: Path, version: str | None = None, **answers: 
     return folder
 
 
+def known_files(template: Path) -> list[str]:
+    """The files of a new project that the questions know, as globs of their paths."""
+    with Worker(str(template), Path("nowhere")) as worker:
+        module = worker.jinja_env.get_template("template/_files.jinja")
+        return vars(module.make_module(dict(worker._render_context())))["files"]
+
+
 def copy_without_questions(
     template: Path, folder: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:

@@ -110,7 +110,7 @@ def ready(health):
 
     health: whether a health check asks, which calls a container healthy that is not debugged.
     """
-    if mode() in ("off", "demand", "crash", "dump"):
+    if mode() not in ("wait", "listen"):
         if health:
             return 0
         answer = ask("status")

@@ -16,7 +16,14 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.container import IN_MULTIPROCESSING, Container, ended, imported
+from support.container import (
+    IMPORTED_AT_SIGNAL,
+    IMPORTS_AT_SIGNAL,
+    IN_MULTIPROCESSING,
+    Container,
+    ended,
+    imported,
+)
 from support.dap import DapError
 from support.project import line, marked
 
@@ -626,6 +633,21 @@ def test_dump_before_sigterm(container: Container, dumps: Path, handles: bool) -
             [["n", "int", "5"]],
             [],
         )
+
+
+def test_sigterm_while_the_program_imports_is_dumped_after_it(
+    container: Container, dumps: Path
+) -> None:
+    container.write("p.py", IMPORTS_AT_SIGNAL % 15 + WAITS + "work()\n")
+    container.write("slow.py", IMPORTED_AT_SIGNAL)
+    settings = {"REMORA_DUMPS": str(dumps), "REMORA_DUMP_ON": "term"}
+    container.start("python p.py & wait $!", mode="dump", **settings)
+    container.says("imports")
+    container.execute("pkill", "-TERM", "python")
+    assert container.exit_code() == 143
+    assert "handler" not in container.log()
+    found = one_dump(dumps)
+    assert not [file for file in found["sources"] if file.endswith("slow.py")]
 
 
 # ---- Any values ----

@@ -530,35 +530,50 @@ work()
     assert not [name for name in found if name.startswith(".")]
 
 
-def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
-    dumps.mkdir()
-    for number in range(5):
-        path = dumps / f"old-{number}.json.gz"
-        path.write_text("")
+def dumps_of(service: str, dumps: Path, times: range, size: int = 0) -> list[str]:
+    """Make files with the names of a service's dumps, one of each second, and return the names."""
+    dumps.mkdir(exist_ok=True)
+    paths = [dumps / f"{service}-20261126T0300{n:02}Z-7-KeyError.json.gz" for n in times]
+    for number, path in zip(times, paths, strict=True):
+        path.write_bytes(bytes(size))
         os.utime(path, (number, number))
-    (dumps / "mine.txt").write_text("")
+    return [path.name for path in paths]
+
+
+def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
+    old = dumps_of("train", dumps, range(5))
+    # What somebody has put there is no dump.
+    own = {"mine.txt", "mine.json.gz"}
+    for name in own:
+        (dumps / name).touch()
     run(container, RAISE + "work(1)\n", REMORA_DUMP_KEEP="3", REMORA_ADDRESS="train at 127.0.0.1:1")
-    (new,) = dumps.glob("train-*")
+    (new,) = dumps.glob("train-*-ValueError*")
     assert re.fullmatch(r"train-\d{8}T\d{6}Z-1-ValueError\.json\.gz", new.name)
     assert new.stat().st_mode & 0o777 == 0o600
-    assert {path.name for path in dumps.iterdir()} == {
-        "mine.txt",
-        "old-3.json.gz",
-        "old-4.json.gz",
-        new.name,
-    }
+    assert {path.name for path in dumps.iterdir()} == {*own, *old[-2:], new.name}
 
 
 def test_old_dumps_are_removed_where_all_are_too_large(container: Container, dumps: Path) -> None:
-    dumps.mkdir()
-    for number in range(5):
-        path = dumps / f"old-{number}.json.gz"
-        path.write_bytes(bytes(100_000))
-        os.utime(path, (number, number))
+    old = dumps_of("train", dumps, range(5), 100_000)
     run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="210000", REMORA_ADDRESS="train at x")
-    found = {path.name for path in dumps.glob("old-*")}
-    assert found == {"old-3.json.gz", "old-4.json.gz"}
-    assert len(list(dumps.glob("train-*"))) == 1
+    (new,) = dumps.glob("train-*-ValueError*")
+    assert {path.name for path in dumps.iterdir()} == {*old[-2:], new.name}
+
+
+@pytest.mark.parametrize("limit", [("KEEP", "3"), ("TOTAL", "310000")])
+def test_no_service_removes_the_dumps_of_another(
+    container: Container, dumps: Path, limit: tuple[str, str]
+) -> None:
+    only = dumps_of("train", dumps, range(1), 100_000)
+    old = dumps_of("train-more", dumps, range(1, 5), 100_000)
+    run(
+        container,
+        RAISE + "work(1)\n",
+        REMORA_ADDRESS="train-more at x",
+        **{f"REMORA_DUMP_{limit[0]}": limit[1]},
+    )
+    (new,) = dumps.glob("train-more-*-ValueError*")
+    assert {path.name for path in dumps.iterdir()} == {*only, *old[-2:], new.name}
 
 
 def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path) -> None:

@@ -977,6 +977,43 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     assert done.stderr == f"there is no dump called nothing in {dumps}: {hint}\n"
 
 
+@pytest.mark.parametrize(
+    ("patterns", "removed"),
+    [
+        (["train-20261126T030001Z-7-KeyError.json.gz"], [1]),
+        (["*030000Z*", "train-20261126T03000?Z*"], [0, 1, 2]),
+        (["*"], [0, 1, 2, 3]),
+        (["train", "nothing", "../mine.txt", "train-20261126T030001Z-7-KeyError.json.gz"], [1]),
+    ],
+)
+def test_dumps_are_removed_by_name(
+    container: Container, dumps: Path, patterns: list[str], removed: list[int]
+) -> None:
+    names = [*dumps_of("train", dumps, range(3)), *dumps_of("api", dumps, range(3, 4))]
+    for path in (dumps / "mine.txt", dumps.parent / "mine.txt"):
+        path.touch()
+    container.start("exec sleep 600", mode="off", REMORA_DUMPS=str(dumps))
+    done = container.remora("crashes", "--remove", *patterns)
+    assert sorted(done.stdout.splitlines()) == sorted(f"removed {names[n]}" for n in removed)
+    unknown = {"train", "nothing", "../mine.txt"}.intersection(patterns)
+    said = [f"there is no dump called {name} in {dumps}" for name in patterns if name in unknown]
+    assert done.stderr.splitlines() == said
+    assert done.returncode == (1 if said else 0)
+    left = {name for number, name in enumerate(names) if number not in removed}
+    assert {path.name for path in dumps.iterdir()} == {"mine.txt", *left}
+    assert (dumps.parent / "mine.txt").exists()
+
+
+def test_dump_that_may_not_be_removed(container: Container, dumps: Path) -> None:
+    (name,) = dumps_of("train", dumps, range(1))
+    (dumps / name).unlink()
+    (dumps / name).mkdir()  # not even root can remove it as a file
+    container.start("exec sleep 600", mode="off", REMORA_DUMPS=str(dumps))
+    done = container.remora("crashes", "--remove", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{name} cannot be removed: Is a directory\n"
+
+
 def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:
     names = [
         *("shop-20260101T000000Z-7-KeyError", "shop-20260102T000000Z-7-KeyError"),

@@ -934,6 +934,32 @@ def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("services", "volumes", "name"),
+    [
+        (["remora", "remora-debug", "remora-debugger"], [], "remora-2"),
+        (["remora", "remora-debug"], ["remora-debugger-dumps"], "remora-2"),
+        (
+            ["remora", "remora-debug", "remora-debugger", "remora-2"],
+            ["remora-3-dumps", "remora-5-dumps"],
+            "remora-4",
+        ),
+    ],
+)
+def test_service_that_shows_dumps_has_a_name_of_its_own(
+    template: Path, tmp_path: Path, services: list[str], volumes: list[str], name: str
+) -> None:
+    model = {
+        "services": {"web": {"build": "."}, **{one: {"image": "redis"} for one in services}},
+        "volumes": dict.fromkeys(volumes),
+    }
+    root = write(tmp_path, {**FILES, "compose.yaml": json.dumps(model)})
+    render(template, root)
+    debug_file = documents(root)[-1]
+    assert set(debug_file["services"]) - {*model["services"], "web-without-debugger"} == {name}
+    assert debug_file["volumes"].keys() == {f"{name}-dumps"}
+
+
 def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: Path) -> None:
     own = {".vscode/launch.json": "{ /* mine */ }\n", "docker-compose.debug.yml": "services: {}\n"}
     root = write(tmp_path / "app", {**FILES, **own})

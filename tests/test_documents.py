@@ -124,12 +124,12 @@ def running(request: pytest.FixtureRequest, root: Path) -> Path:
 
 
 def crashed(request: pytest.FixtureRequest, root: Path) -> Path:
-    """The same, which has crashed in mode `dump`. Its dump is called as in the pages."""
+    """The same, which has crashed in mode `dump`. Its newest dump is called as in the pages."""
     project = Project(built(request, root))
     project.start("raise ValueError(1)\n", REMORA_MODE="dump")
     project.exit_code()
-    rename = f"mv /var/lib/remora/dumps/*.gz /var/lib/remora/dumps/{DUMP}"
-    project.compose("run", "--rm", "-T", "--entrypoint", "sh", "remora", "-c", rename)
+    copy = f"cp /var/lib/remora/dumps/*.gz /var/lib/remora/dumps/{DUMP}"
+    project.compose("run", "--rm", "-T", "--entrypoint", "sh", "remora", "-c", copy)
     project.compose("up", "--no-start", "remora")
     project.compose("cp", "remora:/var/lib/remora/dumps", ".")
     project.compose("down")
@@ -171,7 +171,7 @@ SECTIONS = {
     ),
     ("docs/crashes.md", "On another machine"): Section(crashed, []),
     ("docs/crashes.md", "Without Compose"): Section(crashed, []),
-    ("docs/crashes.md", "Remove them"): Section(crashed, []),
+    ("docs/crashes.md", "Remove them"): Section(crashed, [f"removed {DUMP}"]),
     ("docs/editors.md", "Which files are written"): Section(new, ["is up to date"]),
     ("docs/kubernetes.md", "Start"): Section(
         beside_a_cluster, ["train can be debugged at 127.0.0.1:"]

@@ -16,7 +16,14 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.container import IN_MULTIPROCESSING, Container, ended, imported
+from support.container import (
+    IMPORTED_AT_SIGNAL,
+    IMPORTS_AT_SIGNAL,
+    IN_MULTIPROCESSING,
+    Container,
+    ended,
+    imported,
+)
 from support.dap import DapError
 from support.project import line, marked
 
@@ -523,35 +530,50 @@ work()
     assert not [name for name in found if name.startswith(".")]
 
 
-def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
-    dumps.mkdir()
-    for number in range(5):
-        path = dumps / f"old-{number}.json.gz"
-        path.write_text("")
+def dumps_of(service: str, dumps: Path, times: range, size: int = 0) -> list[str]:
+    """Make files with the names of a service's dumps, one of each second, and return the names."""
+    dumps.mkdir(exist_ok=True)
+    paths = [dumps / f"{service}-20261126T0300{n:02}Z-7-KeyError.json.gz" for n in times]
+    for number, path in zip(times, paths, strict=True):
+        path.write_bytes(bytes(size))
         os.utime(path, (number, number))
-    (dumps / "mine.txt").write_text("")
+    return [path.name for path in paths]
+
+
+def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
+    old = dumps_of("train", dumps, range(5))
+    # What somebody has put there is no dump.
+    own = {"mine.txt", "mine.json.gz"}
+    for name in own:
+        (dumps / name).touch()
     run(container, RAISE + "work(1)\n", REMORA_DUMP_KEEP="3", REMORA_ADDRESS="train at 127.0.0.1:1")
-    (new,) = dumps.glob("train-*")
+    (new,) = dumps.glob("train-*-ValueError*")
     assert re.fullmatch(r"train-\d{8}T\d{6}Z-1-ValueError\.json\.gz", new.name)
     assert new.stat().st_mode & 0o777 == 0o600
-    assert {path.name for path in dumps.iterdir()} == {
-        "mine.txt",
-        "old-3.json.gz",
-        "old-4.json.gz",
-        new.name,
-    }
+    assert {path.name for path in dumps.iterdir()} == {*own, *old[-2:], new.name}
 
 
 def test_old_dumps_are_removed_where_all_are_too_large(container: Container, dumps: Path) -> None:
-    dumps.mkdir()
-    for number in range(5):
-        path = dumps / f"old-{number}.json.gz"
-        path.write_bytes(bytes(100_000))
-        os.utime(path, (number, number))
+    old = dumps_of("train", dumps, range(5), 100_000)
     run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="210000", REMORA_ADDRESS="train at x")
-    found = {path.name for path in dumps.glob("old-*")}
-    assert found == {"old-3.json.gz", "old-4.json.gz"}
-    assert len(list(dumps.glob("train-*"))) == 1
+    (new,) = dumps.glob("train-*-ValueError*")
+    assert {path.name for path in dumps.iterdir()} == {*old[-2:], new.name}
+
+
+@pytest.mark.parametrize("limit", [("KEEP", "3"), ("TOTAL", "310000")])
+def test_no_service_removes_the_dumps_of_another(
+    container: Container, dumps: Path, limit: tuple[str, str]
+) -> None:
+    only = dumps_of("train", dumps, range(1), 100_000)
+    old = dumps_of("train-more", dumps, range(1, 5), 100_000)
+    run(
+        container,
+        RAISE + "work(1)\n",
+        REMORA_ADDRESS="train-more at x",
+        **{f"REMORA_DUMP_{limit[0]}": limit[1]},
+    )
+    (new,) = dumps.glob("train-more-*-ValueError*")
+    assert {path.name for path in dumps.iterdir()} == {*only, *old[-2:], new.name}
 
 
 def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path) -> None:
@@ -626,6 +648,21 @@ def test_dump_before_sigterm(container: Container, dumps: Path, handles: bool) -
             [["n", "int", "5"]],
             [],
         )
+
+
+def test_sigterm_while_the_program_imports_is_dumped_after_it(
+    container: Container, dumps: Path
+) -> None:
+    container.write("p.py", IMPORTS_AT_SIGNAL % 15 + WAITS + "work()\n")
+    container.write("slow.py", IMPORTED_AT_SIGNAL)
+    settings = {"REMORA_DUMPS": str(dumps), "REMORA_DUMP_ON": "term"}
+    container.start("python p.py & wait $!", mode="dump", **settings)
+    container.says("imports")
+    container.execute("pkill", "-TERM", "python")
+    assert container.exit_code() == 143
+    assert "handler" not in container.log()
+    found = one_dump(dumps)
+    assert not [file for file in found["sources"] if file.endswith("slow.py")]
 
 
 # ---- Any values ----
@@ -938,6 +975,43 @@ def test_dumps_are_listed_and_printed(container: Container, dumps: Path) -> None
     assert done.returncode == 1
     hint = "REMORA_MODE=dump writes one when a program crashes"
     assert done.stderr == f"there is no dump called nothing in {dumps}: {hint}\n"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "removed"),
+    [
+        (["train-20261126T030001Z-7-KeyError.json.gz"], [1]),
+        (["*030000Z*", "train-20261126T03000?Z*"], [0, 1, 2]),
+        (["*"], [0, 1, 2, 3]),
+        (["train", "nothing", "../mine.txt", "train-20261126T030001Z-7-KeyError.json.gz"], [1]),
+    ],
+)
+def test_dumps_are_removed_by_name(
+    container: Container, dumps: Path, patterns: list[str], removed: list[int]
+) -> None:
+    names = [*dumps_of("train", dumps, range(3)), *dumps_of("api", dumps, range(3, 4))]
+    for path in (dumps / "mine.txt", dumps.parent / "mine.txt"):
+        path.touch()
+    container.start("exec sleep 600", mode="off", REMORA_DUMPS=str(dumps))
+    done = container.remora("crashes", "--remove", *patterns)
+    assert sorted(done.stdout.splitlines()) == sorted(f"removed {names[n]}" for n in removed)
+    unknown = {"train", "nothing", "../mine.txt"}.intersection(patterns)
+    said = [f"there is no dump called {name} in {dumps}" for name in patterns if name in unknown]
+    assert done.stderr.splitlines() == said
+    assert done.returncode == (1 if said else 0)
+    left = {name for number, name in enumerate(names) if number not in removed}
+    assert {path.name for path in dumps.iterdir()} == {"mine.txt", *left}
+    assert (dumps.parent / "mine.txt").exists()
+
+
+def test_dump_that_may_not_be_removed(container: Container, dumps: Path) -> None:
+    (name,) = dumps_of("train", dumps, range(1))
+    (dumps / name).unlink()
+    (dumps / name).mkdir()  # not even root can remove it as a file
+    container.start("exec sleep 600", mode="off", REMORA_DUMPS=str(dumps))
+    done = container.remora("crashes", "--remove", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{name} cannot be removed: Is a directory\n"
 
 
 def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:

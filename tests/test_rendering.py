@@ -319,8 +319,14 @@ def test_launch_json(rendered: Path, services: list[str], engines: list[str]) ->
     assert expected == {}
     if len(services) > 1:
         (compound,) = launch["compounds"]
-        assert compound["configurations"] == [f"{service}: debug with all" for service in services]
-        used.add(compound["preLaunchTask"])
+        # Stop in one of the sessions ends all of them.
+        assert compound == {
+            "name": "all: debug",
+            "configurations": [f"{service}: debug with all" for service in services],
+            "preLaunchTask": "all: start",
+            "stopAll": True,
+        }
+        used.add("all: start")
     assert used == labels
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import dap
-from support.container import SWALLOWED, Container, ended
+from support.container import IMPORTED_AT_SIGNAL, IMPORTS_AT_SIGNAL, SWALLOWED, Container, ended
 from support.project import marked, wait_until
 
 PROGRAM = """
@@ -414,40 +414,10 @@ def test_demand_opens_the_port_when_asked(container: Container) -> None:
     assert "a client is attached" in status and status.count("is debugged") == 2
 
 
-# Whether the handler imports anything while the program imports what the handler may need.
-IMPORTING = """
-import _signal, sys
-
-state, answer = "imports", _signal.getsignal(23)
-
-def on_signal(*arguments):
-    global state
-    state = "is asked" if state == "imports" else state
-    answer(*arguments)
-    state = "has answered" if state == "is asked" else state
-
-def on_event(event, arguments):
-    if event == "import" and state == "is asked":
-        print("the handler imports", arguments[0], flush=True)
-
-_signal.signal(23, on_signal)
-sys.addaudithook(on_event)
-import slow
-"""
-
-SLOW = """
-import time
-
-print("imports", flush=True)
-while __import__("__main__").state != "has answered":
-    time.sleep(0.01)
-"""
-
-
 @pytest.mark.parametrize("mode", ["listen", "demand"])
 def test_signal_while_the_program_imports_breaks_no_import(container: Container, mode: str) -> None:
-    path = container.write("p.py", IMPORTING + LOOP)
-    container.write("slow.py", SLOW)
+    path = container.write("p.py", IMPORTS_AT_SIGNAL % 23 + LOOP)
+    container.write("slow.py", IMPORTED_AT_SIGNAL)
     container.start("exec python p.py", mode=mode)
     container.says("imports")
     if mode == "demand":

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.project import Project, copy, marked, wait_until
+from support.project import COUNT, Project, copy, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
 
 # What the image has more than the template gives it, put into the stage of the dependencies.
 EXTRAS = r"""
+RUN apt-get -qq update && \
+    apt-get -qq install --yes --no-install-recommends cron sudo && \
+    rm -r /var/lib/apt/lists/*
 RUN pip --python /opt/venv install --root-user-action=ignore \
       "python-dotenv[cli]" opentelemetry-distro uv gunicorn uvicorn flask && \
     python3 -m venv --system-site-packages /srv/elsewhere && \
@@ -139,6 +142,10 @@ IN_TURN = {
     "an exec of itself": ("python src/report.py again a", ["42", "43"]),
 }
 
+# How root starts a program as another user
+WITH_ENVIRONMENT = {"sudo -E": "sudo -E -u app {}", "su": "su app -c '{}'"}
+WITHOUT_ENVIRONMENT = {"sudo": "sudo -u app {}", "su -": "su - app -c '{}'"}
+
 # Programs that run at the same time.
 AT_ONCE = {
     "ranks of a launcher": "python -u src/children.py ranks",
@@ -224,6 +231,48 @@ def test_start(project: Project, name: str) -> None:
 def test_programs_in_turn(project: Project, name: str) -> None:
     command, answers = IN_TURN[name]
     check(project, command, "report.py" if "report" in command else "children.py", answers)
+
+
+@pytest.mark.parametrize("how", WITH_ENVIRONMENT)
+def test_root_starts_a_program_as_another_user(project: Project, how: str) -> None:
+    program = "/opt/venv/bin/python /app/src/report.py"
+    check(project, WITH_ENVIRONMENT[how].format(program), user="0:0")
+
+
+@pytest.mark.parametrize("how", WITHOUT_ENVIRONMENT)
+def test_program_of_another_user_after_roots(project: Project, how: str) -> None:
+    second = WITHOUT_ENVIRONMENT[how].format("/opt/venv/bin/python /app/src/children.py child")
+    command = f"RANK=2 python src/children.py child && {second}"
+    check(project, command, "children.py", ["43", "42"], user="0:0")
+
+
+def test_first_program_is_of_another_user_without_an_environment(project: Project) -> None:
+    """Nothing but root's health check has the settings: the program may have begun by then."""
+    path = project.root / "src/count.py"
+    path.write_text(COUNT)
+    command = WITHOUT_ENVIRONMENT["sudo"].format(f"/opt/venv/bin/python src/{path.name}")
+    start(project, command, user="0:0")
+    editor = project.attach(marked(path), source=path)
+    assert editor.stopped().path == path
+
+
+def test_jobs_of_cron(project: Project) -> None:
+    """They are held like the container's command, whose settings only the hub can tell them."""
+    path = project.root / "src/report.py"
+    # Cron begins once the container is healthy, and so has a hub.
+    command = """
+        for user in root app; do
+          echo "@reboot $user /opt/venv/bin/python /app/src/report.py" >>/etc/cron.d/jobs
+        done
+        until [ -e /tmp/healthy ]; do sleep 0.1; done
+        exec cron -f
+    """
+    start(project, command, user="0:0", read_only=False)
+    project.compose("exec", "-T", "train", "touch", "/tmp/healthy")
+    wait_until(lambda: remora(project, "status", check=False).stdout.count(" waits ") == 2)
+    editor = project.attach(marked(path), source=path)
+    stops = [editor.stopped() for _ in range(2)]
+    assert [(x.path, x.line, x.locals["answer"]) for x in stops] == 2 * [(path, marked(path), "42")]
 
 
 @pytest.mark.parametrize("name", AT_ONCE)

@@ -43,6 +43,38 @@ if __name__ == "__main__":
     sys.exit(process.exitcode)
 """
 
+# The start of a program that tells whether the handler of a signal, whose number is put in here,
+# imports anything while the program imports the module `slow`.
+IMPORTS_AT_SIGNAL = """
+import _signal, sys
+
+number = %d
+state, answer = "imports", _signal.getsignal(number)
+
+def on_signal(*arguments):
+    global state
+    state = "is asked" if state == "imports" else state
+    answer(*arguments)
+    state = "has answered" if state == "is asked" else state
+
+def on_event(event, arguments):
+    if event == "import" and state == "is asked":
+        print("the handler imports", arguments[0], flush=True)
+
+_signal.signal(number, on_signal)
+sys.addaudithook(on_event)
+import slow
+"""
+
+# The module `slow`
+IMPORTED_AT_SIGNAL = """
+import time
+
+print("imports", flush=True)
+while __import__("__main__").state != "has answered":
+    time.sleep(0.01)
+"""
+
 # Sends Ctrl+C while the engine is imported, to code that swallows the exception.
 SWALLOWED = """
 import os, signal, sys

@@ -7,7 +7,7 @@
     remora relay            connect a client by standard input and output: see relay.py
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
     remora dump [PID...]    write the state of running programs to files: see dumps.py
-    remora crashes          list the files of mode `dump`, or print one: see dumps.py
+    remora crashes          list, print or remove the files of mode `dump`: see dumps.py
     remora open [NAME]      show such a file to a client: see opening.py
 
 The docstring of each function says its exit codes.
@@ -172,9 +172,11 @@ def main(arguments):
     one.add_argument("--json", action="store_true", help="print an object on a line for each stop")
     one = commands.add_parser("dump", help="write what running programs do to files")
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
-    one = commands.add_parser("crashes", help="list the dumps of mode `dump`, or print one")
+    one = commands.add_parser("crashes", help="list, print or remove the dumps of mode `dump`")
     dump = "print this one, or the newest"
     one.add_argument("--show", metavar="NAME", nargs="?", const="", help=dump)
+    dump = "remove these; a name may be a pattern with * and ?"
+    one.add_argument("--remove", metavar="NAME", nargs="+", help=dump)
     one.add_argument("--json", action="store_true", help="print objects, one on a line")
     one = commands.add_parser("open", help="show a dump to a client, with its stacks and variables")
     one.add_argument("name", metavar="NAME", nargs="?", help="this one, else the newest")

@@ -27,6 +27,8 @@ from remora.hook import say, setting
 # The default of REMORA_DUMPS
 FOLDER = "/var/lib/remora/dumps"
 SUFFIX = ".json.gz"
+# The name of a dump: its service, time, process and exception
+NAME = re.compile(r"(.+)-\d{8}T\d{6}Z-\d+-.*\.json\.gz$")
 
 # How old an unfinished file is when nobody is still writing it, in seconds.
 ABANDONED = 3600
@@ -179,26 +181,31 @@ def command(secrets):
 def remove_old(where):
     """Remove the oldest dumps above the limits, and unfinished files that nobody is still writing.
 
-    The newest dump stays, however large it is. where: the folder.
+    The newest dump of each service is removed last. The newest of all stays, however large it is.
+    where: the folder.
     """
     count, room = int(setting("DUMP_KEEP", "20")), int(setting("DUMP_TOTAL", "500000000"))
     found, now = [], time.time()
     for entry in os.scandir(where):
         is_begun = entry.name.startswith(".") and "Z-" in entry.name
-        if not is_begun and not entry.name.endswith(SUFFIX):
-            continue
+        name = NAME.match(entry.name)
         try:
             facts = entry.stat(follow_symlinks=False)
             changed = facts.st_mtime
             if is_begun and now - changed > ABANDONED:
                 os.unlink(entry.path)
-            elif not is_begun:
-                found.append((changed, entry.path, facts.st_size))
+            elif name and not is_begun:
+                found.append((changed, entry.path, name[1], facts.st_size))
         except OSError:
             pass  # another process has removed it, or it belongs to another user
-    for number, (_, path, size) in enumerate(sorted(found, reverse=True)):
+    # How many dumps of the same service are newer
+    newer, ranked = {}, []
+    for changed, path, of_service, size in sorted(found, reverse=True):
+        newer[of_service] = newer.get(of_service, -1) + 1
+        ranked.append((newer[of_service], -changed, path, size))
+    for number, (rank, _, path, size) in enumerate(sorted(ranked)):
         room -= size
-        if number > 0 and (number >= count or room < 0):
+        if number > 0 and (rank >= count or room < 0):
             try:
                 os.unlink(path)
             except OSError:

@@ -3,7 +3,7 @@
 import _signal
 import os
 
-from remora import reported, uncaught
+from remora import program, reported, uncaught
 from remora.hook import say, setting
 
 # The module `dump`, once it is loaded, because the program may have a package called `remora`.
@@ -42,8 +42,11 @@ def catch_signal():
     owner = os.getpid()
 
     def on_end(_, frame):
+        is_own = os.getpid() == owner  # no forked child is
+        if is_own and writer is None and program.put_off(number, frame):
+            return
         _signal.signal(number, _signal.SIG_DFL)
-        if os.getpid() == owner:  # only the process itself, not its forked children
+        if is_own:
             write(frame=frame)
         _signal.raise_signal(number)
         # A signal does not end PID 1: the process goes on.

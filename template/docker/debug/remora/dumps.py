@@ -1,13 +1,16 @@
-"""Find, read, list and print the files of mode `dump`. No code from a file is run.
+"""Find, read, list, print and remove the files of mode `dump`. No code from a file is run.
 
     remora dump [PID...]             write a dump of each running program, without a crash
     remora crashes [--json]          list the dumps, the newest first
     remora crashes --show [NAME]     print one, or the newest
+    remora crashes --remove NAME...  remove these; a name may be a pattern with * and ?
 
-A name may be shortened. It may be a service, which means its newest dump, or the path of a file
-from elsewhere. Exit codes: 0; 1 if there is no such file, or it cannot be read or written.
+The name of one may be shortened. It may be a service, which means its newest dump, or the path of a
+file from elsewhere. Exit codes: 0; 1 if there is no such file, or it cannot be read, written or
+removed.
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -163,6 +166,8 @@ def crashes(options):
     options: what argparse has read in command.py.
     """
     sys.stdout.reconfigure(errors="backslashreplace")
+    if options.remove:
+        return remove(options.remove)
     if options.show is not None:
         try:
             found = read(find(options.show))
@@ -191,6 +196,24 @@ def crashes(options):
     if not found:
         print(f"there is no dump in {folder()}: {HINT}", file=sys.stderr)
     return 0
+
+
+def remove(patterns):
+    """Remove dumps, and return the exit code. patterns: names, which may have * and ? in them."""
+    known, code = names(), 0
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern):
+            print(f"there is no dump called {pattern} in {folder()}", file=sys.stderr)
+            code = 1
+    for name in known:
+        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+            try:
+                os.unlink(f"{folder()}/{name}")
+                print(plain(f"removed {name}"))
+            except OSError as error:
+                print(plain(f"{name} cannot be removed: {error.strerror}"), file=sys.stderr)
+                code = 1
+    return code
 
 
 def lines(found):

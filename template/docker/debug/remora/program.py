@@ -15,7 +15,7 @@ mode = ""
 # Whether begin() is running, and whether the hub has asked meanwhile. During begin(), this thread
 # holds import locks that the engine needs, so the answer has to wait.
 is_beginning, was_asked = False, False
-# How often to put off an answer until an import has ended: a whole program may run in one
+# How often to put off a signal until an import has ended: a whole program may run in one
 tries = iter([True] * 40)
 
 # The module `engine`, once all of it is loaded (another thread may be loading it)
@@ -103,10 +103,7 @@ def wait_for_client(**facts):
 
 
 def begin_child():
-    """Go on in a forked process.
-
-    If the parent has an engine, after_fork() in engine.py does more.
-    """
+    """Go on in a forked process. If it has an engine, after_fork() in engine.py does more."""
     global joining, main
     joining, main = allocate_lock(), get_ident()
     if loaded_engine and loaded_engine.has_registered:
@@ -116,8 +113,7 @@ def begin_child():
 def join(**facts):
     """Ask the hub for a debugger for this process, and let it in. Returns whether there is one.
 
-    Returns when the program may run: if there is a debugger, with its breakpoints set. facts: see
-    _let_in() in server.py.
+    Returns when the program may run, with its breakpoints set. facts: see _let_in() in server.py.
     """
     # A process that connects by itself at this moment need not answer the hub.
     if not joining.acquire("asked" not in facts):
@@ -194,39 +190,43 @@ def on_signal(_, frame):
     if is_beginning:
         was_asked = True
         return
-    # pydevd replaces this function, and takes threads that begin otherwise for dummies.
-    start, function = _thread.start_new_thread, start_answer
     has_gevent = "gevent.monkey" in sys.modules
     # If the new thread imported `threading` first, that would take the new thread for the main one.
     needed = ["threading", "remora.greenlets"] if has_gevent else ["threading"]
     missing = [name for name in needed if name not in sys.modules]
-    if missing and is_importing(frame) and next(tries, False):
-        start, function = start_new_thread, ask_again
-    else:
-        for name in missing:
-            __import__(name)
-        if has_gevent:
-            greenlets = sys.modules["remora.greenlets"]
-            greenlets.follow()
-            if greenlets.is_patched():  # one of `threading` would be a greenlet
-                start, function = start_new_thread, answer
+    if missing and put_off(container.SIGNAL, frame):
+        return
+    for name in missing:
+        __import__(name)
+    # pydevd replaces this function, and takes threads that begin otherwise for dummies.
+    start, function = _thread.start_new_thread, start_answer
+    if has_gevent:
+        greenlets = sys.modules["remora.greenlets"]
+        greenlets.follow()
+        if greenlets.is_patched():  # one of `threading` would be a greenlet
+            start, function = start_new_thread, answer
     try:
         start(function, ())
     except RuntimeError:
         pass  # Python is ending, or there cannot be more threads
 
 
-def is_importing(frame):
-    """Tell whether a frame is part of an import, which another import in between could break."""
+def put_off(number, frame):
+    """Send this process a signal once more, soon, if it has interrupted an import in `frame`.
+
+    An import in the signal's handler could break it. Returns whether the signal comes again.
+    """
     while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
         frame = frame.f_back
-    return frame is not None
+    try:
+        return bool(frame and next(tries, False) and start_new_thread(send_again, (number,)))
+    except RuntimeError:
+        return False  # as above
 
 
-def ask_again():
-    """Ask this process once more, as the hub did, when the import may have ended."""
+def send_again(number):
     sleep(0.05)
-    os.kill(os.getpid(), container.SIGNAL)
+    os.kill(os.getpid(), number)
 
 
 def start_answer():

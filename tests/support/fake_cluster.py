@@ -27,6 +27,7 @@ class FakeCluster:
         "exec": "",
         "port": "free",
         "pod": "Running",
+        "events": [],
     }
     STARTED = "train-x|Running||true|0||"
 

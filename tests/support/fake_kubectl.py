@@ -60,6 +60,8 @@ def main(words):
         lines = (HERE / "pods").read_text().splitlines()
         (HERE / "pods").write_text("\n".join(lines[1:] or lines))
         return print(lines[0])
+    if verb == "get" and rest[0] == "events":
+        return print("\n".join(world["events"]))
     if verb == "get" and rest[0] == "pod":
         return print(world["pod"], end="") if world["pod"] else fail("Error (NotFound): no pod")
     if verb == "apply":

@@ -247,6 +247,37 @@ def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) 
     assert said.startswith("debug.sh: charts/shop is a Helm chart: have deploy/debug.sh render web")
 
 
+@pytest.mark.parametrize(
+    ("is_there", "mode", "is_rendered", "kind"),
+    [
+        (False, "wait", False, "emptyDir"),
+        (False, "dump", True, "persistentVolumeClaim"),
+        # Helm would refuse to make a claim that is there already.
+        (True, "dump", False, "persistentVolumeClaim"),
+        (True, "wait", False, "persistentVolumeClaim"),
+    ],
+)
+def test_dumps_of_what_helm_installs_are_kept(
+    template: Path, tmp_path: Path, is_there: bool, mode: str, is_rendered: bool, kind: str
+) -> None:
+    root = render(template, write(tmp_path / "shop", CHART), workloads=[{"name": "web"}])
+    cluster = FakeCluster(tmp_path / "cluster", root)
+    cluster.be(dumps=is_there)
+    done = cluster.render(yaml.safe_dump(WEB), "web", mode)
+    assert done.returncode == 0, done.stderr
+    found = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    claim = found.pop("PersistentVolumeClaim", None)
+    (volume,) = found["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    assert volume["name"] == "remora-dumps" and kind in volume
+    assert (claim is not None) == is_rendered
+    if claim:
+        kubernetes_validate.validate(claim, "1.25", strict=True)
+        assert claim["metadata"]["name"] == volume[kind]["claimName"]
+        # It is looked for there, and left by the next upgrade.
+        assert claim["metadata"]["namespace"] == "team"
+        assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
 # ---- What is wrong ----
 
 

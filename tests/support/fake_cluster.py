@@ -22,6 +22,7 @@ class FakeCluster:
         "namespace": True,
         "denied": [],
         "there": [],
+        "dumps": False,
         "apply": "",
         "delete": "",
         "exec": "",

@@ -56,6 +56,8 @@ def main(words):
         return None if world["namespace"] is True else fail(world["namespace"])
     if verb == "get" and "--filename" in options:
         return print("\n".join(world["there"]))
+    if verb == "get" and rest[0] == "persistentvolumeclaim":
+        return print(f"persistentvolumeclaim/{rest[1]}" if world["dumps"] else "")
     if verb == "get" and rest[0] == "pods":
         lines = (HERE / "pods").read_text().splitlines()
         (HERE / "pods").write_text("\n".join(lines[1:] or lines))

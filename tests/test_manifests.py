@@ -528,6 +528,23 @@ def test_what_cannot_be_adopted_is_said_in_one_line(
     assert contents(root) == before
 
 
+def test_without_a_compose_file_it_is_said_what_to_write(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "shop", folder("k8s", WEB))
+    (root / "compose.yaml").unlink()
+    commit(root)
+    before = contents(root)
+    said = reason(copy_without_questions(template, root).stderr)
+    assert said.startswith("no Compose file was found: looked for files called")
+    advised = "write a compose.yaml that says how the images of k8s/web-deployment.yaml are built"
+    assert advised in said
+    assert contents(root) == before
+    (root / "compose.yaml").write_text(said.split("`")[1])
+    render(template, root)
+    assert answers(root)["debug_services"] == [{"name": "web"}]
+    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
+    assert (root / "deploy/debug.sh").exists()
+
+
 @pytest.mark.parametrize("name", ["documents", "chart", "no Python"])
 def test_compose_is_adopted_without_the_cluster(template: Path, tmp_path: Path, name: str) -> None:
     files, _, message = REFUSED[name]

@@ -55,10 +55,16 @@ def cluster(engine) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def rendered(template: Path, free_port: int, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def rendered(
+    template: Path, free_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
     root = tmp_path_factory.mktemp("cluster") / f"remora-test-{uuid.uuid4().hex[:8]}"
     services, engines = ["train", "api"], ["compose", "kubernetes"]
-    return Project(render(template, root, debug_port=free_port, services=services, engines=engines))
+    render(template, root, debug_port=free_port, services=services, engines=engines)
+    project = Project(root)
+    yield project
+    # What the builds of deploy/debug.sh are tagged with; `down` leaves it, for the next build.
+    project.run("docker", "image", "rm", "--force", f"{root.name}:debug")
 
 
 @pytest.fixture
@@ -316,7 +322,8 @@ def test_container_that_restarts_is_ready_anew(
         config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run}
     )
     cluster.started("restarting")
-    cluster.kubectl("exec", "restarting", "--", "sh", "-c", "kill -TERM 1")
+    # This command may be ended with the container.
+    cluster.kubectl("exec", "restarting", "--", "sh", "-c", "kill -TERM 1", check=False)
     cluster.until(lambda: cluster.status("restarting").get("restartCount") == 1)
     cluster.until(lambda: "running" in cluster.status("restarting")["state"])
     started = "--for=jsonpath={.status.containerStatuses[0].started}=true"

@@ -336,6 +336,9 @@ def test_worker_comes_with_its_queue(cluster: FakeCluster) -> None:
     cluster.said("down", "worker")
 
 
+# What a kubelet says before it has read what the pod needs.
+SYNC = "failed to sync configmap cache: timed out waiting for the condition"
+
 FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "no context is named": (
         {},
@@ -406,6 +409,34 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {},
         'the container of train cannot be made: secret "x" not found',
     ),
+    "registry does not know the image": (
+        {"pods": "train-x|Pending|||0|ErrImagePull|failed to pull my-app: not found"},
+        {},
+        "the cluster cannot pull my-app:debug-0123456789ab: check REMORA_KUBE_REGISTRY",
+    ),
+    "image has no such command": (
+        {"pods": 'train-x|Pending|||0|RunContainerError|exec: "x": executable file not found'},
+        {},
+        'the container of train cannot be made: exec: "x": executable file not found',
+    ),
+    "what should pass does not": (
+        {"pods": f"train-x|Pending|||0|CreateContainerConfigError|{SYNC}"},
+        {},
+        f"train has not started within 2 s: its pod train-x is Pending, {SYNC}",
+    ),
+    "volume is missing": (
+        {
+            "pods": "train-x|Pending|||0|ContainerCreating|",
+            "events": ["api-x|not this", "train-x|older", 'train-x|secret "x" not found', "z|nor"],
+        },
+        {},
+        'train has not started within 2 s: its pod train-x is Pending, secret "x" not found',
+    ),
+    "no pod may be made": (
+        {"pods": "\n", "events": ["train|Error creating: exceeded quota"]},
+        {},
+        "train has not started within 2 s: it has no pod, Error creating: exceeded quota",
+    ),
     "port taken": ({"port": "taken"}, {}, "the port 5678 of this machine is taken: end what"),
     "port refused": ({"port": "refused"}, {}, "the port of the pod train-x cannot be forwarded"),
 }
@@ -429,6 +460,31 @@ def test_up_fails_with_one_sentence_and_leaves_nothing(cluster: FakeCluster, nam
     assert [word.split("/")[0] for word in deleted] == created
     assert not (cluster.root / "deploy/.session/train").exists()
     assert cluster.forwards() == []
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        [f"CreateContainerConfigError|{SYNC}"],
+        ["CreateContainerConfigError|services have not yet been read at least once"],
+        [
+            "CreateContainerError|context deadline exceeded",
+            'CreateContainerError|the name "train" is reserved for "0123"',
+        ],
+        ["RunContainerError|context deadline exceeded"],
+        [
+            "ErrImagePull|dial tcp 192.0.2.1:443: i/o timeout",
+            # It says no more by then.
+            "ImagePullBackOff|Back-off pulling image",
+        ],
+    ],
+)
+def test_what_the_kubelet_tries_again_is_waited_for(
+    cluster: FakeCluster, waiting: list[str]
+) -> None:
+    lines = [f"train-x|Pending|||0|{reason}" for reason in waiting]
+    cluster.be(pods="\n".join([*lines, FakeCluster.STARTED]))
+    assert "train can be debugged at" in cluster.said("up", "train", REMORA_KUBE_TIMEOUT="60")
 
 
 @pytest.mark.parametrize("missing", ["kubectl", "docker"])

@@ -46,6 +46,9 @@ from support.rendering import (
 )
 from support.validators import assert_tidy, strict_json
 
+# The labels that number the pods of a Job, and of a PyTorchJob.
+INDEX, REPLICA = "batch.kubernetes.io/job-completion-index", "training.kubeflow.org/replica-index"
+
 
 def manifests_of(root: Path) -> str:
     """What the owner applies."""
@@ -137,6 +140,10 @@ def test_each_workload_is_debuggable_and_nothing_else_changes(owner, cluster: Fa
         values = environment(container)
         assert values.pop("REMORA_ADDRESS").startswith(f"{entry['name']} at 127.0.0.1:567")
         own = {"REMORA_MODE": "crash", "REMORA_HOST": "127.0.0.1", "REMORA_PORT": "5678"}
+        ranks = expected[entry["name"]]
+        if ranks.get("pods") or ranks.get("ranks_per_pod"):
+            is_worker = entry["name"].endswith("-worker")
+            own["REMORA_RANK"] = str((ranks.get("ranks_per_pod") or 1) * is_worker)
         assert values == {**environment(was), **own}
         assert "livenessProbe" not in container
         assert container["startupProbe"]["exec"] == {"command": ["remora", "ready", "--health"]}
@@ -153,6 +160,8 @@ def test_each_workload_is_debuggable_and_nothing_else_changes(owner, cluster: Fa
         if kind == "CronJob":
             assert changed["spec"]["schedule"] == "* * * * *"
             assert changed["spec"]["concurrencyPolicy"] == "Forbid"
+        limits = ("PerIndex", "FailedIndexes", "FailurePolicy", "successPolicy")
+        assert not any(limit in str(changed) for limit in limits)
         if changed["apiVersion"] in ("apps/v1", "batch/v1"):
             kubernetes_validate.validate(changed, "1.25", strict=True)
     assert list((cluster.root / "deploy/.session").iterdir()) == [
@@ -179,7 +188,8 @@ def test_up_starts_the_application_in_the_namespace_that_is_named(
     service = answers(cluster.root)["workloads"][0].get("service", name)
     assert f"docker compose -f docker-compose.debug.yml build {service}\n" in brought
     (selector,) = {w for words in cluster.calls("get") for w in words if "--selector" in w}
-    assert selector == f"--selector=remora={name}"
+    rank = f",{INDEX}=0" if "pods" in answers(cluster.root)["workloads"][0] else ""
+    assert selector == f"--selector=remora={name}{rank}"
     cluster.said("down", name)
     assert len([w for words in cluster.calls("delete") for w in words if "/" in w]) == len(applied)
 
@@ -205,6 +215,68 @@ def test_what_is_for_the_world_is_left_out(template: Path, tmp_path: Path) -> No
     manifest = (cluster.root / "deploy/.session/web/manifest.yaml").read_text()
     assert {e["kind"] for e in yaml.safe_load_all(manifest)} == {"Deployment", "Service"}
     cluster.said("down", "web")
+
+
+# ---- Ranks ----
+
+
+@pytest.fixture(scope="module")
+def in_ranks(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ranks") / "shop"
+    return render(template, write(root, REPOSITORIES["ranks"][0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "selected"),
+    [
+        ("fit", "", f",{INDEX}=0"),
+        ("fit", "9", f",{INDEX}=1"),
+        ("fit", "31", f",{INDEX}=3"),
+        ("pair", "1", ""),
+        ("group-nodes", "2", f",{INDEX}=2"),
+        ("tune-master", "3", ""),
+        # The master has the first four.
+        ("tune-worker", "", f",{REPLICA}=0"),
+        ("tune-worker", "15", f",{REPLICA}=2"),
+    ],
+)
+def test_a_rank_is_held_and_its_pod_attached_to(
+    in_ranks: Path, tmp_path: Path, name: str, rank: str, selected: str
+) -> None:
+    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
+    cluster.be(pods=FakeCluster.STARTED.replace("train", name))
+    cluster.said("up", name, REMORA_RANK=rank)
+    text = (cluster.root / f"deploy/.session/{name}/manifest.yaml").read_text()
+    assert text.count("name: REMORA_RANK") == 1
+    expected = rank or {"fit": "0", "tune-worker": "4"}[name]
+    assert f'name: REMORA_RANK\n          value: "{expected}"' in re.sub("  +", 10 * " ", text)
+    cluster.said("attach", name, REMORA_RANK=rank)
+    selectors = {w for words in cluster.calls("get") for w in words if "--selector" in w}
+    assert selectors == {f"--selector=remora={name}{selected}"}
+    cluster.said("down", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "first", "last"),
+    [("fit", "32", 0, 31), ("fit", "08", 0, 31), ("pair", "2", 0, 1), ("tune-worker", "3", 4, 15)],
+)
+def test_a_rank_that_is_not_there_is_refused(
+    in_ranks: Path, tmp_path: Path, name: str, rank: str, first: int, last: int
+) -> None:
+    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
+    done = cluster.run("up", name, REMORA_RANK=rank)
+    assert done.returncode == 1 and not cluster.calls("apply")
+    said = f"REMORA_RANK must be the number of a rank, from {first} to {last}, not {rank}"
+    assert said in done.stdout
+
+
+def test_what_has_no_ranks_ignores_one(in_ranks: Path, tmp_path: Path) -> None:
+    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "group-twice"))
+    cluster.said("up", "group-twice", REMORA_RANK="7")
+    text = (cluster.root / "deploy/.session/group-twice/manifest.yaml").read_text()
+    assert "REMORA_RANK" not in text and "REMORA_MODE" in text
+    cluster.said("down", "group-twice")
 
 
 # ---- Helm ----
@@ -246,6 +318,37 @@ def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) 
     # The script itself cannot install a chart.
     said = cluster.run("up", "web").stdout.splitlines()[-1]
     assert said.startswith("debug.sh: charts/shop is a Helm chart: have deploy/debug.sh render web")
+
+
+@pytest.mark.parametrize(
+    ("is_there", "mode", "is_rendered", "kind"),
+    [
+        (False, "wait", False, "emptyDir"),
+        (False, "dump", True, "persistentVolumeClaim"),
+        # Helm would refuse to make a claim that is there already.
+        (True, "dump", False, "persistentVolumeClaim"),
+        (True, "wait", False, "persistentVolumeClaim"),
+    ],
+)
+def test_dumps_of_what_helm_installs_are_kept(
+    template: Path, tmp_path: Path, is_there: bool, mode: str, is_rendered: bool, kind: str
+) -> None:
+    root = render(template, write(tmp_path / "shop", CHART), workloads=[{"name": "web"}])
+    cluster = FakeCluster(tmp_path / "cluster", root)
+    cluster.be(dumps=is_there)
+    done = cluster.render(yaml.safe_dump(WEB), "web", mode)
+    assert done.returncode == 0, done.stderr
+    found = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    claim = found.pop("PersistentVolumeClaim", None)
+    (volume,) = found["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    assert volume["name"] == "remora-dumps" and kind in volume
+    assert (claim is not None) == is_rendered
+    if claim:
+        kubernetes_validate.validate(claim, "1.25", strict=True)
+        assert claim["metadata"]["name"] == volume[kind]["claimName"]
+        # It is looked for there, and left by the next upgrade.
+        assert claim["metadata"]["namespace"] == "team"
+        assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
 # ---- What is wrong ----
@@ -416,6 +519,7 @@ REFUSED = {
     ),
     "bad path": ({}, ["workloads=[{name: a, path: /spec}]"], "workloads: path must be like"),
     "bad index": ({}, ["workloads=[{name: a, index: x}]"], "workloads: index must be the place"),
+    "bad ranks": ({}, ["workloads=[{name: a, pods: x}]"], "workloads: pods and ranks_per_pod of a"),
     "no service": (
         {},
         ["workloads=[{name: a, service: queue}]"],
@@ -436,6 +540,23 @@ def test_what_cannot_be_adopted_is_said_in_one_line(
     done = copy_without_questions(template, root, *(f"--data={each}" for each in data))
     assert reason(done.stderr).startswith(message), done.stderr
     assert contents(root) == before
+
+
+def test_without_a_compose_file_it_is_said_what_to_write(template: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "shop", folder("k8s", WEB))
+    (root / "compose.yaml").unlink()
+    commit(root)
+    before = contents(root)
+    said = reason(copy_without_questions(template, root).stderr)
+    assert said.startswith("no Compose file was found: looked for files called")
+    advised = "write a compose.yaml that says how the images of k8s/web-deployment.yaml are built"
+    assert advised in said
+    assert contents(root) == before
+    (root / "compose.yaml").write_text(said.split("`")[1])
+    render(template, root)
+    assert answers(root)["debug_services"] == [{"name": "web"}]
+    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
+    assert (root / "deploy/debug.sh").exists()
 
 
 @pytest.mark.parametrize("name", ["documents", "chart", "no Python"])

@@ -514,3 +514,18 @@ def test_enter_to_every_question_gives_the_defaults(
     command.close()
     assert command.exitstatus == 0
     assert contents(tmp_path / "my-app") == contents(defaults)
+
+
+def test_every_setting_of_the_debugger_has_an_example(template: Path, tmp_path: Path) -> None:
+    render(template, tmp_path, engines=["compose", "kubernetes"], ranks=3)
+    compose = (tmp_path / "docker-compose.debug.yml").read_text()
+    script = (tmp_path / "deploy/debug.sh").read_text()
+    read = {
+        *re.findall(r"\$\{(REMORA_\w+):?-", compose),
+        *re.findall(r"^    (REMORA_\w+):$", compose, re.MULTILINE),
+        *re.findall(r"\$\(setting (\w+)\)", script),
+    }
+    # Editors set these themselves: the mode of one service, and the dump that is shown.
+    read -= {"REMORA_MODE_TRAIN", "REMORA_MODE_TESTS", "REMORA_OPEN"}
+    example = (tmp_path / ".env.example").read_text()
+    assert set(re.findall(r"^#(REMORA_\w+)=", example, re.MULTILINE)) == read

@@ -22,11 +22,13 @@ class FakeCluster:
         "namespace": True,
         "denied": [],
         "there": [],
+        "dumps": False,
         "apply": "",
         "delete": "",
         "exec": "",
         "port": "free",
         "pod": "Running",
+        "events": [],
     }
     STARTED = "train-x|Running||true|0||"
 

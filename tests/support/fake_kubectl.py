@@ -56,10 +56,14 @@ def main(words):
         return None if world["namespace"] is True else fail(world["namespace"])
     if verb == "get" and "--filename" in options:
         return print("\n".join(world["there"]))
+    if verb == "get" and rest[0] == "persistentvolumeclaim":
+        return print(f"persistentvolumeclaim/{rest[1]}" if world["dumps"] else "")
     if verb == "get" and rest[0] == "pods":
         lines = (HERE / "pods").read_text().splitlines()
         (HERE / "pods").write_text("\n".join(lines[1:] or lines))
         return print(lines[0])
+    if verb == "get" and rest[0] == "events":
+        return print("\n".join(world["events"]))
     if verb == "get" and rest[0] == "pod":
         return print(world["pod"], end="") if world["pod"] else fail("Error (NotFound): no pod")
     if verb == "apply":

@@ -81,6 +81,47 @@ TORCH = {
         }
     },
 }
+# Jobs in ranks: of 4 pods with 8 each, of one pod with 2, of 3 pods with one each, and of torch.
+FIT = workload(
+    "Job",
+    "fit",
+    pods("fit", command=["torchrun", "--nproc-per-node=8", "train.py"]),
+    completionMode="Indexed",
+    completions=4,
+    parallelism=4,
+    backoffLimitPerIndex=2,
+    maxFailedIndexes=1,
+    podFailurePolicy={"rules": [{"action": "FailIndex", "onExitCodes": {"operator": "NotIn"}}]},
+    successPolicy={"rules": [{"succeededIndexes": "0"}]},
+)
+PAIR = workload("Job", "pair", pods("pair", args=["--nproc_per_node", "2", "train.py"]))
+GROUP = {
+    "apiVersion": "jobset.x-k8s.io/v1alpha2",
+    "kind": "JobSet",
+    "metadata": {"name": "group"},
+    "spec": {
+        "replicatedJobs": [
+            {"name": "nodes", "template": {"spec": {"completions": 3, "template": pods("main")}}},
+            {
+                "name": "twice",
+                "replicas": 2,
+                "template": {"spec": {"completions": 3, "template": pods("main")}},
+            },
+        ]
+    },
+}
+TUNE = {
+    "apiVersion": "kubeflow.org/v1",
+    "kind": "PyTorchJob",
+    "metadata": {"name": "tune"},
+    "spec": {
+        "nprocPerNode": "4",
+        "pytorchReplicaSpecs": {
+            "Master": {"replicas": 1, "template": pods("pytorch")},
+            "Worker": {"replicas": 3, "template": pods("pytorch")},
+        },
+    },
+}
 RAY = {
     "apiVersion": "ray.io/v1",
     "kind": "RayCluster",
@@ -157,6 +198,7 @@ REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[st
                 "service": "web",
             },
             "train-worker": {
+                "pods": 3,
                 "kind": "PyTorchJob",
                 "workload": "train",
                 "path": "spec/pytorchReplicaSpecs/Worker/template",
@@ -175,6 +217,37 @@ REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[st
                 "path": "spec/workerGroupSpecs/0/template",
                 "container": "ray-worker",
                 "service": "web",
+            },
+        },
+        {},
+    ),
+    "ranks": (
+        folder("k8s", FIT, PAIR, GROUP, TUNE),
+        {
+            "fit": {"kind": "Job", "service": "web", "pods": 4, "ranks_per_pod": 8},
+            "pair": {"kind": "Job", "service": "web", "pods": None, "ranks_per_pod": 2},
+            "group-nodes": {
+                "kind": "JobSet",
+                "container": "main",
+                "service": "web",
+                "pods": 3,
+                "ranks_per_pod": None,
+            },
+            # The index of a pod is not its rank.
+            "group-twice": {"kind": "JobSet", "container": "main", "service": "web", "pods": None},
+            "tune-master": {
+                "kind": "PyTorchJob",
+                "container": "pytorch",
+                "service": "web",
+                "pods": None,
+                "ranks_per_pod": 4,
+            },
+            "tune-worker": {
+                "kind": "PyTorchJob",
+                "container": "pytorch",
+                "service": "web",
+                "pods": 3,
+                "ranks_per_pod": 4,
             },
         },
         {},

@@ -187,7 +187,7 @@ def test_taken_port_starts_nothing(project: Project) -> None:
 
 def test_debug_image_works_without_compose(project: Project) -> None:
     port = project.configuration("train: attach")["connect"]["port"]
-    # Docker leads what it publishes to the container's own address, which is not loopback.
+    # Docker forwards published ports to the container's own address, not to its loopback.
     publish = ("--publish", f"127.0.0.1:{port}:5678", "--env", "REMORA_HOST=0.0.0.0")
     with waiting_container(project, "--init", "--env", "EPOCHS=1", *publish) as container:
         log = project.run("docker", "logs", container).stdout
@@ -287,7 +287,7 @@ def test_training_that_is_killed_goes_on(project: Project) -> None:
     # All but the init
     kill = ["docker", "compose", "exec", "-T", "train", "sh", "-c", "kill -KILL -1"]
     project.run(*kill, check=False)
-    wait_until(lambda: "going on after epoch" in log())
+    wait_until(lambda: "resuming after epoch" in log())
     assert log().count("epoch 1/100000: loss") == 1
 
 
@@ -303,13 +303,13 @@ def test_continuous_integration(project: Project, built: Project) -> None:
     name = built.root.name
     workflow = YAML(typ="safe").load(project.root / ".github/workflows/ci.yml")
     steps = {step.get("name"): step for step in workflow["jobs"]["test"]["steps"]}
-    for step in ("Build production", "Look for a debugger in production"):
+    for step in ("Build production", "Check that production has no debugger"):
         project.run("bash", "-e", "-c", steps[step]["run"])
     tests = steps["Run the tests in the image"]
     assert " passed" in project.run("bash", "-e", "-c", tests["run"], **tests["env"]).stdout
-    # It does find one.
-    look = steps["Look for a debugger in production"]["run"].replace(name, f"{name}:debug")
-    done = project.run("bash", "-e", "-c", look, check=False)
+    # The check fails for the debug image.
+    check = steps["Check that production has no debugger"]["run"].replace(name, f"{name}:debug")
+    done = project.run("bash", "-e", "-c", check, check=False)
     assert done.returncode == 1 and "/debugpy\n" in done.stdout
 
 

@@ -631,7 +631,8 @@ REFUSED = {
     "no Python": (
         {"compose.yaml": "services: {db: {image: redis}}"},
         [],
-        "none of the services of compose.yaml looks like Python. Name those that are: --data",
+        "none of the services of compose.yaml looks like Python. Name the services that run Python"
+        ": --data",
     ),
     "a YAML tag": (
         {**FILES, "compose.yaml": "services: {web: {build: ., ports: !reset []}}"},
@@ -717,7 +718,7 @@ REFUSED = {
     "answers to another template": (
         {**FILES, ".copier-answers.yml": "_src_path: https://example.org/x\nproject_name: x\n"},
         [],
-        ".copier-answers.yml is of another template: keep the answers to this one elsewhere",
+        ".copier-answers.yml belongs to another template: keep Remora's answers in another file",
     ),
     "a file called docker": ({**FILES, "docker": "x"}, [], "docker exists already"),
     "a file of that name": (
@@ -990,7 +991,7 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
     for key in ("configurations", "compounds", "tasks"):
         assert f'"{key}":\n' in done.stderr
     # A second Dev Container, in a folder of its own
-    text = done.stderr.split("this as .devcontainer/debug/devcontainer.json:")[1]
+    text = done.stderr.split("Save this as .devcontainer/debug/devcontainer.json")[1]
     second = json.loads(re.match(r"\s*(\{.*?^\})$", text, re.DOTALL | re.MULTILINE)[1])
     for name in second["dockerComposeFile"]:
         assert (root / ".devcontainer/debug" / name).resolve().exists()

@@ -1119,6 +1119,6 @@ def test_dump_that_cannot_be_asked_for(container: Container) -> None:
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "pid 1 could not write a dump: the container's log says why",
-        "pid 99999 cannot be asked: `remora status` says why, if it is Python",
+        "pid 99999 cannot write a dump: `remora status` says why, if it is Python",
     ]
     container.says("the stack of pid 1 cannot be dumped in /proc/nowhere: ")

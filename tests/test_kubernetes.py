@@ -303,8 +303,8 @@ def test_up_and_down(cluster: FakeCluster) -> None:
     done = cluster.run("up", "train")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == (
-        "debug.sh: train can be debugged at 127.0.0.1:5678. It is the pod train-x"
-        " in the namespace team of kind-dev, until deploy/debug.sh down train"
+        "debug.sh: train can be debugged at 127.0.0.1:5678. It runs as the pod train-x"
+        " in the namespace team of kind-dev, until you run deploy/debug.sh down train"
     )
     image = "my-app:debug-0123456789ab"
     assert f"kind load docker-image --name dev {image}" in (cluster.folder / "brought").read_text()
@@ -376,12 +376,12 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {"REMORA_KUBE_LOAD": "hoist --up"},
         "there is no hoist: install it",
     ),
-    "loader fails": ({}, {"REMORA_KUBE_LOAD": "false"}, "the image does not get into the cluster"),
+    "loader fails": ({}, {"REMORA_KUBE_LOAD": "false"}, "the image cannot be brought into the"),
     "is there already": (
         {"there": ["job.batch/train"]},
         {},
-        "it was not started from here, and is in the namespace team of kind-dev already:"
-        " job.batch/train; delete it",
+        "job.batch/train exists in the namespace team of kind-dev already, and was not started from"
+        " here: delete it",
     ),
     "half applied": (
         {"apply": "Error from server (Forbidden): jobs.batch is forbidden: exceeded quota"},
@@ -404,10 +404,10 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {},
         "the program of train ended before an editor could attach: its last lines are above",
     ),
-    "container cannot be made": (
+    "container cannot be created": (
         {"pods": 'train-x|Pending|||0|CreateContainerConfigError|secret "x" not found'},
         {},
-        'the container of train cannot be made: secret "x" not found',
+        'the container of train cannot be created: secret "x" not found',
     ),
     "registry does not know the image": (
         {"pods": "train-x|Pending|||0|ErrImagePull|failed to pull my-app: not found"},
@@ -417,7 +417,7 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "image has no such command": (
         {"pods": 'train-x|Pending|||0|RunContainerError|exec: "x": executable file not found'},
         {},
-        'the container of train cannot be made: exec: "x": executable file not found',
+        'the container of train cannot be created: exec: "x": executable file not found',
     ),
     "what should pass does not": (
         {"pods": f"train-x|Pending|||0|CreateContainerConfigError|{SYNC}"},
@@ -437,7 +437,7 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {},
         "train has not started within 2 s: it has no pod, Error creating: exceeded quota",
     ),
-    "port taken": ({"port": "taken"}, {}, "the port 5678 of this machine is taken: end what"),
+    "port taken": ({"port": "taken"}, {}, "the port 5678 of this machine is taken: end the"),
     "port refused": ({"port": "refused"}, {}, "the port of the pod train-x cannot be forwarded"),
 }
 
@@ -554,7 +554,7 @@ def test_modes_without_a_port_are_attached_to_later(cluster: FakeCluster, mode: 
 @pytest.mark.parametrize("mode", ["dump", "off"])
 def test_a_job_that_nobody_attaches_to_may_end(cluster: FakeCluster, mode: str) -> None:
     cluster.be(pods="train-x|Failed||false|0||")
-    assert f"train was started in mode {mode}. It is the pod train-x" in cluster.said(
+    assert f"train was started in mode {mode}. It runs as the pod train-x" in cluster.said(
         "up", "train", mode
     )
     manifest = cluster.root / "deploy/.session/train/manifest.yaml"
@@ -598,7 +598,7 @@ def test_attach_needs_no_more_than_the_role(cluster: FakeCluster) -> None:
     ("changes", "message"),
     [
         ({"pods": "\n"}, "no pod of train runs in the namespace team of kind-dev: start one"),
-        ({"exec": 'exec: "remora": executable file not found'}, "has no debugger: start one"),
+        ({"exec": 'exec: "remora": executable file not found'}, "has no debugger: start the"),
         ({"exec": "REMORA_MODE is off, so nothing"}, "cannot be debugged: REMORA_MODE is off"),
         ({"port": "taken"}, "the port 5678 of this machine is taken"),
     ],
@@ -637,9 +637,9 @@ def test_a_pod_that_is_gone_ends_the_forward(cluster: FakeCluster, pod: str, mes
 def test_bad_command_lines(cluster: FakeCluster) -> None:
     for words in ([], ["up"], ["up", "redis"], ["go", "train"]):
         done = cluster.run(*words)
-        assert done.returncode == 1 and "debug.sh: say deploy/debug.sh up SERVICE" in done.stdout
+        assert done.returncode == 1 and "debug.sh: usage: deploy/debug.sh up SERVICE" in done.stdout
     assert "the mode must be wait, listen" in cluster.run("up", "train", "fast").stdout
-    assert "nothing of train was started from here" in cluster.run("down", "train").stdout
+    assert "train was not started from here" in cluster.run("down", "train").stdout
     assert not (cluster.folder / "calls").exists()
 
 

@@ -317,7 +317,7 @@ def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) 
     assert "REMORA_MODE" in str(web)
     # The script itself cannot install a chart.
     said = cluster.run("up", "web").stdout.splitlines()[-1]
-    assert said.startswith("debug.sh: charts/shop is a Helm chart: have deploy/debug.sh render web")
+    assert said.startswith("debug.sh: charts/shop is a Helm chart: use deploy/debug.sh render web")
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_a_workload_that_is_gone_is_named_and_found_anew(template: Path, tmp_pat
         done = cluster.run("up", "web")
         (said,) = (line for line in done.stdout.splitlines() if line.startswith("debug.sh: "))
         why = "nothing selected by Deployment" if change == "gone" else "testing value /spec/"
-        lead = f"debug.sh: web is not where it was found, or cannot be changed ({why}"
+        lead = f"debug.sh: the debugger cannot be added to web ({why}"
         assert said.startswith(lead)
         assert said.endswith("copier update --defaults --vcs-ref=:current: --data refresh=true")
         assert not cluster.calls("apply")
@@ -471,12 +471,14 @@ REFUSED = {
     "two kinds": (
         folder("k8s", WEB, OTHER),
         [],
-        "workloads: web is the name of several workloads, of other kinds or in other namespaces",
+        "workloads: web is the name of several workloads, of different kinds or in different"
+        " namespaces",
     ),
     "two namespaces": (
         {**folder("k8s", WEB), "k8s/blue.yaml": yaml.safe_dump(ELSEWHERE)},
         [],
-        "workloads: web is the name of several workloads, of other kinds or in other namespaces",
+        "workloads: web is the name of several workloads, of different kinds or in different"
+        " namespaces",
     ),
     "documents": (
         {"k8s/all.yaml": yaml.safe_dump_all([WEB, SERVICE])},
@@ -486,12 +488,12 @@ REFUSED = {
     "chart": (
         CHART,
         ["engines=[compose, kubernetes]"],
-        "workloads: charts/shop is a Helm chart, whose templates are no YAML: name its workloads",
+        "workloads: charts/shop is a Helm chart, whose templates are not YAML: name its workloads",
     ),
     "generateName": (
         {"k8s/job.yaml": yaml.safe_dump(NAMELESS)},
         ["engines=[compose, kubernetes]"],
-        "workloads: k8s/job.yaml has a workload without a name, as with generateName",
+        "workloads: k8s/job.yaml has a workload without a name, perhaps with generateName",
     ),
     "no Python": (
         folder("k8s", QUEUE),

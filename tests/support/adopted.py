@@ -139,6 +139,6 @@ def paste(message: str, root: Path) -> None:
     for name, key in [("launch.json", "configurations"), ("tasks.json", "tasks")]:
         file = root / ".vscode" / name
         assert "//" in file.read_text() or "/*" in file.read_text()
-        added = message.split(f'Your .vscode/{name} is as it was. Add this to its "{key}":')[1]
+        added = message.split(f'Your .vscode/{name} is unchanged. Add this to its "{key}":')[1]
         added = re.match(r"\s*(\{.*?^    \})\n(?!    \{)", added, re.DOTALL | re.MULTILINE)[1]
         file.write_text(f'{{"{key}": [{added}]}}')

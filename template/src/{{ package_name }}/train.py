@@ -68,7 +68,7 @@ class Network:
 
 def save_plot(history: list[float], path: Path) -> None:
     """Draw the loss of each epoch into an image file."""
-    # It takes a while to import, which no start should wait for
+    # matplotlib takes a while to import: the start of a training should not wait for it
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
@@ -85,7 +85,7 @@ def save_checkpoint(
     history: list[float],
     settings: dict[str, float],
 ) -> None:
-    """Write all that a training needs to go on; a file that was there is replaced in one go."""
+    """Write what a training needs to resume. Replace an older checkpoint in a single step."""
     state = {"settings": settings, "history": history, "rng": rng.bit_generator.state}
     arrays: dict[str, Any] = {"state": json.dumps(state)}
     for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -103,9 +103,9 @@ def load_checkpoint(
     settings: dict[str, float],
     epochs: int,
 ) -> list[float]:
-    """Take over where a training with these settings was interrupted, and return its losses.
+    """Restore an interrupted training with these settings, and return its losses.
 
-    There are none, and nothing is taken over, if it had other settings or all its epochs.
+    Restore nothing and return [] if its settings were different, or if it has finished.
     """
     if not path.exists():
         return []
@@ -143,7 +143,7 @@ def train(
 ) -> list[float]:
     """Train a network, write a checkpoint after every epoch, and return the loss of each.
 
-    A training that was interrupted goes on from its checkpoint. In the end the losses are plotted.
+    Resume an interrupted training from its checkpoint. Plot the losses at the end.
     """
     rng = np.random.default_rng(seed)
     inputs, labels = make_spirals(points, rng)
@@ -160,8 +160,8 @@ def train(
 
     history = load_checkpoint(checkpoint, network, rng, settings, epochs)
     if history:
-        log.info("going on after epoch %d/%d", len(history), epochs)
-    # A terminal shows a bar, which the log of a container could not: it gets the lines alone.
+        log.info("resuming after epoch %d/%d", len(history), epochs)
+    # Show a progress bar in a terminal only: in a container's log, the lines below are enough.
     progress = tqdm(range(len(history), epochs), initial=len(history), total=epochs, disable=None)
     with logging_redirect_tqdm():
         for epoch in progress:

@@ -122,7 +122,7 @@ def moment(chosen):
         if path:
             print(path)
         elif pid not in written:
-            print(f"pid {pid} cannot be asked: `remora status` says why, if it is Python")
+            print(f"pid {pid} cannot write a dump: `remora status` says why, if it is Python")
         elif path is None:
             print(f"pid {pid} {command.NO_ANSWER}")
         else:

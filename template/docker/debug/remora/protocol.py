@@ -34,7 +34,7 @@ async def read(reader, limit=LIMIT):
         if line == b"\r\n" and length is not None:
             break
         if not colon or len(line) > HEADER_LIMIT or not line.endswith(b"\r\n"):
-            raise ProtocolError("no header")
+            raise ProtocolError("not a header")
         if name.lower() == b"content-length":
             value = value.strip()
             if not value.isdigit() or len(value) > 10 or int(value) > limit:
@@ -43,9 +43,9 @@ async def read(reader, limit=LIMIT):
     try:
         message = json.loads((await reader.readexactly(length)).decode())
     except (ValueError, RecursionError):
-        raise ProtocolError("no JSON") from None
+        raise ProtocolError("not JSON") from None
     if not isinstance(message, dict):
-        raise ProtocolError("no object")
+        raise ProtocolError("not an object")
     return message
 
 

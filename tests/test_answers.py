@@ -36,7 +36,7 @@ BAD = [
     ("package_name", "App", "lowercase letters"),
     ("package_name", "_app", "begin with a letter"),
     ("package_name", "a" * 65, "1 to 64"),
-    ("package_name", "class", "must not be a Python keyword"),
+    ("package_name", "class", "is not a Python keyword"),
     ("package_name", "json", "a module of the standard library"),
     ("package_name", "distutils", "a module of the standard library"),
     ("package_name", "numpy", "a package that the project installs"),
@@ -59,17 +59,17 @@ BAD = [
     ("base_image", "Python:3.13", "must be the name of an image"),
     ("base_image", "team//python", "must be the name of an image"),
     ("base_image", "python.", "must be the name of an image"),
-    ("base_digest", "latest", "must be sha256: and 64 hexadecimal digits, or nothing"),
-    ("base_digest", "sha256:0", "must be sha256: and 64 hexadecimal digits, or nothing"),
+    ("base_digest", "latest", "must be empty, or sha256: and 64 hexadecimal digits"),
+    ("base_digest", "sha256:0", "must be empty, or sha256: and 64 hexadecimal digits"),
     ("mode", "old", "must be one of new, adopt, not old"),
-    ("services", [], "must name at least one service"),
+    ("services", [], "must contain at least one service"),
     ("services", ["web"], "must be a list of train, api, worker, such as [train, api]"),
     ("services", "train", "must be a list of train, api, worker, such as [train, api], not train"),
     ("services", "[", "must be a list of train, api, worker, such as [train, api], not ["),
     ("api_framework", "rails", "must be one of fastapi, flask, django, not rails"),
     ("gpu", "maybe", "must be true or false, not maybe"),
-    ("engines", ["kubernetes"], "must name compose, which builds the images and runs the tests"),
-    ("engines", [], "must name compose"),
+    ("engines", ["kubernetes"], "must contain compose, which builds the images and runs the tests"),
+    ("engines", [], "must contain compose"),
     ("engines", ["swarm"], "must be a list of compose, kubernetes, such as [compose, kubernetes]"),
     ("ranks", 0, "must be a number from 1 to 1024, not 0"),
     ("ranks", 1025, "must be a number from 1 to 1024, not 1025"),
@@ -96,12 +96,12 @@ def test_bad_answer_is_refused(
 ON_THE_COMMAND_LINE = [
     ("debug_port=99999", "debug_port: must be a port from 1024 to 65533, not 99999"),
     ("project_name=Ü", "project_name: must be 1 to 64 letters (A to Z), digits, spaces, dots,"),
-    ("package_name=numpy", "package_name: numpy is taken: it must not be a Python keyword,"),
+    ("package_name=numpy", "package_name: numpy is reserved: choose a name that is not a"),
     ("base_image=a b", "base_image: must be the name of an image, such as python:3.13-slim"),
     ("services=train", "services: must be a list of train, api, worker, such as [train, api], not"),
     ("services=[", "services: must be a list of train, api, worker, such as [train, api], not ["),
     ("gpu=[", "gpu: must be true or false, not ["),
-    ("engines=[kubernetes]", "engines: must name compose, which builds the images and runs"),
+    ("engines=[kubernetes]", "engines: must contain compose, which builds the images and runs"),
     ("ranks=0", "ranks: must be a number from 1 to 1024, not 0"),
     (
         "debug_mode=bogus",
@@ -126,7 +126,7 @@ def test_command_line_says_why_in_one_line(
 
 
 # What is found and recorded, or follows from other answers, and what nobody means by it.
-DERIVED = "cannot be given, it follows from the other answers"
+DERIVED = "cannot be set, because it follows from the other answers"
 FOUND = [
     *(
         (name, answer, DERIVED)
@@ -140,9 +140,9 @@ FOUND = [
     ("service_facts", "x", "must be a mapping from each service"),
     ("service_facts", "[1]", "must be a mapping from each service"),
     ("service_facts", "{web: 1}", "must be a mapping from each service"),
-    ("service_facts", "{api: {}}", "must tell of web and of no other service"),
-    ("service_facts", "{web: {files: x}}", "must hold what was found, which is not so of files"),
-    ("service_facts", {"web": {"image": [1]}}, "which is not so of image"),
+    ("service_facts", "{api: {}}", "must have exactly these services: web"),
+    ("service_facts", "{web: {files: x}}", "has values of the wrong type: files"),
+    ("service_facts", {"web": {"image": [1]}}, "has values of the wrong type: image"),
     ("compose_name", ["x"], "must be a text"),
     ("compose_name", None, "must be a text"),
     ("debug_file", {}, "must be a text"),
@@ -150,7 +150,7 @@ FOUND = [
     ("debug_file", "../debug.yml", "must be the path of a YAML file below this folder"),
     ("debug_file", "[", "must be the path of a YAML file below this folder"),
     ("dump_service", [], "must be a text"),
-    ("dump_service", "my dumps", "must be a name that Compose takes"),
+    ("dump_service", "my dumps", "must be a valid name for a service and a volume of Compose"),
     ("dump_port", 5700, "it follows from the other answers"),
     ("kept_files", "x", "must be a list of paths, such as [.vscode/launch.json], not x"),
     ("kept_files", "[1]", "must be a list of paths"),
@@ -219,7 +219,7 @@ def test_choices_are_those_that_are_asked() -> None:
 def test_debug_ports_leave_that_of_the_web_service_alone(
     plain_template: Path, tmp_path: Path, port: int
 ) -> None:
-    with pytest.raises(UserMessageError, match="no room for the web service"):
+    with pytest.raises(UserMessageError, match="must leave port 8000 to the web service"):
         render(plain_template, tmp_path / "my-app", services=["api", "worker"], debug_port=port)
 
 
@@ -291,7 +291,9 @@ def test_a_compose_project_is_left_alone(
 ) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / name).write_text("services: {}\n")
-    with pytest.raises(UserMessageError, match=re.escape(f"a Compose project already ({name})")):
+    with pytest.raises(
+        UserMessageError, match=re.escape(f"already contains a Compose project ({name})")
+    ):
         render(plain_template, tmp_path / folder, mode="new")
     assert [path.name for path in (tmp_path / folder).iterdir()] == [name]
 

@@ -37,3 +37,4 @@ def test_the_page_is_what_the_figures_give() -> None:
     # The figures of a crash come with the next run.
     assert missing <= {"before a crash", "dump", "report", "dump, size"}
     assert page.DATA.with_suffix(".md").read_text() == page.page(data)
+    assert page.DATA.read_text() == page.text(data)

@@ -708,7 +708,7 @@ REFUSED = {
     "a new project where one is": (
         FILES,
         ["--data=mode=new"],
-        "holds a Compose project already (compose.yaml): a new project needs another folder",
+        "already contains a Compose project (compose.yaml): choose another folder for a new",
     ),
     "a file of a new project": (
         {"Dockerfile": ""},
@@ -798,7 +798,7 @@ BAD_SERVICES = [
     ("[web]", "must be a list of services"),
     ("[{name: web, port: 1}]", "must be a list of services"),
     ("[{path_mappings: []}]", "must be a list of services"),
-    ("[{name: a b}]", "a b is not the name of a service"),
+    ("[{name: a b}]", "a b is not a valid service name"),
     ("[{name: web, path_mappings: /app}]", "path_mappings of web must be a list"),
     ("[{name: web, path_mappings: [/app]}]", "path_mappings of web must be a list"),
     *(
@@ -1043,11 +1043,11 @@ def test_enter_to_every_question_gives_the_defaults(template: Path, tmp_path: Pa
         timeout=60,
     )
     for question in (
-        "A new project",
+        "Create a new project",
         "name",
         "For which editors",
         "Which services run Python",
-        "On which port",
+        "Which port",
         "What should",
     ):
         command.expect(question)

@@ -512,15 +512,23 @@ REFUSED = {
     ),
     "not a list": ({}, ["workloads=web"], "workloads: must be a list of workloads, such as"),
     "unknown key": ({}, ["workloads=[{name: a, x: 1}]"], "workloads: must be a list of workloads"),
-    "twice": ({}, ["workloads=[{name: a}, {name: a}]"], "workloads: must call each workload by a"),
-    "bad name": ({}, ["workloads=[{name: a b}]"], "workloads: a b is not the name of a name"),
+    "twice": (
+        {},
+        ["workloads=[{name: a}, {name: a}]"],
+        "workloads: must give each workload its own",
+    ),
+    "bad name": ({}, ["workloads=[{name: a b}]"], "workloads: a b is not a valid name in"),
     "other kind": (
         {},
         ["workloads=[{name: a, kind: Rollout}]"],
-        "workloads: a is a Rollout: say where in it the template of its pods is, as in path:",
+        "workloads: a is a Rollout: add the path of its pod template, such as path:",
     ),
-    "bad path": ({}, ["workloads=[{name: a, path: /spec}]"], "workloads: path must be like"),
-    "bad index": ({}, ["workloads=[{name: a, index: x}]"], "workloads: index must be the place"),
+    "bad path": (
+        {},
+        ["workloads=[{name: a, path: /spec}]"],
+        "workloads: path must be a path such as",
+    ),
+    "bad index": ({}, ["workloads=[{name: a, index: x}]"], "workloads: index must be the position"),
     "bad ranks": ({}, ["workloads=[{name: a, pods: x}]"], "workloads: pods and ranks_per_pod of a"),
     "no service": (
         {},

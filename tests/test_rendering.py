@@ -395,7 +395,7 @@ def test_dev_container(template: Path, tmp_path: Path, existing: str | None) -> 
 
 
 def test_dev_container_needs_the_files_of_vs_code(template: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserMessageError, match="devcontainer needs vscode too"):
+    with pytest.raises(UserMessageError, match="must contain vscode for a devcontainer"):
         render(template, tmp_path / "my-app", editors=["zed", "devcontainer"])
     assert not (tmp_path / "my-app").exists()
 

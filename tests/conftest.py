@@ -37,7 +37,7 @@ from support.rendering import (
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
     """Install packages for the Python that is debugged, once.
 
-    Returns a function of their names, which gives the setting with which programs find them.
+    Returns a function that takes their names and returns the setting with which programs find them.
     """
 
     @cache
@@ -53,7 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[st
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The releases and then the working tree, each a commit with its tag, as users find them."""
+    """A repository with a tagged commit for each release, and one for the working tree."""
     copy = tmp_path_factory.mktemp("template") / "remora"
     for version in RELEASED:
         shutil.unpack_archive(RELEASES / f"{version}.tar.gz", copy, filter="data")
@@ -71,13 +71,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template without its history, which is not cloned for each example."""
+    """The template without Git, so that no example has to clone it."""
     copy = tmp_path_factory.mktemp("plain") / "remora"
     return shutil.copytree(template, copy, ignore=shutil.ignore_patterns(".git"))
 
 
-# What is another in the later release: a line of each kind of file, and of some two that are near
-# what an owner edits.
+# The lines that the later release changes: at least one in each kind of file, some of them next to
+# lines that an owner edits.
 CHANGES = [
     ("template/Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
     ("template/_debugger.jinja", "interval: 10s", "interval: 20s"),
@@ -87,7 +87,7 @@ CHANGES = [
     ("template/README.md.jinja", "## Update it", "## Keep it up to date"),
     ("template/src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
     ("template/.gitignore.jinja", "{{ volume }}/\n", "{{ volume }}/\nlogs/\n"),
-    # By the rules of CONTRIBUTING.md: one file is removed, and one has another name.
+    # As CONTRIBUTING.md allows, this release removes one file and renames another.
     ("copier.yml", "  - /_*\n", "  - /_*\n  - /.env.example\n  - /.github/workflows/ci.yml\n"),
 ]
 
@@ -124,7 +124,7 @@ def debugged_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def container(debugged_python: Path, tmp_path: Path) -> Iterator[Container]:
-    """A container without Docker."""
+    """A container that needs no Docker."""
     container = Container(debugged_python, tmp_path)
     yield container
     container.stop()
@@ -132,7 +132,7 @@ def container(debugged_python: Path, tmp_path: Path) -> Iterator[Container]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Container]:
-    """A container in whose debug layer is a copy of a project, which is empty yet."""
+    """A container whose debug layer contains a copy of a project, which is still empty."""
     (tmp_path / "app").mkdir()
     container = Container(debug_python(tmp_path), tmp_path / "app")
     yield container
@@ -141,15 +141,15 @@ def shop(tmp_path: Path) -> Iterator[Container]:
 
 @pytest.fixture(scope="session")
 def free_port() -> int:
-    """Such a port, for all projects of the tests."""
+    """A port that all projects of the tests use."""
     return find_free_port()
 
 
 @pytest.fixture(scope="session")
 def build(engine, template, free_port, tmp_path_factory):
-    """Render a project with answers and build its images: once, for all tests.
+    """Render a project with given answers, and build its images once for all tests.
 
-    Compose labels them, and all that is started from them, with the project's name.
+    Compose labels the images and their containers with the project's name.
     """
     projects = []
 
@@ -176,7 +176,7 @@ def built(build) -> Project:
 
 @pytest.fixture
 def project(built, tmp_path):
-    """A copy of the built project, to edit and to start."""
+    """A copy of the built project, which a test may edit and start."""
     project = copy(built, tmp_path)
     yield project
     project.down()
@@ -184,7 +184,7 @@ def project(built, tmp_path):
 
 @pytest.fixture(scope="module")
 def adopt(engine, template, free_port, tmp_path_factory):
-    """Adopt a project of tests/projects; what is built from it is removed in the end."""
+    """Adopt a project of tests/projects. Remove its images in the end."""
     adopted = {}
 
     def adopt(name: str) -> Adopted:
@@ -211,7 +211,7 @@ def adopt(engine, template, free_port, tmp_path_factory):
 
 @pytest.fixture
 def started(adopt):
-    """Give a project of tests/projects, and end in it what a test has started."""
+    """Give a project of tests/projects, and stop in the end what a test has started there."""
     projects = []
 
     def started(name: str) -> Adopted:
@@ -225,7 +225,7 @@ def started(adopt):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Show what a failed test's containers printed and what its debugger said."""
+    """Show the logs of a failed test's containers, and the debugger's traffic."""
     report = yield
     if report.when == "call" and report.failed:
         for project in item.funcargs.values():

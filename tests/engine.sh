@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The Docker Engine that the end-to-end tests and the demo run on.
+# Manages the Docker Engine that the end-to-end tests and the demo use.
 #
-#   tests/engine.sh start   leave a running engine with Compose, Buildx and the base images
-#   tests/engine.sh stop    stop the engine, if it was this script that started it
-#   tests/engine.sh restart stop and start that one; in CI, any
+#   tests/engine.sh start   provide a running engine with Compose, Buildx and the base images
+#   tests/engine.sh stop    stop the engine, if this script has started it
+#   tests/engine.sh restart restart the engine, if this script has started it; in CI, restart any
 #
-# Where an engine answers already, it is used as it is. Where none does, and the machine is Debian
-# and the user root, one is installed from Debian's packages. Anywhere else this says what is missing
-# and exits with 1. Set-up from nothing takes about a minute.
+# If an engine answers already, the script uses it unchanged. If not, the script installs an engine
+# from Debian's packages, as root on Debian. Anywhere else, it says what is missing and exits with 1.
+# The whole set-up takes about a minute.
 set -euo pipefail
 
-# Images that the tests start from, and the Debian suite whose package stands in for each where no
-# image registry can be reached.
+# The base images of the tests, each with a Debian suite. If no image registry can be reached, the
+# script makes a stand-in from a package of that suite.
 BASE_IMAGES=(
   python:3.13-slim=trixie
   python:3.11-slim=bookworm
@@ -21,7 +21,7 @@ BASE_IMAGES=(
   redis:8-alpine=bookworm
 )
 
-STATE=/var/lib/remora-engine # what this script started: dockerd's pid and log
+STATE=/var/lib/remora-engine # the pid and the log of dockerd, if this script has started it
 
 say() { printf 'engine.sh: %s\n' "$*" >&2; }
 
@@ -32,23 +32,23 @@ die() {
 
 answers() { docker info >/dev/null 2>&1; }
 
-# The machine's own Debian mirror, for another suite: no host is named, and a local mirror is honoured.
+# The machine's own Debian mirror, for another suite, so that a local mirror is used.
 sources_for() {
   local machine=/etc/apt/sources.list.d/debian.sources
   [[ -f $machine ]] || die "cannot tell this machine's Debian mirror: $machine is missing"
-  # The first paragraph is the archive itself; security updates have another layout.
+  # Use the first paragraph, which is the archive; security updates have another layout.
   awk -v suite="$1" '/^$/ {exit} /^#/ {next} /^Suites:/ {$0 = "Suites: " suite} {print}' "$machine"
 }
 
-# docker.io needs a newer Buildx and Compose than Debian 12 has. Newer suites are pinned low, so that
-# nothing else of the machine is upgraded, and apt's own settings are left alone.
+# docker.io needs newer versions of Buildx and Compose than Debian 12 has. Newer suites have a low
+# priority, so that nothing else is upgraded. apt's own settings stay.
 install_engine() {
   [[ -f /etc/debian_version && $EUID == 0 ]] ||
     die "no Docker Engine answers. Install and start one (it is installed here only on Debian, as root)."
   say "installing a Docker Engine from Debian's packages"
   local apt suite
   apt=$(mktemp -d)
-  chmod 755 "$apt" # apt reads there as a user of its own
+  chmod 755 "$apt" # apt reads these files as another user
   mkdir "$apt"/{sources,preferences,lists}
   cp /etc/apt/sources.list.d/debian.sources "$apt/sources/"
   for suite in trixie sid; do sources_for $suite >"$apt/sources/$suite.sources"; done
@@ -59,12 +59,12 @@ Dir::Etc::SourceParts "$apt/sources";
 Dir::Etc::PreferencesParts "$apt/preferences";
 Dir::State::Lists "$apt/lists";
 CONF
-  # Debian's packages would start the service, which fails where no init system runs.
+  # Debian's packages would start the service, which fails without an init system.
   local policy=/usr/sbin/policy-rc.d
   if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod +x $policy
-    # shellcheck disable=SC2064 # the paths of now
+    # shellcheck disable=SC2064 # expand the path now
     trap "rm -f $policy" EXIT
   fi
   export APT_CONFIG=$apt/apt.conf DEBIAN_FRONTEND=noninteractive
@@ -92,8 +92,8 @@ start_engine() {
   die "dockerd does not answer"
 }
 
-# A stand-in for an official image: Debian's own Python or Redis under the names that the official one
-# has. The machine's certificates come along, for networks whose proxy has its own.
+# Make a stand-in for an official image: Debian's own Python or Redis, with the names of the official
+# image. It contains the machine's certificates, for networks whose proxy has its own.
 stand_in() {
   say "$1 cannot be pulled: making a stand-in (docker image rm $1 removes it)"
   local image=$1 suite=$2 packages customize command
@@ -108,11 +108,11 @@ stand_in() {
       customize='
         cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
         rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
-        # The official image has pip alone; what Debian installed, pip cannot upgrade.
+        # The official image has only pip. pip cannot upgrade packages that Debian has installed.
         rm -rf "$1"/usr/lib/python3/dist-packages/packaging* "$1"/usr/lib/python3/dist-packages/wheel*
         ln -s /usr/bin/python'$version' "$1/usr/local/bin/python"
         ln -s /usr/bin/python'$version' "$1/usr/local/bin/python3"
-        # The suite may have another version as its own, and its pip.
+        # The default Python of the suite, and its pip, may have another version.
         printf "#!/bin/sh\nexec python3 -m pip \"\$@\"\n" >"$1/usr/local/bin/pip"
         chmod 755 "$1/usr/local/bin/pip"'
       ;;
@@ -124,7 +124,7 @@ stand_in() {
   esac
   local work
   work=$(mktemp -d)
-  # A mirror may be past the date that it was to be used until: the machine's apt knows if that matters.
+  # The release file of a mirror may have expired: the machine's apt decides whether that matters.
   local dates
   dates=$(apt-config dump Acquire::Check-Valid-Until)
   sources_for "$suite" | mmdebstrap --quiet --variant=minbase ${dates:+"--aptopt=$dates"} \
@@ -155,7 +155,7 @@ stop() {
   [[ -f $STATE/dockerd.pid ]] || return 0
   local pid
   pid=$(<"$STATE/dockerd.pid")
-  # After a reboot another process may have that pid.
+  # After a reboot, another process may have that pid.
   if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]]; then
     kill "$pid"
     timeout 60 tail --pid="$pid" --follow /dev/null || die "dockerd ($pid) does not stop"
@@ -168,7 +168,7 @@ restart() {
     stop
     start_engine
   elif [[ ${CI-} ]]; then
-    sudo systemctl restart docker # of a machine that is there for this run only
+    sudo systemctl restart docker # this machine exists only for this run
   else
     die "the engine was not started here, so it is not restarted"
   fi

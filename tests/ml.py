@@ -1,7 +1,7 @@
-"""Real libraries that have a way of their own with exceptions, in containers: nox -s ml
+"""Real libraries that handle exceptions in ways of their own, in containers: nox -s ml
 
-torch is large, so this is a session of its own. A stand-in for each mechanism is in test_dump.py
-and test_crash.py.
+torch is large, so these tests have a session of their own. test_dump.py and test_crash.py test each
+mechanism with a stand-in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if torch.distributed.get_rank() == 1 or sys.argv[1:]:
 time.sleep(600)
 """
 TORCHRUN = "torchrun --standalone --nproc-per-node 2 src/program.py"
-# Each library, with a program of it, and the command that runs that.
+# For each library, a program that uses it, and the command that runs the program
 PROGRAMS = {
     "torchrun": (RANKS, TORCHRUN),
     "spawn of torch": (
@@ -126,13 +126,13 @@ if __name__ == "__main__":
         "python -m pytest -q -p no:cacheprovider --color=no src/program.py",
     ),
 }
-# Those of which something else goes on: they are kept if REMORA_TARGET names them.
+# In these, something else continues after the crash. REMORA_TARGET keeps them.
 HANDED_ON = ("DataLoader", "celery", "pytest")
 
 
 @pytest.fixture(scope="session")
 def with_libraries(build) -> Project:
-    """A project whose image has the libraries."""
+    """A project whose image contains the libraries."""
 
     def prepare(root: Path) -> None:
         (wheel,) = Path(os.environ["WHEELS"]).glob("torch-*.whl")
@@ -162,7 +162,7 @@ def start(project: Project, name: str, mode: str, arguments: str = "", **setting
     return project.start(WORK + code, command + arguments, REMORA_MODE=mode)
 
 
-# What differs each time: times, addresses, pids, the names of containers
+# Text that differs in each run: times, addresses, pids, the names of containers
 CHANGING = [
     r"\d{4}-\d\d-\d\d.|\d+:\d+:\d+(\.\d+)?|\b[EIW]\d{4}\b|\d+\.\d+s",
     r"(?<=… )\d+(?= torch/)",
@@ -172,7 +172,7 @@ CHANGING = [
 
 
 def printed(project: Project) -> list[str]:
-    """What the program has printed, without what differs each time: times, pids and addresses."""
+    """What the program has printed, without the text that differs in each run."""
     found = []
     for text in project.output():
         for what in CHANGING:
@@ -189,7 +189,7 @@ def dumps(project: Project) -> list[dict[str, Any]]:
 
 
 def innermost(found: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """The frames in which dumps have crashed that are of the user's file."""
+    """The frames of the user's file in which dumps have crashed."""
     tops = [one["threads"][0]["frames"] for one in found if one["exceptions"]]
     own = [next((f for f in frames if f["file"] == path), None) for frames in tops]
     return [frame for frame in own if frame and frame["function"] == "work"]
@@ -216,7 +216,7 @@ def test_crash_is_dumped_and_kept(project: Project, name: str) -> None:
     assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
     assert (stop.function, stop.locals["b"]) == ("work", "2")
     project.editors.pop().resume(stop)
-    # What has started a rank or a worker may raise an exception of its own then.
+    # The process that has started a rank or a worker may then raise an exception of its own.
     wait_until(lambda: remora(project, "let-go", check=False).returncode == 0 or not runs(project))
     assert (project.exit_code(), printed(project)) == (code, output)
 
@@ -309,7 +309,7 @@ def test_values_are_summed_up(project: Project) -> None:
     numbers = {name: rest[0] for name, *rest in frame["locals"] if len(rest) == 1}
     shown = {name: nodes[str(numbers[name])]["text"] for name in TEXTS}
     assert shown == TEXTS
-    # A hundredth of what the list of tensors has
+    # A hundredth of the size of the list of tensors
     assert sum(len(json.dumps(node)) for node in nodes.values()) < 4_000_000
     (weight,) = (
         nodes[str(rest[0])]

@@ -1,9 +1,9 @@
-"""A debugger for days: many of all that comes and goes in a container, and nothing grows.
+"""A debugger that runs for days: whatever comes and goes in a container, nothing grows.
 
     nox -s soak
-    SOAK_PERCENT=2 nox -s soak     # of everything: to see that it works
+    SOAK_PERCENT=2 nox -s soak     # 2 % of everything, to see that it works
 
-It prints what the hub and the program have after each tenth.
+It prints the memory, files and threads of the hub and the program after each tenth.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ pytestmark = pytest.mark.docker
 
 
 def share(number: int) -> int:
-    """What is done of a number that stands here: all, or less; ten at least."""
+    """The number of repetitions, reduced to SOAK_PERCENT; at least ten."""
     return max(10, number * int(os.environ.get("SOAK_PERCENT", "100")) // 100)
 
 
 CLIENTS, PROGRAMS, CHILDREN, STRANGERS = map(share, (200, 1000, 1000, 10_000))
 
-# How much more memory there may be at the end than after the first tenth: parts of it, and KiB that
-# the allocator may take at any time.
+# How much more memory a process may have at the end than after the first tenth: a share of it, and
+# KiB that the allocator may take at any time.
 TOLERANCE, SLACK = 0.1, 1024
 
-# Prints all processes that the container's command has led to, without what `exec` has started.
+# Prints all descendants of the container's command, but not what `exec` has started.
 PROCESSES = r"""
 import json, os
 found = {}
@@ -89,7 +89,7 @@ COMMANDS = {"hub": r"\S+/python -I -S \S+/__main__\.py hub ", "program": r"pytho
 
 @dataclass
 class Usage:
-    """What a process has at a moment: KiB of memory, open files, threads."""
+    """The KiB of memory, open files and threads of a process at one moment."""
 
     memory: int
     files: int
@@ -97,16 +97,16 @@ class Usage:
 
 
 class Watched:
-    """What processes of the container have after each tenth: the hub, and its program."""
+    """The usage of the container's processes after each tenth: the hub and the program."""
 
     def __init__(self, project: Project, *names: str) -> None:
         self.project, self.names = project, names
         self.noted: list[dict[str, Usage]] = []
-        # How many processes there are, and what those have, when all has ended that is to end
+        # The number of processes and their usage once everything has ended that should end
         self.rest: tuple[int, dict[str, Usage]] | None = None
 
     def look(self) -> tuple[int, dict[str, Usage]]:
-        """Return how many processes there are, and what the watched ones have."""
+        """Return the number of processes, and the usage of the watched ones."""
         python = ["exec", "-T", self.project.service, "python", "-I", "-S", "-c", PROCESSES]
         processes = json.loads(self.project.compose(*python).stdout)
 
@@ -115,7 +115,7 @@ class Watched:
 
         usages = {}
         for name in self.names:
-            # A child that was forked has the command line of its parent.
+            # A forked child has the command line of its parent.
             (process,) = (
                 process
                 for pid, process in processes.items()
@@ -125,7 +125,7 @@ class Watched:
         return len(processes), usages
 
     def note(self, when: str) -> None:
-        """Note what there is, once no more files, threads and processes are there than at rest."""
+        """Wait until files, threads and processes are back at rest, and record the usage."""
 
         def is_at_rest() -> bool:
             count, usages = self.look()
@@ -147,7 +147,7 @@ class Watched:
         self.noted.append(usages)
 
     def nothing_has_grown(self) -> None:
-        """The memory has not. Files, threads and processes have not, or note() had failed."""
+        """Check the memory. note() has checked files, threads and processes."""
         assert len(self.noted) == 10
         for name in self.names:
             first, last = self.noted[0][name].memory, self.noted[-1][name].memory
@@ -155,7 +155,7 @@ class Watched:
 
 
 def in_tenths(number: int, watched: Watched, what: str, do: Callable[[int], None]) -> None:
-    """Do something so many times, and see after each tenth that nothing has grown."""
+    """Repeat something, and check after each tenth that nothing has grown."""
     for n in range(1, number + 1):
         do(n)
         if n * 10 // number > (n - 1) * 10 // number:
@@ -173,13 +173,13 @@ def test_clients_one_after_the_other(project: Project) -> None:
         editor = project.attach(marked(path), source=path)
         assert editor.stopped().path == path
         editor.detach()
-        project.editors.clear()  # each with all that it was told
+        project.editors.clear()  # each with everything that it received
 
     in_tenths(CLIENTS, watched, "client", do)
 
 
 def test_programs_one_after_the_other(project: Project) -> None:
-    """In one session of one client."""
+    """All programs run in one session of one client."""
     command = f"for n in $(seq {PROGRAMS}); do python src/program.py $$n; done; sleep infinity"
     path = project.start(ONE_OF_MANY, command.replace("$(", "$$("), REMORA_MODE="wait")
     project.compose("up", "--detach", "--wait", REMORA_MODE="wait")
@@ -199,7 +199,7 @@ def test_programs_one_after_the_other(project: Project) -> None:
 
 
 def test_children(project: Project) -> None:
-    """Each is forked from a program that is debugged, and stops once in a session of its own."""
+    """Each child is forked from a debugged program, and stops once in a session of its own."""
     path = project.start(FORK, "sleep infinity | python src/program.py", REMORA_MODE="wait")
     project.compose("up", "--detach", "--wait", REMORA_MODE="wait")
     editor = project.attach(marked(path), source=path)
@@ -218,11 +218,11 @@ def test_children(project: Project) -> None:
     assert seen == set(range(CHILDREN))
 
 
-# ---- Connections that are no client's ----
+# ---- Connections that do not come from clients ----
 
 
 def client_hello() -> bytes:
-    """What a client of TLS says first."""
+    """The first message of a TLS client."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     with pytest.raises(ssl.SSLWantReadError):
@@ -234,8 +234,8 @@ def framed(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-# What a stranger sends, and whether the hub is to end the connection then. One that is ended by the
-# stranger is reset if it sends None.
+# What a stranger sends, and whether the hub should then close the connection. If not, the stranger
+# closes the connection: by a reset if it sends None.
 SENT = {
     "a probe": (b"", False),
     "a probe with a reset": (None, False),
@@ -258,7 +258,7 @@ def test_strangers(project: Project) -> None:
     project.compose("up", "--detach", "--wait", REMORA_MODE="listen")
     watched = Watched(project, "hub", "program")
     watched.rest = watched.look()
-    # From now on the program has an engine, though no client is there.
+    # From now on the program has an engine, but no client is attached.
     editor = project.attach(marked(path), source=path)
     editor.stopped()
     editor.detach()
@@ -277,7 +277,7 @@ def test_strangers(project: Project) -> None:
                 while is_ended_by_hub and connection.recv(65536):
                     pass
             except ConnectionResetError:
-                pass  # it has not read all
+                pass  # it has not read everything
 
     in_tenths(STRANGERS, watched, "stranger", do)
     assert project.attach(marked(path), source=path).stopped().path == path

@@ -1,4 +1,4 @@
-"""Projects that exist already are adopted: none of their files changes, and every Python stops."""
+"""Existing projects are adopted: none of their files changes, and every Python stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.project import Project, marked, remora, remove_images, wait_until
 from support.rendering import answers, contents, render
 from support.validators import assert_tidy, strict_json
 
-# What real Compose projects are like, as far as it could make a difference.
+# The kinds of real Compose projects that adoption might treat differently
 KINDS = """
     all-behind-profiles alpine anchors bind-mount-whole build-and-image build-arguments
     build-mapping build-string compose-in-subfolder conda-layout configs console-script
@@ -66,8 +66,8 @@ def test_adoption_adds_the_debug_layer_and_changes_nothing(
 
 def test_dockerfile_of_the_debug_images(template: Path, tmp_path: Path) -> None:
     root = render(template, ExistingProject("web-and-worker-redis").write(tmp_path))
-    # `app` is given from outside: it has no version to pin, and the last stage has its user. What
-    # the pipe is for is to find nothing or something.
+    # `app` comes from outside, so it has no version to pin, and the last stage keeps its user. The
+    # pipe in its shell command may find nothing.
     ignored = ["--ignore=DL3006", "--ignore=DL3002", "--ignore=DL4006"]
     tool("hadolint", *ignored, root / "docker/debug/debug.Dockerfile")
 
@@ -75,7 +75,7 @@ def test_dockerfile_of_the_debug_images(template: Path, tmp_path: Path) -> None:
 # ---- In containers ----
 
 
-# What of the owner's build says what is in the image, or where it goes to.
+# The keys of the owner's build that say what the image contains, or where it goes.
 NOT_PASSED_ON = [
     "context",
     *["dockerfile", "dockerfile_inline", "target", "tags", "cache_from", "cache_to"],
@@ -100,7 +100,7 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
     alone.setdefault("volumes", {})
     for number, service in enumerate(answers(project.root)["debug_services"]):
         before, after = own["services"][service["name"]], alone["services"][service["name"]]
-        # The image, and what says how it comes about: with what the owner's build is given
+        # The image and its build, with the arguments of the owner's build
         build = after.pop("build")
         assert build.pop("context") == str(project.root)
         for key, value in before.get("build", {}).items():
@@ -145,7 +145,7 @@ def test_both_forms_are_the_owners_model_and_what_debugging_adds(adopt, name: st
             del after["depends_on"][builder]
         before.setdefault("depends_on", {})
         after.setdefault("depends_on", {})
-    # They have no effect, and `include` leaves those of the owner out.
+    # Extension fields have no effect, and `include` drops the owner's.
     del alone["x-remora"]
     own = {key: value for key, value in own.items() if not key.startswith("x-")}
     assert alone == own
@@ -167,7 +167,7 @@ def test_every_python_stops_and_runs_as_before_when_off(adopt, name: str) -> Non
         project.own("--profile", "*", "down", "--volumes", "--timeout", "0")
 
 
-# ---- What else a debug container does, with an entry point that is not ours ----
+# ---- What else a debug container does with a foreign entry point ----
 
 
 @pytest.mark.docker
@@ -211,7 +211,7 @@ def test_crash_is_kept_on_an_old_python(started) -> None:
 @pytest.mark.docker
 def test_volume_over_the_environment_does_not_hide_the_debugger(started) -> None:
     project = started("venv-in-app-without-pip")
-    # An anonymous volume stays with a service when its container is made anew.
+    # An anonymous volume stays with a service when its container is recreated.
     project.own("up", "--build", "--detach")
     volumes = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{end}}{{end}}'
     inspect = ["docker", "inspect", "--format", volumes, project.container()]
@@ -230,7 +230,7 @@ def test_own_health_check_holds_when_off(started) -> None:
     assert facts["health_command"]
     project.compose("up", "--build", "--detach", "--wait", REMORA_MODE="off")
     assert project.health_checks()[-1]["ExitCode"] == 0
-    # It does fail where the service is not what the check asks for.
+    # The check fails if the service does not answer as expected.
     failing = {"services": {project.service: {"command": ["sleep", "1000"]}}}
     (project.root / "failing.yml").write_text(json.dumps(failing))
     project.more_files[:] = ["failing.yml"]
@@ -254,7 +254,7 @@ def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
     project.own("build")
     image = project.model(project.own)["name"] + "-audit"
     layer = f"{project.root / 'docker/debug'}:/tmp/debug:ro"
-    # Without the cache of wheels that builds share
+    # Do not use the cache of wheels that builds share.
     script = (
         "! python3 -m pip --version && python3 /tmp/debug/install.py /debug-layer"
         " && ls /debug-layer/opt/remora/python3.13/debugpy/__init__.py"
@@ -265,7 +265,7 @@ def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
 
 @pytest.fixture
 def little(engine, template, free_port, tmp_path):
-    """Adopt a project of one service, given its name and Dockerfile, and remove it in the end."""
+    """Adopt a project with one service, given its name and Dockerfile. Remove it in the end."""
     projects = []
 
     def little(service: str, dockerfile: str, **files: str) -> Project:

@@ -1,4 +1,4 @@
-"""Answers are refused before anything is written, with words that say what is allowed."""
+"""Wrong answers are refused before anything is written, and the refusal says what is allowed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_command_line_says_why_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-# What is found and recorded, or follows from other answers, and what nobody means by it.
+# Values that are found and recorded, or follow from other answers, and wrong values for them.
 DERIVED = "cannot be set, because it follows from the other answers"
 FOUND = [
     *(
@@ -191,7 +191,7 @@ def test_bad_answer_is_refused_where_it_is_typed(template: Path, tmp_path: Path)
         program("copier"),
         ["copy", "--data=mode=new", str(template), "app"],
         cwd=tmp_path,
-        # There is no terminal that could tell where its cursor is.
+        # The test's terminal does not report the position of its cursor.
         env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"},
         dimensions=(24, 300),
         timeout=60,
@@ -207,7 +207,7 @@ def test_choices_are_those_that_are_asked() -> None:
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
     choices = questions["choices"]["default"]
     asked = {name: each["choices"] for name, each in questions.items() if "choices" in each}
-    # A version that is not offered any more is taken of a project that has it.
+    # A project keeps a version that is no longer offered.
     versions = jinja2.Template(asked["python_version"])
     offered = ["3.15", "3.14", "3.13", "3.12", "3.11"]
     assert yaml.safe_load(versions.render(choices=choices)) == offered

@@ -1,6 +1,6 @@
-"""Whatever the answers, the folder and the Compose file: a refusal that says why, or what parses.
+"""For any answers, folder and Compose file, Copier refuses with a reason, or writes valid files.
 
-What is right is said here once more, in rules that are not those of copier.yml.
+The rules for right answers are written here a second time, independently of copier.yml.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# What hypothesis caches stays out of the work tree.
+# Keep hypothesis's cache out of the work tree.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 
-# The same examples every time, unless REMORA_EXAMPLES says how many others to try.
+# Use the same examples every time, unless REMORA_EXAMPLES says how many others to try.
 EXAMPLES = os.environ.get("REMORA_EXAMPLES")
 settings.register_profile(
     "remora",
@@ -55,13 +55,13 @@ settings.load_profile("remora")
 
 
 def examples(number: int) -> settings:
-    """How many examples a test has, unless the environment says so."""
+    """The number of a test's examples, unless the environment sets one."""
     return settings(settings.get_profile("remora"), max_examples=int(EXAMPLES or number))
 
 
-# ---- What is answered ----
+# ---- Answers ----
 
-# What YAML, Jinja, a shell, Compose, Docker, JSON or a terminal might take for something else.
+# Texts that YAML, Jinja, a shell, Compose, Docker, JSON or a terminal might misread
 TRAPS = [
     *r"""' " $ $(id) `id` ${X} ${X:-y} ; & | < > ( ) * ? ! [ ] { } % %PATH% \ \n \u0041""".split(
         " "
@@ -81,7 +81,7 @@ TEXT = st.one_of(
     st.lists(st.one_of(st.sampled_from(TRAPS), CHARACTERS), max_size=6).map("".join),
     st.sampled_from("xé😀 ").map(lambda character: character * 5000),
 )
-# Not of the type that is asked for
+# Values of other types than the question's
 THINGS = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXT),
     lambda things: st.one_of(
@@ -92,11 +92,11 @@ THINGS = st.recursive(
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be in a file."""
+    """Whether a file can contain a text."""
     return not any(unicodedata.category(character) == "Cs" for character in text)
 
 
-# Names of folders: of Linux, where they are bytes.
+# Names of folders. On Linux, these are bytes.
 FOLDERS = (
     TEXT.map(lambda text: text.replace("/", "").replace("\0", ""))
     .filter(lambda name: not re.search("[\ud800-\udc7f\udd00-\udfff]", name))
@@ -123,12 +123,12 @@ RESERVED = NEW_PROJECT.reserved_names
 
 
 def as_text(answer: Any) -> str:
-    """An answer to a question for text: a number is one too, but nothing that holds others."""
+    """An answer to a question for text. A number is one too; a list or mapping is not."""
     return str(answer) if isinstance(answer, (str, int, float)) else "\0"
 
 
 def as_yaml(answer: Any) -> Any:
-    """An answer to a question for something else, as from the command line."""
+    """An answer to a question for other types, as from the command line."""
     try:
         return yaml.safe_load(answer) if isinstance(answer, str) else answer
     except (yaml.YAMLError, ValueError):
@@ -157,7 +157,7 @@ def is_package_name(answer: Any) -> bool:
 
 
 def is_image(answer: Any) -> bool | None:
-    """Whether this is the name of an image; None if Docker would have to be asked."""
+    """Whether this is the name of an image; None if only Docker knows."""
     text = as_text(answer)
     if text in IMAGES:
         return True
@@ -197,7 +197,7 @@ def is_port(answer: Any) -> bool:
     return type(as_yaml(answer)) is int and 1024 <= as_yaml(answer) <= 65535
 
 
-# The questions of a new project: an answer that is surely right, and whether one is.
+# For each question of a new project, right answers, and a function that tells whether one is right
 QUESTIONS_OF_NEW = {
     "project_name": (
         st.text(ALPHANUMERIC + " ._-", max_size=62).map("x{}1".format),
@@ -230,29 +230,29 @@ QUESTIONS_OF_NEW = {
 
 @st.composite
 def answers_to(draw: st.DrawFn, questions: dict[str, tuple], hostile: st.SearchStrategy) -> dict:
-    """Right answers to some questions; every other time, one or two are anything."""
+    """Right answers to some questions. In half of the examples, one or two are arbitrary."""
     right = {name: answer for name, (answer, _) in questions.items()}
     given = draw(st.fixed_dictionaries({}, optional=right))
     anything = st.dictionaries(st.sampled_from(sorted(questions)), hostile, min_size=1, max_size=2)
     return {**given, **draw(st.one_of(st.just({}), anything))}
 
 
-# ---- What comes of it ----
+# ---- Results ----
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for one example. (Fixtures are those of all examples.)"""
+    """A folder for one example. (A fixture would be the same for all examples.)"""
     folder = tempfile.mkdtemp()
     try:
         yield Path(folder)
     finally:
-        # As bytes, for names that are no text
+        # As bytes, for names that are not valid text
         shutil.rmtree(os.fsencode(folder))
 
 
 def refusal(template: Path, folder: Path, answers: dict[str, Any]) -> str:
-    """Render a project with its messages, and return why that was refused, if it was."""
+    """Render a project with its messages. Return the reason if Copier refused to."""
     try:
         with redirect_stderr(StringIO()):
             copier.run_copy(str(template), folder, answers, defaults=True)
@@ -262,7 +262,7 @@ def refusal(template: Path, folder: Path, answers: dict[str, Any]) -> str:
 
 
 class Reader(yaml.SafeLoader):
-    """Reads YAML with the tags of Compose, which are left out."""
+    """Reads YAML, and drops the tags of Compose."""
 
 
 for tag in ("!reset", "!override"):
@@ -284,7 +284,7 @@ def documents(path: Path) -> list[dict]:
 
 
 def assert_parses(path: Path) -> None:
-    """A file is what its name says that it is."""
+    """A file parses as its name promises."""
     text = path.read_bytes().decode()
     if path.suffix in (".yml", ".yaml"):
         documents(path)
@@ -297,7 +297,7 @@ def assert_parses(path: Path) -> None:
     elif path.suffix == ".sh":
         subprocess.run(["bash", "-n", path], check=True)
     elif path.name == "Dockerfile":
-        # A base image without a tag is an answer, too.
+        # A base image without a tag is a valid answer.
         tool("hadolint", "--ignore=DL3006", path)
 
 
@@ -311,7 +311,7 @@ def recorded(folder: Path) -> dict[str, Any]:
 
 
 def wrong_answers(answers: dict[str, Any]) -> list[str]:
-    """The questions whose answers are surely wrong; None stands for one that may be."""
+    """The questions whose answers are surely wrong; None stands for answers that may be wrong."""
     wrong = []
     for name, answer in answers.items():
         verdict = QUESTIONS_OF_NEW[name][1](answer)
@@ -355,14 +355,14 @@ def test_new_project(plain_template: Path, answers: dict[str, Any], name: str) -
 
 
 def docker_names(project_name: str) -> list[str]:
-    """What images and containers of a project may be named."""
+    """The names that images and containers of a project may have."""
     words = re.split("[^a-z0-9]", project_name.lower())
     slug = "-".join(word for word in words if word)
     return [slug, f"{slug}-app"]
 
 
 def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
-    """All files of a new project parse, and hold the very answers."""
+    """All files of a new project parse, and contain the exact answers."""
     for path in contents(folder):
         assert_tidy(folder / path)
         assert_parses(folder / path)
@@ -420,11 +420,11 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
     assert readme[0] == f"# {found['project_name']}"
 
 
-# ---- A project that is adopted ----
+# ---- An adopted project ----
 
 
 def is_service_name(name: Any) -> bool:
-    """Whether Compose takes this as a name, and `docker compose up` does not as an option."""
+    """Whether Compose accepts this name, and `docker compose up` does not read it as an option."""
     return (
         isinstance(name, str)
         and name != ""
@@ -434,12 +434,12 @@ def is_service_name(name: Any) -> bool:
 
 
 def is_line(path: str) -> bool:
-    """Whether a path can be seen, and an editor finds no variable in it."""
+    """Whether a path is visible, and contains no variable of an editor."""
     return path.isprintable() and "$" not in path
 
 
 def is_path(path: Any, *, remote: bool) -> bool:
-    """Whether this is a path as path mappings have it: in full, below its root, or `.`."""
+    """Whether a path mapping accepts this path: an absolute one, one below its root, or `.`."""
     if not isinstance(path, str) or path == "" or not is_line(path):
         return False
     if remote:
@@ -465,7 +465,7 @@ def are_debug_services(answer: Any) -> bool:
             for service in value
             for mapping in service.get("path_mappings", [])
         )
-        # Images have no capitals.
+        # Names of images have no capitals.
         and len({service["name"].lower() for service in value}) == len(value) > 0
     )
 
@@ -500,10 +500,10 @@ DEBUG_SERVICES = st.lists(
     max_size=3,
     unique_by=lambda service: str(service["name"]).lower(),
 )
-# Where a volume is for what mode `dump` writes
+# The volume for mode `dump`
 DUMPS = "/var/lib/remora/dumps"
 
-# Almost an answer to debug_services
+# Values that are almost answers to debug_services
 NEARLY = st.lists(
     st.fixed_dictionaries(
         {
@@ -522,7 +522,7 @@ NEARLY = st.lists(
     ),
     max_size=2,
 )
-# The questions of a project that is adopted: as those of a new one
+# The questions of an adopted project, like those of a new one
 QUESTIONS_OF_ADOPTED = {
     "debug_services": (
         st.one_of(DEBUG_SERVICES, DEBUG_SERVICES.map(yaml.safe_dump)),
@@ -538,10 +538,10 @@ QUESTIONS_OF_ADOPTED = {
 
 @st.composite
 def compose_projects(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The model of a Compose file, and what is found in it to be debugged."""
+    """The model of a Compose file, and the services in it that adoption finds."""
     model: dict[str, Any] = {"services": {}, "volumes": {}}
     expected = []
-    # No path and no argument has NUL in it, though Compose reads that.
+    # No path and no argument can contain NUL, though Compose reads it.
     text = TEXT.filter(is_unicode).map(lambda text: text.replace("\0", ""))
     for name in draw(st.lists(SERVICE_NAMES, min_size=1, max_size=3, unique=True)):
         local = draw(st.one_of(st.just("."), PATHS.filter(is_unicode)))
@@ -558,20 +558,20 @@ def compose_projects(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, An
             check = st.one_of(text, st.lists(text).map(lambda words: ["CMD", "ls", *words]))
             service["healthcheck"] = {"test": draw(check)}
         model["services"][name] = service
-        # A path with a dollar in it is not known: Compose might replace that.
+        # A path with a dollar is unknown, because Compose might replace the dollar.
         if "$" not in local:
             expected.append({"name": name})
     return model, expected
 
 
 def write_compose_project(folder: Path, model: dict[str, Any]) -> None:
-    """Write a Compose file, with Python in the folders that it builds."""
+    """Write a Compose file, and Python in the folders that it builds."""
     for service in model["services"].values():
         code = folder / service["build"]["context"]
         code.mkdir(parents=True, exist_ok=True)
         (code / "main.py").write_text("print(1)\n")
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(model).replace("$", "$$")  # which is a dollar to Compose
+    text = json.dumps(model).replace("$", "$$")  # which Compose reads as one dollar
     quoted = yaml.safe_dump(
         json.loads(text), default_style='"', sort_keys=False, allow_unicode=True
     )
@@ -579,7 +579,7 @@ def write_compose_project(folder: Path, model: dict[str, Any]) -> None:
 
 
 def wrong_adoption(answers: dict[str, Any], found: list[dict[str, Any]]) -> list[str]:
-    """The questions of which the answer, or else what is found, is surely wrong."""
+    """The questions whose answers, or the values found instead, are surely wrong."""
     wrong = [name for name in answers if not QUESTIONS_OF_ADOPTED[name][1](answers[name])]
     services = as_yaml(answers.get("debug_services", found))
     if "debug_services" not in wrong and not are_debug_services(services):
@@ -591,7 +591,7 @@ def wrong_adoption(answers: dict[str, Any], found: list[dict[str, Any]]) -> list
 
 
 def project_of(name: str = "web", local: str = ".", **more: Any) -> tuple:
-    """A project as compose_projects() draws it, of one service."""
+    """A project with one service, as compose_projects() draws it."""
     service = {"build": {"context": f"./{local}"}, "volumes": [], **more}
     model = {"services": {name: service}, "volumes": {"data": {}}}
     return model, [{"name": name}]
@@ -631,7 +631,7 @@ def test_adopted_project(
     model, found = project
     wrong = wrong_adoption(answers, found)
     if "debug_services" in answers and "debug_services" not in wrong:
-        for service in as_yaml(answers["debug_services"]):  # which have to be there
+        for service in as_yaml(answers["debug_services"]):  # which must exist
             model["services"].setdefault(
                 service["name"], {"build": {"context": "."}, "volumes": []}
             )
@@ -655,7 +655,7 @@ def test_adopted_project(
 def assert_adopted_project(
     folder: Path, answers: dict[str, Any], model: dict[str, Any], found: list[dict[str, Any]]
 ) -> None:
-    """The debug layer parses, and holds the very answers."""
+    """The debug layer parses, and contains the exact answers."""
     for path in [".vscode/launch.json", ".vscode/tasks.json", "docker-compose.debug.yml"]:
         assert_parses(folder / path)
     expected = {"compose_files": ["compose.yaml"], "debug_services": found, "mode": "adopt"}
@@ -703,7 +703,7 @@ def assert_adopted_project(
 
 
 def is_safe(path: str) -> bool:
-    """Whether a path can be seen, and be between quotation marks for a shell."""
+    """Whether a path is visible, and a shell can read it between quotation marks."""
     return path.isprintable() and not set(path) & set('"$`\\')
 
 
@@ -742,11 +742,11 @@ def test_compose_file_anywhere(plain_template: Path, where: str) -> None:
         assert on_top[3:] == ["-f", f"{where}/compose.yaml", *alone[3:]]
 
 
-# ---- What Compose makes of it ----
+# ---- What Compose reads ----
 
 
 def resolved(folder: Path, *names: str) -> dict[str, Any] | None:
-    """What Compose makes of files, with single dollars; None if it refuses them."""
+    """The model that Compose reads from files, with single dollars; None if it refuses them."""
     files = [part for name in names for part in ("-f", name)]
     command = ["docker", "compose", *files, "--profile", "*", "config", "--format", "json"]
     done = subprocess.run(command, cwd=folder, capture_output=True)
@@ -754,7 +754,7 @@ def resolved(folder: Path, *names: str) -> dict[str, Any] | None:
 
 
 def assert_one_model(folder: Path) -> dict[str, Any]:
-    """The debug file is the same alone and on top of the other one; return what it is."""
+    """The debug file gives the same model alone and on top of the other file. Return the model."""
     alone = resolved(folder, "docker-compose.debug.yml")
     compose_file = next(
         path for path in ("docker-compose.yml", "compose.yaml") if (folder / path).exists()
@@ -773,7 +773,7 @@ def test_compose_reads_a_new_project(
 ) -> None:
     with scratch() as parent:
         folder = parent / name
-        # There are folders, such as those with control characters, that Compose cannot be in.
+        # Compose cannot run in some folders, such as those with control characters.
         folder.mkdir()
         (folder / "any.json").write_text("{name: app, services: {web: {image: python}}}")
         assume(resolved(folder, "any.json"))
@@ -809,7 +809,7 @@ def test_compose_reads_an_adopted_project(
     model, _ = project
     with scratch() as parent:
         folder = parent / name
-        # Compose makes no name of a folder without letters.
+        # Compose finds no project name in a folder's name without letters.
         write_compose_project(folder, {"name": "app", **model})
         own = resolved(folder, "compose.yaml")
         assume(own and not refusal(plain_template, folder, {}))

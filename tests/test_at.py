@@ -1,4 +1,4 @@
-"""The command `remora at`: what a program has at a line, without an editor, and without Docker."""
+"""The command `remora at` prints values at a line, without an editor. No Docker."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def loop(container: Container) -> Path:
 
 
 def goes_on(container: Container) -> None:
-    """Wait until a loop has gone on."""
+    """Wait until a loop has continued."""
     count = len(container.lines)
     wait_until(lambda: len(container.lines) > count + 10)
 
@@ -55,14 +55,14 @@ def facts(done: subprocess.CompletedProcess[str]) -> list[dict]:
 
 
 def waits(container: Container, *arguments: str) -> subprocess.Popen[str]:
-    """Start the command, and return when it waits for the line."""
+    """Start the command, and return once it waits for the line."""
     process = container.begin_remora("at", *arguments)
     attached = "a client is attached"
     wait_until(lambda: attached in container.remora("status").stdout or process.poll() is not None)
     return process
 
 
-# ---- What it says ----
+# ---- What the command prints ----
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash"])
@@ -172,7 +172,7 @@ def test_explicit_breakpoint_is_passed_over(container: Container, loop: Path) ->
     goes_on(container)
 
 
-# ---- When it does not get there ----
+# ---- When no program reaches the line ----
 
 
 def test_line_that_is_not_reached(container: Container, loop: Path) -> None:
@@ -263,7 +263,7 @@ def test_signal_leaves_nothing_behind(
 ) -> None:
     container.start("python src/loop.py & python src/loop.py & wait", mode=mode)
     wait_until(lambda: container.remora("status").stdout.count(" runs ") == 2)
-    # It is amid a stop, or about to be.
+    # The program is stopped, or about to stop.
     process = waits(container, f"src/loop.py:{marked(loop)}", "--count", "1000000")
     (pid,) = container.pids_of_remora("at")
     container.execute("kill", f"-{name}", pid)
@@ -295,7 +295,7 @@ def test_hub_that_is_killed(container: Container, loop: Path) -> None:
 
 
 def test_place_by_any_path_of_the_file(shop: Container) -> None:
-    """The project has the file in `src`, and another one of its name; the container in `/app`."""
+    """The file is in the project's `src`, beside a namesake, and in the container's `/app`."""
     path = shop.write("shop/loop.py", LOOP)
     shop.write("../project/src/shop/loop.py", LOOP)
     shop.write("../project/tools/loop.py", "print()\n")

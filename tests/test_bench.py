@@ -1,4 +1,4 @@
-"""The benchmarks page tells what was measured. The measuring itself: nox -s bench"""
+"""The benchmarks page tells what was measured. `nox -s bench` measures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The debug layer with other pydevds than its own: later ones, and those that a program brings."""
+"""The debug layer with other versions of pydevd: later ones, and those that a program brings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ n += 1  # here
 print("done", n, flush=True)
 """
 
-# What changes.py replaces in pydevd, and whether a program is debugged without it. But for the name
-# of what answers a request, which is the protocol's.
+# The names that changes.py replaces in pydevd, and whether a program can be debugged without the
+# change. Names of request handlers are left out, because the protocol defines them.
 REPLACED = {
     "start_client": False,
     "wait_for_ready_to_run": False,
@@ -51,13 +51,13 @@ REPLACED = {
 
 @pytest.fixture
 def later(debugged_python: Path, tmp_path: Path, request) -> Iterator[Container]:
-    """A container whose pydevd has another name for what is replaced."""
+    """A container whose pydevd uses another name for what changes.py replaces."""
     image = tmp_path / "image"
     shutil.copytree(debugged_python.parents[2], image, symlinks=True)
     debugpy = image / "remora/debugpy"
     source = (debugged_python.parents[2] / "remora/debugpy").resolve()
     debugpy.unlink() if debugpy.is_symlink() else shutil.rmtree(debugpy)
-    # Compiled modules would have the old name.
+    # Compiled modules would still have the old name.
     shutil.copytree(source, debugpy, ignore=shutil.ignore_patterns("*.so", "*.pyc"))
     for path in debugpy.glob("**/*.py"):
         text, name = path.read_bytes(), request.param.encode()
@@ -76,7 +76,7 @@ def later(debugged_python: Path, tmp_path: Path, request) -> Iterator[Container]
 
 @pytest.mark.parametrize("later", REPLACED, indirect=True, ids=str)
 def test_changes_of_a_later_pydevd(later: Container, request) -> None:
-    """An improvement may be missing. Without a necessary part, the program runs on and says why."""
+    """An improvement may be missing. Without a necessary part, a program runs on and says why."""
     (later.folder / "elsewhere").mkdir()
     path = later.write("p.py", PROGRAM)
     later.start("python p.py")
@@ -135,7 +135,7 @@ def test_own_calls_of_debugpy_are_answered(container: Container, own, mode: str)
         container.says("Waiting for client to attach...")
     editor = container.attach({path: [marked(path)]})
     if mode == "wait":
-        editor.resume(editor.stopped())  # at the breakpoint() that comes first
+        editor.resume(editor.stopped())  # at the first breakpoint()
     for expected in (line(path, "# after breakpoint()"), marked(path)):
         stop = editor.stopped()
         assert (stop.path, stop.line) == (path, expected)
@@ -159,7 +159,7 @@ def test_own_listen_at_another_port_while_a_client_is_there(container: Container
 
 def test_own_session_at_another_port_stops_at_breakpoint(container: Container, own) -> None:
     path = container.write("p.py", "breakpoint()\nn = 1  # here\n")
-    container.port = free_port()  # where the client is to find it, and not where the hub is
+    container.port = free_port()  # where the client should find it, instead of the hub's port
     listen = f"-m debugpy --listen {container.port} --wait-for-client"
     container.start(f"python {listen} p.py", mode="listen", REMORA_PORT=str(free_port()), **own)
     editor = container.attach({})
@@ -169,7 +169,7 @@ def test_own_session_at_another_port_stops_at_breakpoint(container: Container, o
     assert container.exit_code() == 0
 
 
-# What a debugger of the program's own steps through, where it imports something.
+# What the program's own debugger steps through, where the program imports something.
 STEPPED = """
 import debugpy, os, sys
 
@@ -205,7 +205,7 @@ print("done", flush=True)
 
 @pytest.mark.parametrize("listens", [False, True])
 def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> None:
-    """It is used where it is known to work, and free; else a line and the status say why not."""
+    """It is used if it works and no one else uses it. If not, a line and the status say why."""
     path = container.write("p.py", LOADED)
     port = {"OWN_PORT": str(free_port())} if listens else {}
     container.start("exec python p.py", mode="listen", **own, **port)
@@ -237,8 +237,8 @@ def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> 
     assert container.lines[-1] == "done"
 
 
-# It begins with a file of its debugpy only once the layer's thread, which has been asked for, waits
-# for what imports that or has ended.
+# The program imports the next file of its debugpy only once the layer's thread, which a client has
+# asked for, waits for the import or has ended.
 IMPORTING = """
 import os, sys, time
 
@@ -265,7 +265,7 @@ print("done", flush=True)
 
 @pytest.mark.parametrize("file", ["_pydevd_bundle/pydevd_constants.py", "/pydevd.py"])
 def test_own_pydevd_that_is_being_loaded(container: Container, own, file: str) -> None:
-    """It is waited for: half of it is neither of use nor to be told from another's."""
+    """Wait for it: half of a pydevd is useless, and cannot be told from a foreign one."""
     path = container.write("p.py", IMPORTING)
     container.start(f"exec python p.py {file}", mode="listen", **own)
     container.says("imports")
@@ -304,7 +304,7 @@ def test_crash_with_an_own_pydevd_that_is_loaded(container: Container, own) -> N
     assert container.exit_code() == 1
 
 
-# What PyCharm's pydevd has, as far as it matters here.
+# The parts of PyCharm's pydevd that matter here.
 PYCHARM = """
 def get_global_debugger():
     return None
@@ -338,7 +338,7 @@ def test_own_pydevd_that_is_not_debugpys(container: Container, mode: str) -> Non
     assert container.lines[-1] == "done"
 
 
-# ---- Calls of pydevd that are for the debugger of another editor ----
+# ---- Calls of pydevd that mean the debugger of another editor ----
 
 SETTRACE = """
 import sys
@@ -362,7 +362,7 @@ def for_another(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
     folder = tmp_path_factory.mktemp("for-another")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     subprocess.run([*pip, "pydevd==3.5.0"], check=True)
-    # All that PyCharm's own module has. Its package has no wheel, and builds for minutes.
+    # All that PyCharm's own module contains. Its package has no wheel and takes minutes to build.
     (folder / "pydevd_pycharm.py").write_text("from pydevd import settrace, stoptrace\n")
     return request.param, {"PYTHONPATH": str(folder)}
 
@@ -448,7 +448,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_debugger_of_a_kernel_beside_a_client(
     container: Container, jupyter: dict[str, str], mode: str
 ) -> None:
-    """It is told that it cannot, instead of waiting for ever. The kernel works, a line says why."""
+    """The client is refused instead of waiting without end. The kernel works; a line says why."""
     container.write("client.py", KERNEL)
     command = f"exec python -m ipykernel_launcher -f {container.folder}/kernel.json"
     container.start(command, mode=mode, **jupyter)

@@ -1,6 +1,6 @@
-"""Clients of the Debug Adapter Protocol that were not written here debug a container: no Docker.
+"""DAP clients of other projects debug a container. These tests need no Docker.
 
-They are packages of npm, driven by the scripts in clients/. `nox -s clients` installs and runs
+The clients are npm packages, driven by the scripts in clients/. `nox -s clients` installs and runs
 them.
 """
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.npm
 
 CLIENTS = Path(__file__).parent / "clients"
 
-# DebugClient, with which VS Code tests debug adapters, and an MCP server, by which AI agents debug
+# DebugClient, with which VS Code tests debug adapters, and an MCP server, with which agents debug
 SCRIPTS = ["testsupport.js", "mcp.js"]
 
 PROGRAM = """
@@ -50,14 +50,14 @@ sys.exit(7)
 
 @pytest.fixture(autouse=True)
 def clients() -> None:
-    """The packages of npm. Without them a test is skipped; in CI that is a failure."""
+    """The npm packages. Without them, a test is skipped; in CI it fails."""
     if not (CLIENTS / "node_modules").exists():
         reason = "the clients are not installed: nox -s clients does it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 def debug(script: str, container: Container, path: Path) -> list[dict[str, Any]]:
-    """Have a client debug the container with a breakpoint, and return where it has stopped."""
+    """Let a client debug the container with a breakpoint, and return where it has stopped."""
     wait_until(container.is_open)
     done = subprocess.run(
         ["node", script, str(container.port), str(path), str(marked(path))],
@@ -90,7 +90,7 @@ def test_programs_in_turn(container: Container, script: str) -> None:
 def test_file_that_the_client_has_elsewhere(
     container: Container, script: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Neither client is told how its paths are those of the container."""
+    """Neither client gets path mappings."""
     container.write("src/shop/p.py", PROGRAM)
     path = tmp_path_factory.mktemp("my-app") / "src/shop/p.py"
     path.parent.mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_file_that_the_client_has_elsewhere(
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_child_without_a_session(container: Container, script: str) -> None:
-    """A child that no session shows is let go, with its breakpoint, and all end by themselves."""
+    """A child that no session shows runs on without a debugger, and all programs end."""
     path = container.write("p.py", PROGRAM)
     container.write("parent.py", PARENT)
     container.start("python parent.py")

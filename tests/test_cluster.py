@@ -1,4 +1,4 @@
-"""Debugging in a real Kubernetes cluster, by `nox -s cluster`: a rendered project, single pods."""
+"""Debugging in a real Kubernetes cluster: a rendered project, and single pods. nox -s cluster"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.rendering import contents, render
 
 pytestmark = pytest.mark.cluster
 
-# Three ranks that add up their numbers: each waits for the others, as in an all-reduce.
+# Three ranks that add up their numbers. Each waits for the others, as in an all-reduce.
 RANKS = """
 import os, socket
 
@@ -63,13 +63,13 @@ def rendered(
     render(template, root, debug_port=free_port, services=services, engines=engines)
     project = Project(root)
     yield project
-    # What the builds of deploy/debug.sh are tagged with; `down` leaves it, for the next build.
+    # The tag that deploy/debug.sh builds. `down` keeps the image, for the next build.
     project.run("docker", "image", "rm", "--force", f"{root.name}:debug")
 
 
 @pytest.fixture
 def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Project]:
-    """A copy of the rendered project, whose scripts are told where the cluster is."""
+    """A copy of the rendered project, with the settings of the cluster."""
     project = copy(rendered, tmp_path)
     settings = {**cluster.settings, "REMORA_KUBE_CONTEXT": cluster.context}
     settings["REMORA_KUBE_LOAD"] = cluster.load
@@ -84,7 +84,7 @@ def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Pro
 
 @pytest.fixture(scope="module")
 def image(cluster: Cluster, rendered: Project) -> Iterator[str]:
-    """The debug image of the rendered project, in the cluster, for single pods."""
+    """The rendered project's debug image, loaded into the cluster, for single pods."""
     image = f"{rendered.root.name}:debug-alone"
     rendered.run("docker", "build", "--target=debug", f"--tag={image}", ".")
     rendered.run("sh", "-c", f'{cluster.load} "$1"', "sh", image)
@@ -107,7 +107,7 @@ def attach(port: int, path: Path, remote: str) -> dap.Editor:
 
 
 def paused_for_a_minute(cluster: Cluster, pod: str) -> None:
-    """What kills a pod within a minute is seen."""
+    """Leave the pod paused for a minute, to see whether anything kills it."""
     restarted = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
     done = cluster.kubectl("wait", f"pod/{pod}", restarted, "--timeout=60s", check=False)
     assert "timed out" in done.stderr
@@ -132,12 +132,12 @@ def test_f5_debugs_a_job(cluster: Cluster, project: Project) -> None:
 
 
 def test_f5_debugs_a_deployment(cluster: Cluster, project: Project) -> None:
-    """A request waits for a minute, and is answered."""
+    """A request waits for a minute, and is then answered."""
     api = project.seen_from("api")
     editor = api.debug(api.line("primes.append(number)"), name="{}: debug in the cluster")
     pod = cluster.pod("api")
     answers = []
-    # A forward whose first connection is refused ends.
+    # kubectl stops forwarding if the first connection is refused.
     cluster.until(lambda: cluster.status(pod).get("ready"))
     with cluster.forwarded(pod, 8000) as port:
 
@@ -153,7 +153,7 @@ def test_f5_debugs_a_deployment(cluster: Cluster, project: Project) -> None:
         editor.resume(stop)
         request.join(dap.TIMEOUT)
     assert answers == [{"limit": 3, "count": 1, "largest": 2}]
-    # The forward is cut, and made again.
+    # The connection is cut, and the script forwards again.
     editor.close()
     (forwarding,) = (project.root / "deploy/.session/api").glob("forward.pid")
     children = Path(f"/proc/{forwarding.read_text().strip()}/task").glob("*/children")
@@ -184,12 +184,12 @@ def test_crash_is_kept_and_then_the_job_has_failed(cluster: Cluster, project: Pr
 
 @pytest.fixture
 def volume(cluster: Cluster, image: str) -> Iterator[None]:
-    """A place for a claim, where the cluster has no class of storage that makes one."""
+    """A volume for a claim, if the cluster has no storage class that creates one."""
     if cluster.get("storageclasses")["items"]:
         yield
         return
     folder = {"path": f"/tmp/{cluster.namespace}", "type": "DirectoryOrCreate"}
-    # Nobody gives a folder of the node to the group of a pod, as is done with a volume.
+    # Kubernetes gives a volume to the pod's group, but not a folder of the node.
     run = {
         "containers": [
             {
@@ -227,11 +227,11 @@ def test_crash_is_dumped_and_the_job_has_failed(
     cluster: Cluster, volume: None, project: Project
 ) -> None:
     project.edit("losses.append(loss)", "raise ValueError(loss)  # here")
-    script(project, "up", "train", "dump", check=False)  # it may end before it can be looked at
+    script(project, "up", "train", "dump", check=False)  # it may end before the test sees it
     pod = cluster.pod("train")
     assert cluster.exit_code(pod) == 1
     cluster.until(lambda: cluster.get("job", "train")["status"].get("failed"))
-    # The claim outlives the pod: what is debugged next shows the crash.
+    # The claim outlives the pod, so the next pod shows the crash.
     script(project, "up", "train", "wait")
     assert "ValueError" in script(project, "remora", "train", "crashes")
 
@@ -241,7 +241,7 @@ def test_crash_is_dumped_and_the_job_has_failed(
 
 @pytest.fixture
 def counting(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A pod that counts in mode `listen`, and its program here."""
+    """A pod that counts in mode `listen`, and the path of its program here."""
     config_map, paths = code(tmp_path, count=COUNT)
     run = pod(image, "exec python /code/count.py", {"REMORA_MODE": "listen"})
     metadata = {"name": "counting"}
@@ -287,7 +287,7 @@ def test_values_at_a_line_by_exec(cluster: Cluster, counting: tuple[str, Path]) 
 
 
 def test_a_waiting_pod_ends_at_once(cluster: Cluster, image: str, tmp_path: Path) -> None:
-    """Its program is PID 1, and has 30 seconds; a minute would show a wait for these."""
+    """The program is PID 1, and the pod must not use up the grace period."""
     config_map, _ = code(tmp_path, count=COUNT)
     run = pod(image, "exec python /code/count.py", {"REMORA_MODE": "wait"}, restartPolicy="Never")
     run["terminationGracePeriodSeconds"] = 600
@@ -302,9 +302,9 @@ def test_a_waiting_pod_ends_at_once(cluster: Cluster, image: str, tmp_path: Path
 def test_container_that_restarts_is_ready_anew(
     cluster: Cluster, image: str, tmp_path: Path
 ) -> None:
-    """An emptyDir outlives a container: nothing in it says that an editor can attach."""
+    """An emptyDir outlives a container, but contains no sign that an editor can attach."""
     config_map, paths = code(tmp_path, count=COUNT)
-    # The second time, no Python runs until it is let go.
+    # In the second container, no Python runs until the test lets it.
     command = (
         "if mkdir /keep/first; then exec python /code/count.py; fi;"
         " until [ -e /keep/go ]; do sleep 0.1; done; exec python /code/count.py"
@@ -315,14 +315,14 @@ def test_container_that_restarts_is_ready_anew(
         run["volumes"].append({"name": name, "emptyDir": {}})
     for name, path in {"keep": "/keep", "dumps": "/var/lib/remora/dumps", "run": "/run"}.items():
         main["volumeMounts"].append({"name": name, "mountPath": path})
-    # The probe is of what a program has begun, not of what the probe itself has.
+    # Look for a program that waits. `remora ready` might see only a hub that it starts itself.
     main["startupProbe"]["exec"]["command"] = ["sh", "-c", "remora status | grep -q ' waits '"]
     metadata = {"name": "restarting"}
     cluster.apply(
         config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": run}
     )
     cluster.started("restarting")
-    # This command may be ended with the container.
+    # This command may end with the container.
     cluster.kubectl("exec", "restarting", "--", "sh", "-c", "kill -TERM 1", check=False)
     cluster.until(lambda: cluster.status("restarting").get("restartCount") == 1)
     cluster.until(lambda: "running" in cluster.status("restarting")["state"])
@@ -374,13 +374,13 @@ def test_one_rank_of_three_is_held(cluster: Cluster, image: str, tmp_path: Path)
         editor = attach(port, paths["ranks"], "/code")
         stop = editor.stopped()
         assert stop.locals["rank"] == "1"
-        # The others wait for it.
+        # The others wait for this rank.
         assert not any("has the sum" in cluster.log(f"ranks-{rank}") for rank in range(3))
         editor.resume(stop)
         for rank in range(3):
             cluster.says(f"ranks-{rank}", f"rank {rank} has the sum 6")
         editor.detach()
-    # One that has not been held is attached to later.
+    # Later, attach to a rank that was not held.
     with cluster.forwarded("ranks-2") as port:
         editor = attach(port, paths["ranks"], "/code")
         assert editor.clients[0].request("threads")["threads"]
@@ -419,9 +419,9 @@ def test_rights_of_the_rendered_role_suffice_and_give_no_more(
         cluster.as_user = []
 
 
-# ---- An application that exists ----
+# ---- An existing application ----
 
-# It answers nothing: it counts, and stops at its line.
+# The service answers no requests: it counts, and stops at its line.
 DOCKERFILE = "FROM python:3.13-slim\nWORKDIR /srv\nCOPY . .\nUSER 12345\nCMD [python, app.py]\n"
 OWN_COMPOSE = "services:\n  web:\n    build: .\n"
 DEPLOYMENT = """
@@ -456,7 +456,7 @@ OWNERS = {
         "k8s/overlays/dev/kustomization.yaml": KUSTOMIZATION,
     },
     "manifests": {"k8s/web.yaml": DEPLOYMENT},
-    # What Helm renders: several documents, which are changed on their way.
+    # What Helm renders: several documents, which the post-renderer changes.
     "rendered chart": {"charts/web/Chart.yaml": "name: web\n"},
 }
 
@@ -465,7 +465,7 @@ OWNERS = {
 def adopted(
     cluster: Cluster, template: Path, free_port: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Project]:
-    """A repository of somebody, which is adopted, with what its owner has."""
+    """An adopted repository, and the manifests that its owner has."""
     root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
     own = {"Dockerfile": DOCKERFILE, "compose.yaml": OWN_COMPOSE, "src/app.py": COUNT}
     for path, text in {**own, **OWNERS[request.param]}.items():
@@ -505,7 +505,7 @@ def test_f5_debugs_an_application_that_exists(cluster: Cluster, adopted: Project
 
 @pytest.mark.parametrize("adopted", ["rendered chart"], indirect=True)
 def test_what_helm_installs_can_be_attached_to(cluster: Cluster, adopted: Project) -> None:
-    """Without Helm: what it has rendered goes through its post-renderer, and is applied."""
+    """Without Helm itself: its output goes through the post-renderer, and is applied."""
     rendered = DEPLOYMENT.replace("name: web", "name: green-web", 1)
     rendered += "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: green\n"
     changed = adopted.root / "changed.yaml"

@@ -1,4 +1,4 @@
-"""Mode `crash`: how many are kept, for how long, and where it waits; without Docker."""
+"""Mode `crash`: how many crashes are kept, for how long, and where. These tests need no Docker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def work(a):
     raise ValueError(b)  # here
 
 """
-# A library that adds to what is reported, as torch.distributed does to that of a rank
+# A library that adds to a report, as torch.distributed does to the report of a rank
 HOLDS_BACK = """
 import io
 
@@ -37,7 +37,7 @@ if __name__ == "__main__":
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         print(pool.submit(work, 1).exception())
 """
-# Each with what has been printed when it is kept, and with its exit code
+# Each program, with its output when it is kept, and with its exit code
 CRASHES = {
     "wrapped hook": (HOLDS_BACK + "work(1)\n", "[rank0] Traceback", 1),
     "hook of many layers": (HOLDS_BACK + HOLDS_BACK + "work(1)\n", "[rank0] [rank0] Traceback", 1),
@@ -127,7 +127,7 @@ def test_crash_is_reported_and_then_kept(container: Container, kind: str) -> Non
         container.says("cannot be kept: Python ends")
         assert container.exit_code() == exit_code
         return
-    # Python 3.12 cannot wait for the end of such a hook.
+    # Python 3.12 cannot wait until such a hook has ended.
     if not (container.version == (3, 12) and printed.startswith("[rank0]")):
         container.says(printed)
     stop = container.attach({}).stopped()
@@ -186,7 +186,7 @@ def test_what_is_caught_is_not_kept(container: Container, code: str) -> None:
 
 @pytest.mark.parametrize("is_let_go", [True, False])
 def test_worker_that_is_a_target_is_kept(container: Container, is_let_go: bool) -> None:
-    """It holds up its pool."""
+    """The worker holds up its pool."""
     path = container.write("p.py", RAISE + IN_POOL)
     container.start("exec python p.py", mode="crash", REMORA_TARGET="p.py")
     container.says("Waiting for client to attach")

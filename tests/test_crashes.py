@@ -1,4 +1,4 @@
-"""A crash is found and opened when its container is gone, in real containers."""
+"""A crash is found and opened after its container is gone, in real containers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ SHOW = ("run", "--rm", "-T", "remora")
 
 
 def crashed(project: Project, **environment: str) -> Path:
-    """Have the service's program crash in mode `dump`, and return its path."""
+    """Crash the service's program in mode `dump`, and return its path."""
     path = project.start(PROGRAM, REMORA_MODE="dump", **environment)
     assert project.exit_code() == 1
     return path
 
 
 def assert_shown(project: Project, editor: dap.Editor, path: Path) -> None:
-    """An editor is at the line that raised, with its variables."""
+    """An editor shows the line that raised, with its variables."""
     stop = editor.stopped()
     assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
     assert (stop.function, stop.locals["secret"]) == ("crash", "42")
 
 
 def containers(project: Project) -> list[str]:
-    """The services of the containers that are there, running or not."""
+    """The services that have a container, running or not."""
     listed = project.compose("--profile", "*", "ps", "--all", "--format", "{{.Service}}")
     # Compose may print warnings first.
     return [line for line in listed.stdout.splitlines() if not line.startswith("time=")]
@@ -57,7 +57,7 @@ def test_last_crash_is_shown_whatever_the_container_does(project: Project, conta
         mode = "wait" if container == "held" else "listen"
         project.compose("up", "--detach", "--wait", "--force-recreate", REMORA_MODE=mode)
     others = containers(project)
-    project.more_files.clear()  # an editor knows of the debug file only
+    project.more_files.clear()  # an editor uses only the debug file
     editor = project.debug(name="{}: last crash", source=path)
     assert_shown(project, editor, path)
     said = project.compose("exec", "-T", "remora", "remora", "status").stdout
@@ -73,7 +73,7 @@ def test_task_that_is_run_again_shows_the_crash_again(project: Project) -> None:
     path = crashed(project)
     project.debug(name="{}: last crash", source=path).stopped()
     project.editors.pop().close()
-    # Another one has come meanwhile.
+    # Another dump has been written meanwhile.
     path.write_text(PROGRAM.replace("crash(1)", "crash('again')"))
     project.compose("up", "--detach", REMORA_MODE="dump")
     assert project.exit_code() == 1
@@ -140,7 +140,7 @@ def test_crash_outlives_its_container(project: Project, user: str) -> None:
 
 
 def test_service_that_shows_dumps(project: Project) -> None:
-    """Of the application it has no network, and nothing that can be written."""
+    """It is not on the application's network, and cannot write to the application's files."""
     write = "touch /opt/remora/project/x || touch /app/x; id -u; ls /sys/class/net"
     done = project.compose(
         "run", "--rm", "-T", "--entrypoint", "sh", "remora", "-c", write, check=False
@@ -157,7 +157,7 @@ def test_service_that_shows_dumps(project: Project) -> None:
         project.seen_from("remora").container(),
     ).stdout.split()
     assert network == "bridge"
-    # And it is not started with the others.
+    # `up` does not start it.
     assert "remora" not in project.compose("config", "--services").stdout.split()
 
 
@@ -165,7 +165,7 @@ def test_service_that_shows_dumps(project: Project) -> None:
 
 
 def brought_home(project: Project) -> Path:
-    """Copy the one dump into the project's folder, remove all else, and return its path."""
+    """Copy the only dump into the project's folder, remove everything else, and return its path."""
     project.compose("up", "--no-start", "remora")
     project.compose("cp", "remora:/var/lib/remora/dumps", ".")
     project.compose("down", "--volumes")
@@ -174,7 +174,7 @@ def brought_home(project: Project) -> Path:
 
 
 def test_file_is_opened_in_another_clone(project: Project) -> None:
-    """As docs/crashes.md has it: brought here, and opened by its path in the project."""
+    """As docs/crashes.md says, the file is copied here, and opened by its path in the project."""
     path = crashed(project)
     dump = brought_home(project)
     name = f"dumps/{dump.name}"
@@ -269,7 +269,7 @@ def test_settings_come_from_the_environment(project: Project) -> None:
 
 
 def test_name_that_is_taken(engine: None, template: Path, tmp_path: Path) -> None:
-    """The owner's service and volume stay theirs."""
+    """The owner's service and volume stay as they are."""
     (tmp_path / "main.py").touch()
     compose = "services:\n  web: {build: ., volumes: ['remora-dumps:/data']}\n  remora-debug: {}\n"
     (tmp_path / "compose.yaml").write_text(f"{compose}volumes:\n  remora-dumps:\n")

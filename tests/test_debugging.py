@@ -1,4 +1,4 @@
-"""What a project promises, shown on its own files in real containers with a real DAP client."""
+"""What a project promises, tested with its own files, real containers and a real DAP client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.rendering import replace
 
 pytestmark = pytest.mark.docker
 
-# A line of the training program that runs for every batch, after its loss is known.
+# A line of the training program that runs for every batch, after the loss is known.
 BATCH = "losses.append(loss)"
 
 
@@ -81,7 +81,7 @@ def test_listen_runs_at_once_and_takes_a_debugger_at_any_time(project: Project) 
     assert early.stopped().function == "train_epoch"
     early.detach()
     for _ in range(2):
-        # Without anybody attached, the program goes on.
+        # The program continues without a client.
         lines = len(project.log().splitlines())
         wait_until(lambda before: len(project.log().splitlines()) > before, lines)
         late = project.attach(project.line(BATCH))
@@ -100,7 +100,7 @@ def test_off_runs_as_production_does(project: Project) -> None:
 
 
 def result(log: str) -> str:
-    """The one line that the training prints at its end. Its progress, on stderr, may come later."""
+    """The line that the training prints at its end. Its progress, on stderr, may come later."""
     (last,) = (line for line in log.splitlines() if line.startswith("loss "))
     return last
 
@@ -203,7 +203,7 @@ def test_debug_image_works_without_compose(project: Project) -> None:
 
 @pytest.mark.parametrize(("name", "exit_code"), [("INT", 130), ("TERM", 143)])
 def test_signal_ends_a_waiting_pid_1(project: Project, name: str, exit_code: int) -> None:
-    """As of a pod, which has no init."""
+    """As in a pod, which has no init."""
     with waiting_container(project) as container:
         project.run("docker", "kill", "--signal", name, container)
         assert project.run("docker", "wait", container).stdout == f"{exit_code}\n"
@@ -214,7 +214,7 @@ def test_signal_ends_a_waiting_pid_1(project: Project, name: str, exit_code: int
 def waiting_container(
     project: Project, *options: str, command: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """Start the debug image as a user does who has no Compose; give the container once it waits."""
+    """Start the debug image as a user without Compose does. Give the container once it waits."""
     image = build(project, "--target", "debug")
     run = ("docker", "run", "--detach", *options, image, *command)
     container = project.run(*run).stdout.strip()
@@ -227,7 +227,7 @@ def waiting_container(
 
 
 def build(project: Project, *options: str) -> str:
-    """Build an image with plain `docker build`; its label lets it be removed."""
+    """Build an image with plain `docker build`. Its label lets the tests remove it."""
     name = json.loads(project.compose("config", "--format", "json").stdout)["name"]
     label = f"com.docker.compose.project={name}"
     return project.run("docker", "build", "--quiet", "--label", label, *options, ".").stdout.strip()
@@ -237,7 +237,7 @@ def test_umask_does_not_matter(project: Project) -> None:
     for path in project.root.rglob("*"):
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
     image = build(project, "--target", "debug")
-    # Neither the entry point nor the hook nor the program may be unreadable.
+    # The entry point, the hook and the program must be readable.
     run = ["docker", "run", "--rm", "--env", "EPOCHS=1", "--env", "REMORA_MODE=listen", image]
     log = project.run(*run).stdout
     assert "Listening" in log
@@ -249,7 +249,7 @@ def test_every_interpreter_of_the_image_has_the_hook(project: Project) -> None:
     dependencies, production, rest = dockerfile.read_text().partition("# ---- Production")
     venv = "RUN python3 -m venv --without-pip /srv/other\n"
     dockerfile.write_text(dependencies + venv + production + rest)
-    # Nobody but this interpreter could say that it waits.
+    # Only this interpreter can say that it waits.
     command = ("/srv/other/bin/python", "-c", "print(1)")
     with waiting_container(project, command=command) as container:
         lines = project.run("docker", "logs", container).stdout.splitlines()
@@ -284,7 +284,7 @@ def test_training_that_is_killed_goes_on(project: Project) -> None:
 
     project.run("docker", "compose", "up", "--detach", EPOCHS="100000")
     wait_until(lambda: "epoch 1/" in log())
-    # All but the init
+    # Everything except the init
     kill = ["docker", "compose", "exec", "-T", "train", "sh", "-c", "kill -KILL -1"]
     project.run(*kill, check=False)
     wait_until(lambda: "resuming after epoch" in log())
@@ -337,7 +337,7 @@ def test_programs_one_after_the_other(project: Project) -> None:
     module = project.source.parent.name
     with start.open("a") as script:
         script.write(f"python -m {module}.train --epochs 1 --learning-rate 0.5\n")
-    # A line that each of them runs once.
+    # A line that each process runs once.
     editor = project.debug(project.line("history = load_checkpoint("), EPOCHS="1")
     first = editor.stopped()
     assert first.locals["learning_rate"] == "0.02"
@@ -356,7 +356,7 @@ def test_another_program_in_the_container_is_debugged_with_it(project: Project) 
     path = project.root / "src/other.py"
     path.write_text("import sys\nsys.exit(3 if 'pydevd' in sys.modules else 4)  # here\n")
     beside = ("exec", "-T", "train", "python", "src/other.py")
-    # While the container's own program waits for a client, this one is not held.
+    # While the container's own program waits for a client, this program is not held.
     done = project.compose(*beside, check=False)
     assert (done.returncode, done.stdout) == (4, "")
     editor = project.attach(project.line(BATCH))
@@ -371,7 +371,7 @@ def test_another_program_in_the_container_is_debugged_with_it(project: Project) 
         editor.resume(second)
         done = running.result()
     assert (done.returncode, done.stdout) == (3, "")
-    # Nor does its end touch the session of the other.
+    # When it ends, the session of the other program stays.
     stop = editor.step(first)
     assert (stop.client, stop.path) == (first.client, project.source)
 
@@ -387,7 +387,7 @@ def test_names_of_the_first_release_choose_the_mode(project: Project, place: str
     assert remora(project, "status").stdout.startswith("mode listen, port 5678 ")
     assert project.messages().count("remora: DEBUGPY_MODE is called REMORA_MODE now") == 1
     assert project.attach(project.line(BATCH)).stopped().path == project.source
-    # The new name goes first.
+    # The new name takes precedence.
     project.compose("up", "--detach", "--wait", REMORA_MODE="off", EPOCHS="1", **environment)
     assert project.exit_code() == 0
     assert "remora: Listening" not in project.log()

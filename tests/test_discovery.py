@@ -1,4 +1,4 @@
-"""What adoption finds out about a project, refuses to guess, and asks to be told: no Docker."""
+"""What adoption finds out about a project, and refuses to guess. These tests need no Docker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.rendering import (
 )
 from support.validators import strict_json
 
-# A project of two services, of which one is Python.
+# A project with two services. One of them runs Python.
 FILES = {
     "compose.yaml": "services:\n  web:\n    build: .\n  db:\n    image: redis:8-alpine\n",
     "Dockerfile": "FROM python:3.13-slim\nWORKDIR /srv\nCOPY . .\n",
@@ -48,7 +48,7 @@ def documents(root: Path, name: str = "docker-compose.debug.yml") -> list[dict]:
 
 # ---- What is found ----
 
-# A Compose file, and the services that are found in it.
+# A Compose file, and the services that adoption finds in it.
 FOUND = {
     "the folder that is built, and the container's working directory": (
         "services: {web: {build: .}}",
@@ -126,7 +126,7 @@ FOUND = {
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """A folder with Python at the root and in `api`, `lib` and `lib/deep`, and others beside it."""
+    """A folder with Python at the root and in `api`, `lib` and `lib/deep`, and other folders."""
     python = ["main.py", "api/setup.py", "lib/a.py", "lib/deep/b.py", "ui/tools/x.py"]
     other = ["static/a.css", "ui/package.json"]
     return write(tmp_path / "app", dict.fromkeys(python + other, ""))
@@ -140,7 +140,7 @@ def test_services_are_found(template: Path, app: Path, what: str) -> None:
     assert answers(app)["debug_services"] == [{"name": name} for name in expected]
 
 
-# The files of a project with Python at its root, and the services that are found in it.
+# The files of a project with Python at its root, and the services that adoption finds in it.
 COMPOSE = "services: {{web: {{build: {{context: ., dockerfile: {}}}}}, app: {{build: .}}}}"
 PYTHON = "FROM python:3.13-slim\nCOPY . .\nCMD python main.py\n"
 UNREADABLE = "FROM x\n# with a comment\nRUN y\n"
@@ -397,7 +397,7 @@ def test_debug_image_is_built_with_what_the_owners_build_needs(template: Path, a
     write(app, {"compose.yaml": text})
     render(template, app)
     web = documents(app)[1]["services"]["web"]["build"]
-    # What is not named here stays: arguments, secrets, network, hosts, platforms.
+    # All else stays: arguments, secrets, network, hosts, platforms.
     assert web == {
         "context": ".",
         "dockerfile": "docker/debug/debug.Dockerfile",
@@ -585,7 +585,7 @@ def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: P
     assert "ports" not in web
     assert web["environment"]["REMORA_PORT"] == "5678"
     assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
-    # Whoever waits for its end should not wait for a debugger.
+    # A service that waits for its end should not wait for a debugger.
     assert job["environment"]["REMORA_MODE"] == (
         "${REMORA_MODE_JOB:-${REMORA_MODE:-${DEBUGPY_MODE:-demand}}}"
     )
@@ -838,11 +838,11 @@ def test_bad_services_are_refused(
 
 @pytest.fixture
 def adopted(later: Path, tmp_path: Path) -> Path:
-    """A project that has adopted the first release, to which its owner has added a service."""
+    """A project that has adopted the first release. Its owner has then added a service."""
     root = write(tmp_path / "app", FILES)
     render(later, root, version=NEXT)
     with (root / "compose.yaml").open("a") as file:
-        # Not in the order of the alphabet
+        # In another order than the alphabetical one
         file.write("  worker:\n    build: .\n    working_dir: /srv\n  api:\n    build: .\n")
     commit(root)
     return root
@@ -874,7 +874,7 @@ def test_refresh_finds_a_new_service_and_keeps_edits(adopted: Path) -> None:
     commit(adopted)
     update(adopted, "--vcs-ref=:current:")
     assert contents(adopted) == before
-    # It is no answer: the next update does not look again.
+    # `refresh` is not recorded: the next update does not look again.
     assert "refresh" not in answers(adopted)
 
 
@@ -983,7 +983,7 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
     own.update({".zed/debug.json": "[]", ".devcontainer/devcontainer.json": "{}"})
     root = write(tmp_path / "own", {**files, **own})
     done = copy_without_questions(template, root, EDITORS)
-    # Each line of a file that would have been written, but for its frame
+    # Each line of the file that a fresh copy writes, except its frame
     for name in (".vscode/launch.json", ".vscode/tasks.json", ".zed/debug.json"):
         lines = (fresh / name).read_text().splitlines()
         inner = [line for line in lines if line.startswith("    ")]
@@ -1037,7 +1037,7 @@ def test_enter_to_every_question_gives_the_defaults(template: Path, tmp_path: Pa
         program("copier"),
         ["copy", str(template), "app"],
         cwd=tmp_path / "answered",
-        # There is no terminal that could tell where its cursor is.
+        # The test's terminal does not report the position of its cursor.
         env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"},
         dimensions=(24, 300),
         timeout=60,

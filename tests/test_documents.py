@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/ do what the pages say, and what these name is there."""
+"""The pages are true: their commands work, their names and links exist, their words are plain."""
 
 from __future__ import annotations
 
@@ -30,17 +30,12 @@ PAGES = [
 DOCUMENTS = [*PAGES, "SECURITY.md", "CHANGELOG.md"]
 
 
-def debug_layer(pattern: str) -> list[str]:
-    files = (REPOSITORY / "template/docker/debug").rglob(pattern)
-    return [str(path.relative_to(REPOSITORY)) for path in sorted(files)]
-
-
 def text(page: str) -> str:
     return (REPOSITORY / page).read_text()
 
 
 def commands() -> dict[tuple[str, str], list[str]]:
-    """The blocks of commands of each section that has any, by its page and heading."""
+    """The commands of each section, in blocks, by page and heading."""
     found = {}
     for page in PAGES:
         for section in re.split(r"^#+ ", text(page), flags=re.MULTILINE)[1:]:
@@ -52,7 +47,7 @@ def commands() -> dict[tuple[str, str], list[str]]:
 
 
 NOT_READABLE = "Files that the user of the container may not read"
-# Those that run nox, and with it these tests.
+# These commands run nox, and with it these tests.
 (DEMO,) = commands()["README.md", "Try it"]
 (ALL_TESTS,) = commands()["CONTRIBUTING.md", "Set up and test"]
 
@@ -62,7 +57,7 @@ NOT_READABLE = "Files that the user of the container may not read"
 
 @dataclass
 class Section:
-    """Where the commands of a section are run, and what they or their containers print."""
+    """Where the commands of a section run, and what they or their containers print."""
 
     prepare: Callable[[pytest.FixtureRequest, Path], Path]
     prints: list[str]
@@ -84,7 +79,7 @@ def existing(name: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
 
 
 def adopted(name: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
-    """The same with a debugger."""
+    """An adopted project of tests/projects."""
 
     def prepare(request: pytest.FixtureRequest, root: Path) -> Path:
         existing(name)(request, root)
@@ -97,7 +92,7 @@ def adopted(name: str) -> Callable[[pytest.FixtureRequest, Path], Path]:
 
 
 def new(request: pytest.FixtureRequest, root: Path) -> Path:
-    """A new project, of the release before the newest."""
+    """A new project, rendered from the release before the newest."""
     render(request.getfixturevalue("later"), root, NEXT)
     commit(root)
     return root
@@ -118,13 +113,13 @@ def built(request: pytest.FixtureRequest, root: Path) -> Path:
 
 
 def running(request: pytest.FixtureRequest, root: Path) -> Path:
-    """The same, started."""
+    """A new project that runs."""
     Project(built(request, root)).compose("up", "--detach", "--wait")
     return root
 
 
 def crashed(request: pytest.FixtureRequest, root: Path) -> Path:
-    """The same, which has crashed in mode `dump`. Its newest dump is called as in the pages."""
+    """A new project with a crash in mode `dump`. Its newest dump has the name in the pages."""
     project = Project(built(request, root))
     project.start("raise ValueError(1)\n", REMORA_MODE="dump")
     project.exit_code()
@@ -140,13 +135,13 @@ DUMP = "train-20261126T030000Z-7-ValueError.json.gz"
 
 
 def beside_a_cluster(request: pytest.FixtureRequest, root: Path) -> Path:
-    """No project, and stand-ins for a cluster among the user's programs."""
+    """No project, but stand-ins for a cluster's programs."""
     FakeCluster(root.parent / "pipx", root)
     return root.parent
 
 
 def with_manifests(request: pytest.FixtureRequest, root: Path) -> Path:
-    """Somebody's project, whose manifests are documents of one file."""
+    """An existing project with all manifests in one file."""
     manifests.write(root, manifests.REPOSITORIES["rendered chart"][0])
     commit(root)
     return root
@@ -207,7 +202,7 @@ SECTIONS = {
 }
 
 
-# Commands for what a machine that tests has not: socat, Helm, a login node, a Swarm, many pods.
+# Commands that need what test machines lack: socat, Helm, a login node, a Swarm, many pods.
 # docs/clusters.md and docs/kubernetes.md say which of them were tried by hand.
 NOT_HERE = {
     ("docs/modes.md", "Where nothing forwards a port"),
@@ -220,7 +215,7 @@ NOT_HERE = {
 
 
 def typed(block: str, template: Path, name: str, port: int) -> str:
-    """A block as a test types it, which has no terminal and shares the machine with others."""
+    """A block of commands for a test, which has no terminal and shares its machine with others."""
     for pattern, replacement in [
         ("my-app", name),
         ("my_app", name.replace("-", "_")),
@@ -228,7 +223,7 @@ def typed(block: str, template: Path, name: str, port: int) -> str:
         ("copier copy", f"copier copy --data debug_port={port}"),
         ("<template>", str(template)),
         (r"(docker compose .*) up\b", r"\1 up --detach --wait"),
-        # A list ends by itself. What is removed at its end (`--rm`) may be in the way of `down`.
+        # A list ends by itself. Removing the container (`--rm`) may get in the way of `down`.
         (r"(docker compose .*) run (?!--rm (?:remora cr|--ent))(?:--rm )?", r"\1 run --detach "),
         ("docker run", f"docker run --detach --name {name}-run"),
         ("127.0.0.1:5678:", f"127.0.0.1:{port}:"),
@@ -285,7 +280,7 @@ def test_commands_do_what_the_page_says(
     uses_docker = request.node.get_closest_marker("docker") is not None
     if uses_docker:
         request.getfixturevalue("engine")
-    # Compose knows projects, and Docker images, by their name.
+    # Compose identifies projects by their name, and Docker images too.
     is_built = section.prepare in (built, running, crashed)
     unique = f"remora-test-{uuid.uuid4().hex[:8]}"
     name = request.getfixturevalue("built").root.name if is_built else unique
@@ -365,7 +360,7 @@ def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) ->
 
 
 def names(root: Path, closed: Sequence[Path] = ()) -> set[str]:
-    """The names of all files and folders below one, but for those in folders that are closed."""
+    """The names of all files and folders below a folder, except in folders that the tree closes."""
     return {path.name for path in root.rglob("*") if path.parent not in closed}
 
 
@@ -432,22 +427,21 @@ PLAIN = {
 LONGEST = 32  # words of a sentence
 
 
-def prose_of_page(page: str) -> str:
+def prose_of_page(source: str) -> str:
     """A page without code, commands and addresses."""
-    prose = re.sub(r"^ *```.*?^ *```", "", text(page), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^ *```.*?^ *```", "", source, flags=re.DOTALL | re.MULTILINE)
     prose = re.sub(r"`[^`]+`", "CODE", prose)
     return re.sub(r"\]\([^)]*\)", "]", prose)
 
 
-def prose_of_script(path: str) -> str:
-    """The comments of a shell script or a Dockerfile, a paragraph for each."""
-    lines = text(path).splitlines()
-    return "\n".join(line[1:] if line.startswith("#") else "" for line in map(str.lstrip, lines))
+def prose_of_script(source: str) -> str:
+    """The comments of a file in which they begin with #, a paragraph for each."""
+    lines = map(str.lstrip, source.splitlines())
+    return "\n".join(line[1:] if line.startswith("#") else "" for line in lines)
 
 
-def prose_of_module(path: str) -> str:
-    """The docstrings and comments of a Python file, a paragraph for each. So is a table's row."""
-    source = text(path)
+def prose_of_module(source: str) -> str:
+    """The docstrings and comments of a Python file, a paragraph for each."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
     docstrings = [ast.get_docstring(node) or "" for node in nodes]
@@ -456,9 +450,23 @@ def prose_of_module(path: str) -> str:
         if token.type == tokenize.COMMENT:
             words, before = token.string.lstrip("# "), token.line[: token.start[1]]
             comments[token.start[0] - 1] = f"\n{words}\n" if before.strip() else words
-    prose = "\n\n".join([*docstrings, "\n".join(comments)])
-    prose = re.sub(r"`[^`]+`", "CODE", prose)
-    return re.sub(r"^ *\S.*? {2,}", "\n\n", prose, flags=re.MULTILINE)
+    return "\n\n".join([*docstrings, "\n".join(comments)])
+
+
+def prose(path: str) -> str:
+    """The words of a file for its readers. In a template, Jinja's own comments are such words."""
+    source, notes = text(path), []
+    if path.endswith(".jinja"):
+        notes = re.findall(r"\{#-?(.*?)-?#\}", source, re.DOTALL)
+        source = re.sub(r"\{([#%]).*?\1\}\n?", "", source, flags=re.DOTALL)
+        source = re.sub(r"\{\{.*?\}\}", "CODE", source, flags=re.DOTALL)
+    name = path.removesuffix(".jinja")
+    if name.endswith((".md", "_notes", "_editors")):
+        return "\n\n".join([*notes, prose_of_page(source)])
+    found = prose_of_module(source) if name.endswith(".py") else prose_of_script(source)
+    found = re.sub(r"`[^`]+`", "CODE", "\n\n".join([*notes, found]))
+    # A row of a table is a paragraph of its own.
+    return re.sub(r"^ *\S.*? {2,}", "\n\n", found, flags=re.MULTILINE)
 
 
 def sentences(prose: str) -> list[str]:
@@ -467,16 +475,14 @@ def sentences(prose: str) -> list[str]:
     return [sentence for block in found for sentence in block]
 
 
-PROSE = {
-    **dict.fromkeys(DOCUMENTS, prose_of_page),
-    **dict.fromkeys(debug_layer("*.py"), prose_of_module),
-    **dict.fromkeys([*debug_layer("*.sh*"), *debug_layer("*Dockerfile*")], prose_of_script),
-}
+WRITTEN = ["template", "*.py", "tests/projects", "tests/engine.sh", ".ci"]
+OTHERS = git(REPOSITORY, "ls-files", *WRITTEN, ":!template/_answers.jinja").splitlines()
+PROSE = [*DOCUMENTS, *OTHERS]
 
 
 @pytest.mark.parametrize("path", PROSE)
 def test_words_are_plain(path: str) -> None:
-    for sentence in sentences(PROSE[path](path)):
+    for sentence in sentences(prose(path)):
         assert len(sentence.split()) <= LONGEST, sentence
         for construction, instead in PLAIN.items():
             found = re.search(construction, sentence)

@@ -1,4 +1,4 @@
-"""Mode `dump`: a crash is written to a file, and opened by any client; without Docker."""
+"""Mode `dump`: a crash is written to a file, which any client opens. No Docker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support.container import (
 from support.dap import DapError
 from support.project import line, marked
 
-# Dumps of format 1, which later releases read too
+# Dumps in format 1, which later releases read too
 DUMPS = Path(__file__).with_name("dumps")
 
 RAISE = """
@@ -54,7 +54,7 @@ if __name__ == "__main__":
         except ValueError as error:
             print("got", error)
 """
-# What a library does on its own to an exception, by its mechanism.
+# The ways in which libraries handle exceptions themselves, by mechanism.
 CRASHES = {
     "main thread": "work(1)\n",
     "thread": "t = threading.Thread(target=work, args=[1])\nt.start()\nt.join()\n",
@@ -173,7 +173,7 @@ except ValueError as error:
 }
 
 
-# What a DataLoader's worker does, with a class that is made as torch makes its own.
+# What a DataLoader's worker does, with a class built like torch's own.
 WRAPPER = """
 import sys, traceback
 
@@ -223,7 +223,7 @@ def dumps(tmp_path: Path) -> Path:
 
 
 def run(container: Container, code: str, mode: str = "dump", **settings: str) -> tuple[int, str]:
-    """Run a program to its end. Returns its exit code and its output."""
+    """Run a program to its end, and return its exit code and its output."""
     container.write("p.py", code)
     settings = {"REMORA_DUMPS": str(container.folder / "dumps"), **settings}
     container.start("exec python p.py", mode=mode, **settings)
@@ -233,7 +233,7 @@ def run(container: Container, code: str, mode: str = "dump", **settings: str) ->
 
 
 def dumped(dumps: Path) -> list[dict[str, Any]]:
-    """What is in the dumps, the oldest first."""
+    """The contents of the dumps, the oldest first."""
     paths = sorted(dumps.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert all(path.name.endswith(".json.gz") for path in paths)
     return [json.loads(gzip.decompress(path.read_bytes())) for path in paths]
@@ -268,7 +268,7 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
 def test_task_of_uvloop(
     container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
 ) -> None:
-    """It reports by a method of its own, which cannot be changed."""
+    """uvloop reports exceptions through a method of its own, which cannot be replaced."""
     code = CRASHES["task of asyncio"].replace("import asyncio", "import asyncio, uvloop")
     code = RAISE + code.replace("asyncio.run(", "uvloop.install()\nasyncio.run(")
     settings = installed("uvloop")
@@ -300,7 +300,7 @@ def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None
 
 @pytest.mark.parametrize("mode", ["crash", "dump"])
 def test_start_loads_what_it_needs(container: Container, mode: str) -> None:
-    """Each of these takes milliseconds."""
+    """Importing any of these modules takes milliseconds."""
     names = {"threading", "traceback", "json", "contextlib", "asyncio", "socket", "zlib"}
     _, output = run(container, f"import sys\nprint({names} & set(sys.modules))\n", mode)
     assert output == "set()"
@@ -313,7 +313,7 @@ def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     assert output == str([f"remora.{name}" for name in wanted.split()])
 
 
-# ---- What is in it ----
+# ---- What a dump contains ----
 
 CONTENT = """
 import os, sys, threading, numpy
@@ -531,7 +531,7 @@ work()
 
 
 def dumps_of(service: str, dumps: Path, times: range, size: int = 0) -> list[str]:
-    """Make files with the names of a service's dumps, one of each second, and return the names."""
+    """Make files named like a service's dumps, one for each second, and return the names."""
     dumps.mkdir(exist_ok=True)
     paths = [dumps / f"{service}-20261126T0300{n:02}Z-7-KeyError.json.gz" for n in times]
     for number, path in zip(times, paths, strict=True):
@@ -542,7 +542,7 @@ def dumps_of(service: str, dumps: Path, times: range, size: int = 0) -> list[str
 
 def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
     old = dumps_of("train", dumps, range(5))
-    # What somebody has put there is no dump.
+    # Files that somebody else has put there are not dumps.
     own = {"mine.txt", "mine.json.gz"}
     for name in own:
         (dumps / name).touch()
@@ -586,7 +586,7 @@ def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path
     [("size=4k", "No space left on device"), ("ro", "Read-only file system")],
 )
 def test_disk_that_takes_nothing(container: Container, options: str, reason: str) -> None:
-    # What a disk of 4 kB cannot take, however well it is compressed
+    # Too much for a disk of 4 kB, however well it is compressed
     container.write("p.py", f"{RAISE}work(1)\n# {os.urandom(20_000).hex()}\n")
     mount = f"mkdir dumps && mount -t tmpfs -o {options} none dumps"
     container.start(
@@ -598,7 +598,7 @@ def test_disk_that_takes_nothing(container: Container, options: str, reason: str
     container.reader.join()
     where = container.folder / "dumps"
     said = f"remora: the ValueError of pid 4 cannot be dumped in {where}: {reason}"
-    assert container.lines[-2:] == [said, "ended 1"]  # no part of a file is left
+    assert container.lines[-2:] == [said, "ended 1"]  # no partial file is left
 
 
 def test_crash_that_comes_again_is_dumped_once(container: Container, dumps: Path) -> None:
@@ -669,7 +669,7 @@ def test_sigterm_while_the_program_imports_is_dumped_after_it(
 
 
 class Trap:
-    """An object that notes each call of its own code."""
+    """An object that records each call of its own code."""
 
     sprung: ClassVar[list[str]] = []
 
@@ -690,7 +690,7 @@ class Slotted:
     one: Any
 
 
-# They are no use as what they are.
+# Values that break the rules of their own types.
 TrapList, TrapDict = type("TrapList", (Trap, list), {}), type("TrapDict", (Trap, dict), {})
 
 
@@ -707,7 +707,7 @@ class TrapError(Exception):
     __traceback__ = args = property(Trap.spring)
 
 
-# Each makes a value of others.
+# Functions that make a value from other values.
 KINDS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
     "tuple": tuple,
@@ -740,7 +740,7 @@ STEPS = st.lists(
 
 
 def graph_of(steps: list[tuple[str, list[int]]]) -> list[Any]:
-    """Values that refer to each other, also in circles."""
+    """Values that refer to each other, sometimes in circles."""
     found: list[Any] = []
     for kind, numbers in steps:
         found.append(KINDS[kind]([found[n % len(found)] for n in numbers if found]))
@@ -773,7 +773,7 @@ def test_any_values_are_dumped(
         try:
             crash(graph_of(steps))
         except TrapError as error:
-            # What pytest and hypothesis do is a stack of its own, and longer than this limit.
+            # The stack of pytest and hypothesis is longer than this limit.
             trace = vars(BaseException)["__traceback__"]
             trace.__set__(error, trace.__get__(error).tb_next)
             with mock.patch.object(dump.stacks.Stacks, "of_stack", lambda *_: []):
@@ -782,7 +782,7 @@ def test_any_values_are_dumped(
     assert path is not None
     content = gzip.decompress(Path(path).read_bytes())
     found = json.loads(content)
-    assert len(content) < limit + 20_000  # which the source of this file may have
+    assert len(content) < limit + 20_000  # which the source of this file may contain
     (frame,) = found["threads"][0]["frames"]
     assert [name for name, *_ in frame["locals"]] == ["values"]
     with imported("remora.recorded") as recorded:
@@ -799,7 +799,7 @@ def test_any_values_are_dumped(
         assert steps == [] or limit < 1_000_000 or len(seen) > 1
 
 
-# ---- Opening one ----
+# ---- Opening a dump ----
 
 CHAINED = """
 import threading
@@ -832,7 +832,7 @@ main()
 
 
 def crashed(container: Container, mode: str = "dump") -> None:
-    """Leave a dump, in a container that then goes on."""
+    """Write a dump, in a container that continues afterwards."""
     container.write("p.py", CHAINED)
     settings = {"REMORA_DUMPS": str(container.folder / "dumps"), "REMORA_ADDRESS": "shop at here"}
     command = "REMORA_MODE=dump python p.py; echo ended; exec sleep 600"
@@ -841,7 +841,7 @@ def crashed(container: Container, mode: str = "dump") -> None:
 
 
 class Opened:
-    """A client that is shown a dump."""
+    """A client that shows a dump."""
 
     def __init__(self, container: Container, *names: str) -> None:
         self.process = container.begin_remora("open", *names)
@@ -916,7 +916,7 @@ def test_dump_is_opened(container: Container, mode: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(DUMPS.iterdir()), ids=lambda path: path.name)
 def test_dump_of_another_python_is_opened(container: Container, path: Path) -> None:
-    """Of each version of Python that has written one there, all of the program above."""
+    """Each version of Python has written a dump of the program above."""
     container.start("exec sleep 600", mode="off")
     done = container.remora("crashes", "--show", str(path))
     assert (done.returncode, done.stderr) == (0, "")
@@ -1007,7 +1007,7 @@ def test_dumps_are_removed_by_name(
 def test_dump_that_may_not_be_removed(container: Container, dumps: Path) -> None:
     (name,) = dumps_of("train", dumps, range(1))
     (dumps / name).unlink()
-    (dumps / name).mkdir()  # not even root can remove it as a file
+    (dumps / name).mkdir()  # even root cannot remove a folder as a file
     container.start("exec sleep 600", mode="off", REMORA_DUMPS=str(dumps))
     done = container.remora("crashes", "--remove", name)
     assert (done.returncode, done.stdout) == (1, "")
@@ -1034,7 +1034,7 @@ def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_file_of_the_project_is_the_one_of_the_client(shop: Container, is_there: bool) -> None:
-    """Wherever the container has it, or had it."""
+    """The container may have the file anywhere, or may have lost it."""
     copy = shop.folder.parent / "project/src/p.py"
     copy.parent.mkdir(parents=True)
     copy.write_text(CHAINED)
@@ -1096,7 +1096,7 @@ def test_running_programs_are_dumped(container: Container, dumps: Path, mode: st
     path = container.write("p.py", RUNS)
     container.start("python p.py", mode=mode, REMORA_DUMPS=str(dumps))
     container.says("runs")
-    if mode == "listen":  # with an engine, and stopped
+    if mode == "listen":  # stopped by its engine
         editor = container.attach({path: [line(path, "time.sleep(0.01)")]})
         editor.stopped()
     done = container.remora("dump")

@@ -1,6 +1,6 @@
-"""What VS Code does with launch.json and tasks.json, and what it shows where that cannot work.
+"""What VS Code does with launch.json and tasks.json, and what it shows when something is wrong.
 
-A task that ends with another exit code than 0 is a dialog, and its output is in the terminal.
+If a task fails, VS Code shows a dialog, and the task's output in the terminal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def test_f5_holds_whatever_the_mode_is(project: Project, mode: str) -> None:
     editor = project.debug(project.line("history = load_checkpoint("), EPOCHS="1")
     stop = editor.stopped()
     assert (stop.path, stop.line) == (project.source, project.line("history = load_checkpoint("))
-    # What is run besides has the mode of the file.
+    # Other services run in the mode of the file.
     project.compose("run", "--rm", "-T", "train", "sh", "-c", f"[ $REMORA_MODE = {mode} ]")
 
 
@@ -51,9 +51,9 @@ def test_what_f5_starts_is_stopped_after_it(project: Project) -> None:
     assert project.compose("ps", "--quiet", "--status=running").stdout == ""
 
 
-# ---- What cannot work ----
+# ---- Failures ----
 
-# What is wrong with a project, as a shell command there; and what the task says then.
+# What is wrong with a project, as a shell command, and what the task then says.
 F5_FAILS = {
     "the build fails": (
         "sed -i 's/^USER .*/RUN exit 9/' Dockerfile",
@@ -82,7 +82,7 @@ def test_without_an_engine(project: Project, task: str) -> None:
     assert "daemon" in done.stdout and "unix:///nowhere.sock" in done.stdout
 
 
-# What runs in the service's container, in which mode; and what the task says then.
+# What runs in the service's container, in which mode, and what the task then says.
 ATTACH_FAILS = {
     "off": ("python -c 'input()'", "off", "REMORA_MODE is off"),
     "the hook is kept out": ("python -S -c 'input()'", "listen", "the hook out (-S)"),
@@ -131,7 +131,7 @@ def test_attach_to_an_image_without_a_debugger(project: Project) -> None:
     done = project.task("train: attach", check=False)
     assert done.returncode != 0 and '"remora": executable file not found' in done.stdout
     project.more_files.clear()
-    project.compose("build")  # the image is that of other tests
+    project.compose("build")  # other tests need the image
 
 
 @pytest.mark.parametrize("mode", ["listen", "demand"])

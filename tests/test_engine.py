@@ -1,4 +1,4 @@
-"""The engine in a program: it comes, goes without a trace, and is in every child: no Docker."""
+"""The engine in a program: it loads, leaves no trace, and debugs every child. No Docker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.container import IN_MULTIPROCESSING, SWALLOWED, Container
 from support.dap import Editor, Stop
 from support.project import line, marked, wait_until
 
-# What is left of a debugger in a program: printed each time that a line comes.
+# Prints what a debugger has left in a program, each time that a line arrives.
 FACTS = """
 import os, sys, threading
 
@@ -20,7 +20,7 @@ def is_free():
     return not (sys.gettrace() or threading_hook or any(tools))
 """
 
-# Loops that look whether their own thread is traced: with calls, and without one that is Python's.
+# Loops that check whether their own thread is traced: with calls, and without calls of Python code.
 LOOPS = {
     "calls": """
 def look(n):
@@ -68,7 +68,7 @@ def leave(editor: Editor, way: str) -> None:
 
 
 def debug_again_and_again(container: Container, path: Path, times: int, way: str) -> None:
-    """Attach one client after another; each sees the program stop twice, and leaves."""
+    """Attach one client after another. Each sees the program stop twice, and leaves."""
     for _ in range(times):
         editor = container.attach({path: [marked(path)]})
         editor.resume(editor.stopped())
@@ -87,7 +87,7 @@ def is_here(stop: Stop, path: Path) -> bool:
 # ---- A client comes and goes ----
 
 
-# Elsewhere than on x86 with glibc, pydevd has no library to trace threads that run already.
+# Except on x86 with glibc, pydevd has no library to trace threads that already run.
 LIBRARIES = {"pydevd's library": "true", "no library": "false"}
 
 
@@ -114,13 +114,13 @@ def test_program_is_free_without_client(
     leave(editor, way)
     last_line_is(container, "engine free")
 
-    # It stops in a loop that has run since before; and it is free though it was stopped.
+    # The program stops in a loop that already ran, and is free again although it was stopped.
     editor = container.attach({path: [here]})
     assert is_here(editor.stopped(), path)
     leave(editor, way)
     last_line_is(container, "engine free")
 
-    # What it was stopped at for one client is no matter of the next.
+    # The breakpoints of a client do not affect the next client.
     editor = container.attach({path: [elsewhere]})
     last_line_is(container, "engine traced")
     editor.set_breakpoints(path, here)
@@ -135,7 +135,7 @@ def test_step_ends_with_the_client(container: Container) -> None:
     editor = container.attach({path: [marked(path)]})
     stop = editor.stopped()
     editor.set_breakpoints(path)
-    stop.client.request("stepOut", threadId=stop.thread)  # of a loop that never ends
+    stop.client.request("stepOut", threadId=stop.thread)  # in a loop that never ends
     editor.detach()
     last_line_is(container, "engine free")
     editor = container.attach({path: [line(path, "# elsewhere")]})
@@ -189,9 +189,9 @@ def test_program_imports_while_engine_loads(container: Container) -> None:
     container.says("failed: 0")
 
 
-# Starts threads and prints, when it is told to, how many sessions are in the memory. The garbage
-# collector would come now and then only. While a session begins, what it says of all objects would
-# disturb: a tuple that is being made must be in no list.
+# Starts threads and, on request, prints how many sessions are in memory. The garbage collector is
+# off, because it runs only now and then. No objects are listed while a session begins, because that
+# would expose tuples that are still being built.
 SESSIONS = """
 import gc, os, sys, threading, time
 
@@ -219,12 +219,12 @@ def test_nothing_is_kept_of_a_session(container: Container, way: str) -> None:
     container.start("exec python p.py", mode="listen")
     debug_again_and_again(container, path, 4, way)
     container.write("count", "")
-    # A thread that is just traced then keeps one until the next session.
+    # A thread that is being traced at that moment keeps a session until the next one.
     wait_until(lambda: container.lines[-1:] in (["0"], ["1"]))
 
 
-# Starts threads one after another. Until a thread runs, it has the ident of this one; something
-# else keeps their processor busy, so that takes long.
+# Starts threads one after another. Until a thread runs, it has the ident of its starter. Another
+# process keeps their processor busy, so that this state lasts.
 STARTING = """
 import os, subprocess, threading
 
@@ -244,7 +244,7 @@ def test_thread_that_starts_others_while_a_client_attaches(container: Container)
     assert not [line for line in container.lines if not line.startswith("remora: ")]
 
 
-# Reaches the line once, in a thread, when it is told to.
+# On request, reaches the line once, in a thread.
 ONCE = """
 import _thread, os, queue, sys, threading, time
 
@@ -275,7 +275,7 @@ while True:
 @pytest.mark.parametrize("mode", ["listen", "demand"])
 @pytest.mark.parametrize("kind", ["early", "late", "_thread"])
 def test_line_that_is_reached_at_once(container: Container, mode: str, kind: str) -> None:
-    """A client that has been told that it is attached misses nothing of what comes then."""
+    """Once a client knows that it is attached, it misses no stop."""
     path = container.write("p.py", ONCE)
     container.start(f"exec python p.py {kind}", mode=mode)
     container.says("up")
@@ -288,7 +288,7 @@ def test_line_that_is_reached_at_once(container: Container, mode: str, kind: str
     assert stop.locals["n"] == "1"
 
 
-# Takes long to load the engine, as on a machine that has much to do.
+# Loads the engine slowly, as on a busy machine.
 SLOW = """
 import sys, time
 
@@ -302,7 +302,7 @@ sys.addaudithook(on_import)
 
 @pytest.mark.parametrize("mode", ["listen", "wait"])
 def test_line_that_another_program_reaches_at_once(container: Container, mode: str) -> None:
-    """A client that has been told that it is attached misses nothing in any program."""
+    """Once a client knows that it is attached, it misses no stop in any program."""
     path = container.write("p.py", ONCE)
     slow = container.write("slow.py", SLOW + ONCE)
     container.start("python slow.py late & exec python p.py late", mode=mode)
@@ -313,8 +313,8 @@ def test_line_that_another_program_reaches_at_once(container: Container, mode: s
     assert {editor.stopped().path, editor.stopped().path} == {path, slow}
 
 
-# Prints how many calls have left their variables, with no garbage collector to come; and a thread
-# that starts when the one before has just ended may have its ident.
+# Prints how many calls have left their variables in memory, with the garbage collector off. Each
+# thread starts when another has just ended, and may have its ident.
 CALLS = """
 import gc, os, threading, time, weakref
 
@@ -345,7 +345,7 @@ def test_no_frame_is_kept_of_the_program(container: Container) -> None:
     editor = container.attach({path: []})
     for _ in range(20):
         editor.set_breakpoints(path)
-    # What a thread does is asked for by its ident.
+    # pydevd asks for a thread's frames by its ident.
     editor.set_breakpoints(path, marked(path))
     stop = editor.stopped()
     assert stop.locals["n"] == "1"
@@ -366,7 +366,7 @@ print("main:", threading.main_thread() is threading.current_thread(), flush=True
 """
 
 
-# What a program sees of processes that are started in it.
+# What a program sees of the processes that it starts.
 CHILDREN_STARTED = """
 import sys, time
 STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
@@ -416,7 +416,7 @@ def test_main_thread_is_that_of_the_program(container: Container) -> None:
 
 
 def test_client_that_is_there_before_the_program(container: Container) -> None:
-    """It has joined once, though it is asked for while it comes by itself."""
+    """The program joins once, though the hub asks for it while it joins by itself."""
     path = container.write("p.py", "import sys\nprint('ran', sys.argv)  # here\n")
     container.start("python p.py 1; python p.py 2; python p.py 3")
     editor = container.attach({path: [marked(path)]})
@@ -465,7 +465,7 @@ if pid == 0:
     child()
 end(os.waitpid(pid, 0)[1] >> 8)
 """
-# The programs: each with its children, and its last line.
+# The programs, each with its children and its last line.
 CHILDREN = {
     "os.fork": (FORK % "os.fork()", ["a"], "codes 3"),
     "fork in a thread": (
@@ -587,7 +587,7 @@ def test_children_without_client(container: Container, kind: str) -> None:
 
 
 def test_child_outlives_its_parent(container: Container) -> None:
-    """The hub sees the end of the parent, and the child goes on in the session of the root."""
+    """The hub sees that the parent ends, and the child continues in the session of the root."""
     code = """
 reading, writing = os.pipe()
 if os.fork() == 0:
@@ -659,8 +659,8 @@ work(1)
 
 
 def is_lost(container: Container, kind: str) -> bool:
-    """Tell whether a crash cannot be kept, which a line then says: Python ends as it would have."""
-    # Python 3.12 starts no thread any more at its end.
+    """Tell whether a crash cannot be kept. A line then says so, and Python ends as usual."""
+    # Python 3.12 starts no threads while it ends.
     is_at_end = kind in ("own excepthook", "thread after the main one")
     if not is_at_end or container.version != (3, 12):
         return False
@@ -683,15 +683,15 @@ def test_crash_is_kept(container: Container, kind: str) -> None:
     assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
     assert stop.locals["b"] == "2"
     container.write("end", "")
-    # It was reported before.
+    # The crash was reported before.
     assert ("mine" if kind == "own excepthook" else "ValueError: 2") in container.log()
     editor.resume(stop)
     assert container.exit_code() == exit_code
 
 
-# Settings that change what Python itself does where the engine is loaded and the hub is started.
+# Settings that change what Python does while the engine loads and the hub starts.
 SETTINGS = {
-    "warnings are errors": {"PYTHONWARNINGS": "error"},  # Python 3.12 has one for forks of threads
+    "warnings are errors": {"PYTHONWARNINGS": "error"},  # Python 3.12 warns about forks
     "imports are lazy": {"PYTHON_LAZY_IMPORTS": "all"},  # Python 3.15
 }
 
@@ -711,7 +711,7 @@ def test_crash_is_kept_whatever_python_is_set_to(container: Container, kind: str
 @pytest.mark.parametrize("kind", ["main thread", "own excepthook"])
 @pytest.mark.parametrize("name", ["INT", "TERM"])
 def test_signal_ends_a_crash_that_is_kept(container: Container, kind: str, name: str) -> None:
-    # A handler of the program's, which only takes a note, would not end it.
+    # The program's own handler, which only records the signal, would not end it.
     code = "import signal\nsignal.signal(signal.SIGTERM, print)\nprint('in a buffer')\n"
     container.write("p.py", RAISE + code + CRASHES[kind][0])
     container.start("exec python p.py", mode="crash")
@@ -730,7 +730,7 @@ def test_interrupt_of_a_crash_that_is_kept_is_not_lost(container: Container) -> 
 
 
 def test_crash_of_a_program_that_was_ready(container: Container) -> None:
-    """It has an engine by then, but no client."""
+    """The program has an engine by then, but no client."""
     wait = "import os, time\nwhile not os.path.exists('end'):\n    time.sleep(0.01)\n"
     path = container.write("p.py", RAISE + wait + "work(1)\n")
     container.start("python p.py", mode="crash")
@@ -779,7 +779,7 @@ def test_breakpoint_without_client(container: Container, mode: str) -> None:
 
 
 def test_breakpoint_while_the_engine_is_loaded(container: Container) -> None:
-    """It is in a loop, so it comes at each moment of the load."""
+    """breakpoint() is called in a loop, so it meets every moment of the load."""
     path = container.write("p.py", "while True:\n    breakpoint()\n    n = 1  # here\n")
     container.start("python p.py", mode="listen")
     stop = container.attach({path: [marked(path)]}).stopped()

@@ -1,4 +1,4 @@
-"""What goes wrong while debugging: what the user sees of it, and that nothing is lost."""
+"""Faults while debugging: what the user sees, and that nothing is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.docker
 
 
 def goes_on(project: Project) -> None:
-    """Wait until the program has said more than now."""
+    """Wait until the program has printed more."""
     lines = len(project.log().splitlines())
     wait_until(lambda: len(project.log().splitlines()) > lines)
 
@@ -51,7 +51,7 @@ def test_client_that_drops_the_connection(project: Project, at_breakpoint: bool)
             editor.set_breakpoints(path)
             editor.resume(stop)
             goes_on(project)
-        # As when it is killed, or its machine lost.
+        # As if the client were killed, or its machine lost
         editor.close()
         goes_on(project)
 
@@ -60,7 +60,7 @@ def test_client_that_drops_the_connection(project: Project, at_breakpoint: bool)
 def test_client_before_the_program(project: Project, mode: str) -> None:
     command = "until [ -e src/go ]; do sleep 0.1; done; python src/program.py"
     path = project.start(COUNT, command, REMORA_MODE=mode)
-    # It returns though no Python runs yet.
+    # The command returns although no Python runs yet.
     project.compose("up", "--detach", "--wait", REMORA_MODE=mode)
     editor = project.attach(marked(path), source=path)
     assert editor.clients[0].request("threads") == {"threads": []}
@@ -94,8 +94,8 @@ def test_program_that_is_killed(project: Project, signal: str, code: int) -> Non
 
 @pytest.mark.parametrize("starter", ["remora attach", "the next program", "the health check"])
 def test_hub_that_is_killed(project: Project, starter: str) -> None:
-    """The program runs on. Another hub takes its place, and a client can attach again."""
-    # The health check would start one at any time; this one does not.
+    """The program runs on. Another hub replaces the killed one, and a client can attach again."""
+    # The usual health check could start a hub at any time. `remora status` does not.
     check = {"test": ["CMD-SHELL", "remora status | grep 'port 5678 ('"]}
     settings: dict[str, Any] = {} if starter == "the health check" else {"healthcheck": check}
     path = start(project, **settings)
@@ -152,7 +152,7 @@ def test_engine_that_is_restarted(project: Project) -> None:
 # ---- What is in the container ----
 
 
-# Takes the debugger's port, and leaves its pid when it has.
+# Takes the debugger's port, and then writes its pid to a file.
 TAKE = """
 import os, signal, socket
 taken = socket.create_server(("", 5678))
@@ -164,7 +164,7 @@ signal.pause()
 
 
 def start_with_taken_port(project: Project, code: str, mode: str) -> Path:
-    """Start a program in a container where another process has the port before all else."""
+    """Start a program in a container where another process has taken the port first."""
     (project.root / "src/take.py").write_text(TAKE)
     wait = "until [ -e /tmp/taken ]; do sleep 0.1; done"
     # The health check would start the hub, which would take the port itself.
@@ -176,7 +176,7 @@ def start_with_taken_port(project: Project, code: str, mode: str) -> Path:
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
 def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> None:
-    """One line says so, however often the container's health is checked; the program runs on."""
+    """One line says so, however often the health check runs. The program runs on."""
     start_with_taken_port(project, COUNT, mode)
     wait_until(lambda: "number 1\n" in project.log())
 
@@ -185,7 +185,7 @@ def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> Non
     assert message.startswith("remora: port 5678 cannot be opened (")
     assert "REMORA_PORT names another port" in message
     assert "without a debugger" in message
-    # Docker keeps what a check prints.
+    # Docker keeps the output of a check.
     assert project.health_checks()[-1]["ExitCode"] == 1
     assert project.health_checks()[-1]["Output"].startswith("port 5678 cannot be opened (")
     done = remora(project, "attach", check=False)
@@ -205,7 +205,7 @@ def test_port_that_is_taken_for_a_while(project: Project) -> None:
 @pytest.mark.parametrize("gone", ["debugpy", "."])
 @pytest.mark.parametrize("mode", ["wait", "crash"])
 def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None:
-    """Whether the package is missing, or all that the debug image has more, hidden by a volume."""
+    """Either the package is missing, or a volume hides everything that the debug image adds."""
     project.override("hidden.yml", tmpfs=[f"/opt/remora/python3.13/{gone}"])
     project.start("print(1)\nraise ValueError", REMORA_MODE=mode)
     assert project.exit_code() == 1
@@ -221,7 +221,7 @@ def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None
 
 @pytest.fixture(scope="module")
 def built_with_clock(build) -> Project:
-    """A project whose programs have a clock that can be set."""
+    """A project whose programs have a clock that tests can set."""
 
     def prepare(root: Path) -> None:
         dockerfile = root / "Dockerfile"
@@ -244,7 +244,7 @@ def test_clock_that_jumps(project_with_clock: Project) -> None:
     clock = project.root / "src/clock"
 
     def set_clock(offset: str) -> None:
-        """Put a whole file in place: a thread may read the clock at any time, also an empty one."""
+        """Replace the file as a whole, because a thread may read it at any time."""
         clock.with_suffix(".new").write_text(offset)
         clock.with_suffix(".new").replace(clock)
 
@@ -271,7 +271,7 @@ def test_clock_that_jumps(project_with_clock: Project) -> None:
             editor.resume(stop)
             stop = editor.stopped()
         assert abs(int(stop.locals["year"]) - this_year - years) <= 1
-        # Those who come later see no difference.
+        # Later clients see no difference.
         editor.resume(stop)
         editor.detach()
         editor, stop = stop_at_breakpoint(project, path)

@@ -16,13 +16,13 @@ with imported("remora.files") as FILES, imported("remora.project") as PROJECT:
     pass
 Files: Any = FILES.Files
 
-# Where the developer has the project, on another machine.
+# The path of the project on the developer's machine.
 HOME = "/home/dev/shop"
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with a project and an image, both empty."""
+    """A folder with an empty project and an empty image."""
     (tmp_path / "project").mkdir()
     (tmp_path / "image/app").mkdir(parents=True)
     return tmp_path
@@ -34,7 +34,7 @@ def write(path: Path, text: str) -> None:
 
 
 class Image(Files):
-    """What a program finds that runs in `/app` of an image, and has an environment in `/venv`."""
+    """What a program sees in `/app` of an image, with a virtual environment in `/venv`."""
 
     def __init__(self, tree: Path, mappings: tuple[tuple[str, str], ...] = ()) -> None:
         self.tree = tree
@@ -46,12 +46,12 @@ class Image(Files):
         return [str(self.tree / "image" / name) for name in ("app", "venv/site-packages")]
 
     def found(self, path: str) -> list[str]:
-        """The files of the image that a client's path is."""
+        """The files of the image that a client's path stands for."""
         image = self.tree / "image"
         return sorted(str(Path(p).relative_to(image)) for p in self.places(self.local(path)))
 
     def named(self, path: str) -> str | None:
-        """The client's path of a file of the image."""
+        """The client's path for a file of the image."""
         return self.path_of(str(self.tree / "image" / path))
 
 
@@ -63,7 +63,7 @@ FILES_OF_TREE = st.dictionaries(
         st.lists(NAMES, max_size=3).map(tuple),
         st.sampled_from(["__init__.py", "main.py", "utils.py", "config.py"]),
     ).map(lambda found: str(PurePosixPath(*found[0], found[1]))),
-    # Some files are empty, and some are alike.
+    # Some files are empty, and some have the same content.
     st.sampled_from(["", "import os\n", "x = 1\n", *[None] * 5]),
     min_size=1,
     max_size=12,
@@ -79,7 +79,7 @@ COPIES = st.lists(
 
 
 def copy(project: Path, image: Path, kind: str, pick: int) -> Iterator[tuple[Path, str]]:
-    """Copy a part of a project into an image, and yield each copy with what it is one of."""
+    """Copy a part of a project into an image, and yield each copy with its original."""
     files = sorted(path.relative_to(project) for path in project.rglob("*.py"))
     chosen = files[pick % len(files)]
     folder = [*chosen.parents][pick % len(chosen.parents)]
@@ -125,16 +125,16 @@ def test_any_copy_is_found_or_refused(
     texts = [(project / name).read_text() for name in files]
     for name in files:
         text = (project / name).read_text()
-        # Whatever is shown as set is in a file that is no other than this.
+        # A breakpoint is shown as set only if it is in a copy of this very file.
         for place in known.places(known.local(f"{HOME}/{name}")):
             assert text == "" or Path(place).read_text() == text
     for file, name in truth.items():
         text = file.read_text()
         if text and texts.count(text) == 1 and known.root == HOME:
-            # It runs, and is then known.
+            # The file is known once it runs.
             assert known.path_of(str(file)) == f"{HOME}/{name}"
             assert str(file) in known.places(known.local(f"{HOME}/{name}"))
-    # A file that is not there is not found in another one.
+    # A file that does not exist is not mistaken for another one.
     for name in set(files) - set(truth.values()):
         text = (project / name).read_text()
         if text and texts.count(text) == 1:
@@ -152,9 +152,8 @@ print(work("a"), flush=True)
 """
 LINE = PROGRAM.splitlines().index("    return answer  # here") + 1
 
-# The project has a program of this name, which is the one to stop; where in the container copies of
-# it are, below the folders `app`, where its command starts, and `site`, with installed packages;
-# and that command.
+# The project's program that should stop; the places of its copies in the container, below `app`,
+# where the command starts, and `site`, with installed packages; and the command.
 PLACES = {
     "the content of a folder": ("api/main.py", ["app/main.py"], "python main.py"),
     "a folder further down": ("main.py", ["app/bot/main.py"], "python bot/main.py"),
@@ -206,7 +205,7 @@ PLACES = {
     ),
 }
 
-# How the client calls the project's folder, and whether it maps that.
+# The client's path of the project's folder, and whether the client maps it.
 CLIENTS = {
     "mapped": ("/home/dev/shop", True),
     "not mapped": ("/home/dev/shop", False),
@@ -223,7 +222,7 @@ def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> 
     write(tree / "project" / name, PROGRAM)
     for copied in copies:
         write(tree / copied, PROGRAM)
-    # Others of the same name, which are not to be taken for it.
+    # Other files of the same name, which must not be mistaken for it.
     names = [f"other/{name}", f"docs/{Path(name).name}"]
     for other in names:
         write(tree / "project" / other, PROGRAM.replace("!", other))
@@ -237,7 +236,7 @@ def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> 
     stop = editor.stopped()
     assert (str(stop.path), stop.line) == (str(path), LINE)
     assert stop.locals == {"name": "'a'", "answer": "'a!'"}
-    # What the client shows by now is true.
+    # The client now shows the truth.
     shown = editor.clients[0].breakpoints.values()
     assert {b["source"]["path"] for b in shown if b["verified"]} == {str(path)}
     assert all("is not in this container" in b["message"] for b in shown if not b["verified"])
@@ -246,7 +245,7 @@ def test_breakpoint_finds_its_file(shop: Container, place: str, client: str) -> 
     assert "a!" in shop.lines
 
 
-# What the container has, and what of the project's lib/main.py is said then.
+# What the container has, and what the debugger says about the project's lib/main.py.
 MISSING = {
     "nothing": (
         {},
@@ -296,7 +295,7 @@ def test_line_that_is_not_in_the_image(shop: Container) -> None:
 
 @pytest.mark.parametrize("mapped", ["mapped", "not mapped"])
 def test_without_a_copy_of_the_project(container: Container, mapped: str) -> None:
-    """As in a new project, whose folders are where they are in the container."""
+    """As in a new project, whose folders have the same places in the container."""
     container.write("pkg/core.py", PROGRAM)
     container.write("pkg/__init__.py", "")
     container.start("python -m pkg.core")
@@ -310,7 +309,7 @@ def test_without_a_copy_of_the_project(container: Container, mapped: str) -> Non
 
 
 def test_what_is_installed_in_the_projects_folder_is_not_the_projects(tree: Path) -> None:
-    """In a Dev Container, the copy of the project is the project, environment and all."""
+    """In a Dev Container, the copy of the project is the project itself, with its environment."""
     installed = [".venv/lib/python3.13/site-packages/lib.py", "ui/node_modules/gyp/lib.py"]
     for name in ["shop/lib.py", *installed]:
         write(tree / "project" / name, "x = 1\n")
@@ -320,13 +319,13 @@ def test_what_is_installed_in_the_projects_folder_is_not_the_projects(tree: Path
 
 
 def test_mapping_of_a_folder_of_the_project(tree: Path) -> None:
-    """As an adopted project may have answered: `api` is in `/app`, and so is nothing else."""
+    """As an adopted project may have answered: only `api` is in `/app`."""
     for name in ["api/main.py", "api/shop/views.py", "api/shop/shop/models.py"]:
         write(tree / "project" / name, name)
         write(tree / "image/app" / name.partition("/")[2], name)
     write(tree / "project/main.py", "another")
     known = Image(tree, ((f"{HOME}/api", "app"),))
-    # A stop may be shown before any breakpoint is set.
+    # A client may show a stop before it sets a breakpoint.
     assert known.named("app/shop/views.py") == f"{HOME}/api/shop/views.py"
     assert known.found(f"{HOME}/api/main.py") == ["app/main.py"]
     assert known.found(f"{HOME}/main.py") == []
@@ -334,7 +333,7 @@ def test_mapping_of_a_folder_of_the_project(tree: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["shop", ""])
 def test_mapping_of_a_folder_that_is_called_as_one_in_it(tree: Path, folder: str) -> None:
-    """As Django's projects are: `shop/shop/settings.py`."""
+    """As in projects of Django: `shop/shop/settings.py`."""
     for name in ["manage.py", "shop/settings.py"]:
         write(tree / "project" / name, name)
         write(tree / "image/app" / name, name)
@@ -355,7 +354,7 @@ def test_working_directory_that_is_deleted(tree: Path, monkeypatch: pytest.Monke
 
 
 def test_folder_that_is_mounted(tmp_path: Path) -> None:
-    """It has links to nothing, and files of all kinds."""
+    """The folder contains broken links, and files of all kinds."""
     (tmp_path / "a.py").write_text("a = 1\n")
     (tmp_path / "gone.py").symlink_to("nowhere")
     (tmp_path / "data.bin").write_bytes(b"a = 1\n")

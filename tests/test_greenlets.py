@@ -1,4 +1,4 @@
-"""Programs whose threads are greenlets of gevent: with gevent itself, from a package index."""
+"""Programs whose threads are greenlets, with the real gevent from a package index."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ print("done", flush=True)
 def test_breakpoint_in_a_greenlet(
     container: Container, packages: dict[str, str], mode: str
 ) -> None:
-    """Also a step, a pause, and a second client; in between, the program runs on."""
+    """Then come a step, a pause and a second client. In between, the program runs on."""
     path = container.write("p.py", PROGRAM)
     container.start("exec python p.py", mode=mode, **packages)
     if mode == "listen":
@@ -99,7 +99,7 @@ def test_worker_of_gunicorn(container: Container, packages: dict[str, str], mode
     editor = container.attach({path: [marked(path)]})
     container.says("Booting worker")
     wait_until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text())
-    # More than once: the worker is another program than the first one that is attached.
+    # More than once: the worker is not the program that the client attaches to first.
     ask = f"from urllib.request import *\nwhile True: urlopen('http://127.0.0.1:{port}').read()"
     client = subprocess.Popen([sys.executable, "-c", ask])
     try:

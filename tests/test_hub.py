@@ -1,7 +1,7 @@
-"""The hub by itself: whatever programs, clients and strangers do, it serves the next one.
+"""The hub by itself: whatever programs, clients and strangers do, it serves the next client.
 
-A process in a PID namespace holds the pids of programs. Their connections are handed out to the
-tests, which speak as engines do. No Docker, and no pydevd.
+Processes in a PID namespace stand for programs. They hand their connections to the tests, which
+speak as engines do. No Docker, and no pydevd.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from support.container import DEBUG, NAMESPACES, Container, debug_python, import
 from support.ports import free_port, listening_here
 from support.project import wait_until
 
-# What hypothesis caches stays out of the work tree.
+# Keep hypothesis's cache out of the work tree.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 
 PATH = Path("/app/p.py")
 
-# PID 1 of the namespace. It starts the hub, and processes that connect to it when they are told.
+# PID 1 of the namespace. On request, it starts the hub, and processes that connect to the hub.
 AGENT = r"""
 import os, signal, socket, sys
 
@@ -102,7 +102,7 @@ class World:
         self.before = self.descriptors()
 
     def _visit(self) -> int:
-        """Connect to the hub, which closes that as it comes from outside. Returns its pid."""
+        """Connect to the hub, which refuses a process from outside. Return the hub's pid."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(dap.TIMEOUT)
             connection.connect(f"{self.name}hub")
@@ -121,33 +121,33 @@ class World:
         return dap.Client("127.0.0.1", self.port, **options)
 
     def descriptors(self) -> int:
-        """Return how many descriptors the hub has; this fails if it has ended."""
+        """Return how many descriptors the hub has. Fails if the hub has ended."""
         return len(os.listdir(f"/proc/{self.hub}/fd"))
 
     def has_nothing_left(self) -> None:
         """Wait until the hub is as it was before all programs and clients, and has no child."""
-        # What has arrived by now is done when the hub has answered a few times.
+        # After a few answers, the hub has handled everything that has arrived.
         for _ in range(3):
             self._visit()
         wait_until(lambda: self.descriptors() == self.before)
         assert Path(f"/proc/{self.hub}/task/{self.hub}/children").read_text() == ""
 
     def status(self) -> dict[str, Any]:
-        """Return what the hub answers to `remora status`."""
+        """Return the hub's answer to `remora status`."""
         with self.worker().connect() as connection:
             connection.settimeout(dap.TIMEOUT)
             connection.sendall(b'{"ask": "status"}\n')
             return json.loads(connection.makefile("rb").readline())
 
     def has_no_session(self) -> bool:
-        """Tell whether the hub has no client, and knows it of all programs."""
+        """Tell whether the hub has no client, and no program that serves one."""
         status = self.status()
         is_shown = any(program["is_shown"] for program in status["programs"].values())
         names = Path("/proc/net/unix").read_text()
         return not (status["is_attached"] or is_shown or f"@{self.name[1:]}attached\n" in names)
 
     def serves(self) -> None:
-        """Check that all goes well for a client and a program, and that they leave nothing."""
+        """Check that a client can debug a program, and that both leave nothing behind."""
         client = self.client()
         client.attach({"type": "debugpy"}, {})
         found = client.set_breakpoints(PATH, 3, 5)
@@ -178,19 +178,19 @@ class World:
 
 
 class Worker:
-    """A process of the namespace, which does nothing but connect to the hub."""
+    """A process of the namespace, which only connects to the hub."""
 
     def __init__(self, pid: int, orders: socket.socket) -> None:
         self.pid, self._orders = pid, orders
         orders.settimeout(dap.TIMEOUT)
 
     def catch_signal(self) -> None:
-        """Have a handler for the hub's signal, which does nothing."""
+        """Install a handler for the hub's signal. The handler does nothing."""
         self._orders.send(b"deaf")
         assert self._orders.recv(1) == b"."
 
     def connect(self) -> socket.socket:
-        """Return a connection to the hub that is this process's to the kernel."""
+        """Return a connection to the hub. The kernel attributes it to this process."""
         self._orders.send(b"connect")
         _, (descriptor,), _, _ = socket.recv_fds(self._orders, 1, 1)
         return socket.socket(fileno=descriptor)
@@ -200,7 +200,7 @@ class Worker:
 
 
 class Engine:
-    """A program's connection as pydevd has it: it answers what the hub asks."""
+    """A program's connection, which answers the hub as pydevd does."""
 
     def __init__(self, worker: Worker, **facts: Any) -> None:
         self.worker = worker
@@ -208,7 +208,7 @@ class Engine:
         self.requests: list[tuple[str, Any]] = []
         self.breakpoints: dict[str, list[int]] = {}
         self.is_closed = False
-        # What it says right behind its response to `continue`.
+        # What the engine sends right after its response to `continue`
         self.says_more = b""
         self._ids: list[int] = []
         self._arrival = threading.Condition()
@@ -281,7 +281,7 @@ class Engine:
             assert self._arrival.wait_for(condition, dap.TIMEOUT), self.requests
 
     def is_wanted(self) -> bool:
-        """Wait for the hub's answer, and tell whether it has a debugger."""
+        """Wait for the hub's answer, and tell whether the hub wants the program's engine."""
         self._wait(lambda: self.answer is not None)
         return bool(self.answer and self.answer["engine"])
 
@@ -295,7 +295,7 @@ class Engine:
         self._wait(lambda: self.is_closed)
 
     def end(self, how: str = "closed") -> None:
-        """End the program: by its own word (terminated), or the process, or the connection."""
+        """End the program: by the event `terminated`, with its process, or with its connection."""
         if how == "terminated":
             self.event("terminated", {})
         if how != "closed":
@@ -319,7 +319,7 @@ def requested(command: Any, arguments: Any = None, seq: Any = 1) -> bytes:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the hub, and its Python."""
+    """The folder with the hub, and the hub's Python."""
     return debug_python(tmp_path_factory.mktemp("image")).parents[2] / "remora"
 
 
@@ -395,7 +395,7 @@ JUNK = {
     "attach to a child that is none": INITIALIZE + requested("attach", {"subProcessId": 2**80}),
     "configurationDone first": requested("configurationDone"),
     "disconnect first": requested("disconnect", {"terminateDebuggee": True}),
-    # These do attach, and are gone before all has been done.
+    # These attach, and leave before the hub has finished.
     "attach with what is not for the hub": INITIALIZE
     + requested("attach", {"program": 1, "processId": 1, "listen": [], "request": 0}),
     "attach": INITIALIZE + ATTACH,
@@ -417,7 +417,7 @@ def break_off(connection: socket.socket) -> None:
 
 
 def send_and_leave(world: World, data: bytes, end: str) -> None:
-    """Send something to the port, and leave: at once, by a reset, or when all has been said."""
+    """Send something to the port, and leave: at once, by a reset, or after the answer."""
     connection = socket.create_connection(("127.0.0.1", world.port), timeout=dap.TIMEOUT)
     with connection, suppress(OSError):  # the hub may close first
         connection.sendall(data)
@@ -439,7 +439,7 @@ def test_stranger(world: World, name: str) -> None:
 
 
 def test_junk_is_ended_by_the_hub(world: World) -> None:
-    """Whoever speaks no DAP is not kept: it may wait for an answer for ever."""
+    """The hub closes connections that do not speak DAP, or they could wait without end."""
     for name in ("HTTP", "a newline", "a negative length", "bad JSON", "a list"):
         with socket.create_connection(("127.0.0.1", world.port), dap.TIMEOUT) as connection:
             with suppress(ConnectionError):
@@ -449,7 +449,7 @@ def test_junk_is_ended_by_the_hub(world: World) -> None:
 
 
 def test_junk_while_a_client_is_there(world: World) -> None:
-    """A session is its client's: strangers and further clients change nothing about it."""
+    """A session belongs to its client: strangers and other clients do not change it."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
     engine = Engine(world.worker(), forked=True)
@@ -466,7 +466,7 @@ def test_junk_while_a_client_is_there(world: World) -> None:
 
 @pytest.mark.parametrize("limit", [150, 1024])
 def test_idle_connections(world: World, limit: int) -> None:
-    """More connections than the hub may have files do not keep a client out."""
+    """Even more connections than the hub may open files do not keep a client out."""
     resource.prlimit(world.hub, resource.RLIMIT_NOFILE, (limit, limit))
     idle = []
     for _ in range(300):
@@ -481,7 +481,7 @@ def test_idle_connections(world: World, limit: int) -> None:
 
 
 def ask_without_reading(world: World, first: bytes) -> socket.socket:
-    """Return a connection that has asked until the hub takes no more, as no answer is read."""
+    """Return a connection that has sent requests, and read no answers, until the hub is full."""
     connection = socket.socket()
     for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
@@ -497,7 +497,7 @@ def ask_without_reading(world: World, first: bytes) -> socket.socket:
 
 @pytest.mark.parametrize("has_attached", [True, False])
 def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
-    """The hub waits for a client that asks and never reads, and serves others meanwhile."""
+    """The hub waits for a client that sends and never reads, and meanwhile serves others."""
     first = INITIALIZE + (ATTACH if has_attached else b"")
     connections = [ask_without_reading(world, first) for _ in range(3)]
     assert world.status()["is_attached"] is False
@@ -508,16 +508,16 @@ def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
 
 
 def test_client_that_is_put_aside_and_does_not_read(world: World) -> None:
-    """It has not configured its session, so that the next client takes its place."""
+    """The client has not configured its session, so the next client replaces it."""
     with ask_without_reading(world, INITIALIZE + ATTACH):
-        world.serves()  # and has nothing left, though this connection is open
+        world.serves()  # and has nothing left, although this connection is open
 
 
-# ---- What a client asks ----
+# ---- Requests of a client ----
 
 
 def right(kind: Any) -> Any:
-    """Return a value of a type, as REQUESTS of protocol.py has it."""
+    """Return a value of a type in REQUESTS of protocol.py."""
     if isinstance(kind, dict):
         return {key[:-1]: right(of) for key, of in kind.items() if key.endswith("!")}
     if isinstance(kind, list):
@@ -527,7 +527,7 @@ def right(kind: Any) -> Any:
 
 
 def wrong(kind: Any) -> list[Any]:
-    """Return values that look like a type, and have `poison` where it is another."""
+    """Return values that look like a type, but contain `poison` in one place."""
     if isinstance(kind, dict):
         found: list[Any] = ["poison", ["poison"]]
         for key, of in kind.items():
@@ -546,10 +546,10 @@ def wrong_requests() -> list[tuple[str, Any]]:
         return [(c, value) for c, kind in protocol.REQUESTS.items() for value in wrong(kind)]
 
 
-# Their number is that of the fields of all requests, about.
+# About one for each field of all requests
 WRONG = wrong_requests()
 
-# Requests that any client may send at any time, in a session or out of one.
+# Requests that any client may send at any time, with or without a session.
 RIGHT = [
     ("threads", {}),
     ("evaluate", {"expression": "1", "frameId": 1, "unknown": "poison"}),
@@ -588,7 +588,7 @@ def test_wrong_requests_do_not_reach_a_program(world: World) -> None:
 
 @pytest.mark.parametrize("levels", [900, 950, 970, 980, 985, 990])
 def test_deep_attach_harms_only_its_client(world: World, levels: int) -> None:
-    """What the hub can read it may not be able to write, which is no program's fault."""
+    """The hub can read an attach that it cannot write. No program may suffer from that."""
     connect = b'{"a":' * levels + b"1" + b"}" * levels
     attach = b'{"seq": 2, "type": "request", "command": "attach", "arguments": {"connect": %b}}'
     with socket.create_connection(("127.0.0.1", world.port), dap.TIMEOUT) as connection:
@@ -602,12 +602,12 @@ def test_deep_attach_harms_only_its_client(world: World, levels: int) -> None:
     world.serves()
 
 
-# ---- Moments that are hard to meet ----
+# ---- Rare moments ----
 
 
 @pytest.mark.parametrize("leaves", ["close", "reset", "disconnect"])
 def test_client_leaves_while_it_attaches(world: World, leaves: str) -> None:
-    """A client that left before the hub had a program for it has no session."""
+    """A client gets no session if it leaves before the hub has a program for it."""
     deaf = world.worker()
     deaf.catch_signal()
     connection = socket.create_connection(("127.0.0.1", world.port), timeout=dap.TIMEOUT)
@@ -621,7 +621,7 @@ def test_client_leaves_while_it_attaches(world: World, leaves: str) -> None:
         break_off(connection)
     connection.close()
     world.has_nothing_left()
-    # It comes by itself, and waits for the next client: nobody else is there.
+    # The program joins by itself, and waits for the next client, because nobody else is there.
     engine = Engine(deaf, held=True)
     assert engine.is_wanted()
     client = world.client()
@@ -635,11 +635,11 @@ def test_client_leaves_while_it_attaches(world: World, leaves: str) -> None:
 
 
 def test_programs_that_come_at_once(world: World) -> None:
-    """A client shows one of them, and is told of the others."""
+    """A client shows one of the programs, and hears of the others."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
     workers = [world.worker() for _ in range(4)]
-    os.kill(world.hub, signal.SIGSTOP)  # so that the hub finds them all at once
+    os.kill(world.hub, signal.SIGSTOP)  # so that the hub finds all of them at once
     engines = [Engine(worker, forked=True) for worker in workers]
     os.kill(world.hub, signal.SIGCONT)
     for engine in engines:
@@ -652,7 +652,7 @@ def test_programs_that_come_at_once(world: World) -> None:
     client.event("stopped")
     client.request("continue", threadId=1)
     shown.asked("continue")
-    # Events of the others are for the sessions that the client opens for them.
+    # Events of the others go to the sessions that the client opens for them.
     client.request("threads")
     assert not any('"stopped"' in line for line in client.traffic[-3:])
     assert sum('"event": "stopped"' in line for line in client.traffic) == 1
@@ -663,7 +663,7 @@ def test_programs_that_come_at_once(world: World) -> None:
 
 
 def test_program_ends_while_its_client_configures(home: Path, tmp_path: Path) -> None:
-    """The next one waits until the client has set its breakpoints."""
+    """The next program waits until the client has set its breakpoints."""
     Container(home, tmp_path)
     with running(home, "wait") as world:
         first = Engine(world.worker(), held=True)
@@ -677,7 +677,7 @@ def test_program_ends_while_its_client_configures(home: Path, tmp_path: Path) ->
         client.set_breakpoints(PATH, 3)
         first.asked("setBreakpoints")
         first.end("killed")
-        # The second is shown now, and all that is known by now is told.
+        # The client now shows the second program, which learns everything known so far.
         second.asked("attach")
         found = client.set_breakpoints(PATH, 3, 5)
         assert [b["verified"] for b in found] == [True, True]
@@ -692,7 +692,7 @@ def test_program_ends_while_its_client_configures(home: Path, tmp_path: Path) ->
 
 
 def test_client_does_not_wait_for_initialized(world: World) -> None:
-    """Breakpoints that a client sets before the hub has a program for it are not lost."""
+    """A client may set breakpoints before the hub has a program for it: they are kept."""
     deaf = world.worker()
     deaf.catch_signal()
     client = world.client()
@@ -710,7 +710,7 @@ def test_client_does_not_wait_for_initialized(world: World) -> None:
 
 
 def test_events_come_behind_responses(world: World) -> None:
-    """An editor takes a program for running that has stopped before `continue` is answered."""
+    """An editor ignores a stop that it hears of before the response to `continue`."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
     engine = Engine(world.worker(), forked=True)
@@ -725,7 +725,7 @@ def test_events_come_behind_responses(world: World) -> None:
 
 
 def test_many_programs_at_once(world: World) -> None:
-    """A program does not go on without the hub because many others ask at that moment."""
+    """A program waits for the hub, even if many others ask at the same moment."""
     worker = world.worker()
     os.kill(world.hub, signal.SIGSTOP)
     connections = [worker.connect() for _ in range(200)]
@@ -736,7 +736,7 @@ def test_many_programs_at_once(world: World) -> None:
     world.serves()
 
 
-# ---- Junk of a process in the container ----
+# ---- Junk from a process in the container ----
 
 LOCAL_JUNK = {
     "nothing": b"",
@@ -771,7 +771,7 @@ def test_stranger_in_the_container(world: World, name: str) -> None:
     assert "Traceback" not in world.log.read_text()
 
 
-# What an engine says that makes no sense.
+# Messages of an engine that make no sense
 ENGINE_JUNK = {
     "junk": b"junk\r\n\r\n",
     "a number": framed(b"1"),
@@ -795,7 +795,7 @@ ENGINE_JUNK = {
 
 @pytest.mark.parametrize("name", ENGINE_JUNK)
 def test_engine_makes_no_sense(world: World, name: str) -> None:
-    """It ends, or what it said is ignored; its client's session goes on."""
+    """The engine ends, or the hub ignores the message. The client's session continues."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
     engine = Engine(world.worker(), forked=True)
@@ -814,7 +814,7 @@ def test_engine_makes_no_sense(world: World, name: str) -> None:
     assert "Traceback" not in world.log.read_text()
 
 
-# ---- Whatever comes, in whatever order ----
+# ---- Any events, in any order ----
 
 FACTS = [{"held": True}, {"crashed": True}, {"asked": True}, {"forked": True}, {}]
 CONFIGURE: list[tuple[str, dict[str, Any]]] = [
@@ -828,9 +828,9 @@ number = st.integers(0, 9)
 
 
 class AnySequence(RuleBasedStateMachine):
-    """Programs, clients and strangers that come, do things and leave; nothing waits for an answer.
+    """Programs, clients and strangers come, do things and leave, without waiting for answers.
 
-    At the end of each sequence a client and a program find a hub as if nothing had been.
+    After each sequence, the hub serves a client and a program as if nothing had happened.
     """
 
     home: Path
@@ -845,7 +845,7 @@ class AnySequence(RuleBasedStateMachine):
         self.clients: list[dap.Client] = []
         self.sockets: list[socket.socket] = []
         if mode == "crash":
-            # It opens the port.
+            # The crashed program opens the port.
             first = self.comes(self.world.worker(), {"crashed": True})
             assert first.is_wanted()
             self.world.before += 1
@@ -900,7 +900,7 @@ class AnySequence(RuleBasedStateMachine):
     def client_comes(self, steps: int, waits: bool) -> None:
         client = self.world.client()
         self.clients.append(client)
-        with suppress(dap.DapError):  # it is refused, as another is there
+        with suppress(dap.DapError):  # it is refused, because another client is there
             for command, arguments in CONFIGURE[:steps]:
                 client.send(command, **arguments)
                 if command == "attach" and waits and not self.idle:
@@ -974,10 +974,10 @@ class AnySequence(RuleBasedStateMachine):
             for connection in self.sockets:
                 break_off(connection)
             wait_until(self.world.has_no_session)
-            # The hub would wait for an answer of those.
+            # The hub would wait for their answers.
             for worker in self.deaf:
                 worker.end()
-            # The other programs are still there: another client gets one, or none.
+            # The other programs are still there: another client gets one of them, or none.
             client = self.world.client()
             client.attach({"type": "debugpy"}, {})
             client.close()
@@ -1010,7 +1010,7 @@ def test_any_sequence(home: Path, tmp_path: Path) -> None:
             derandomize=True,
             database=None,
             deadline=None,
-            # A failure may need a moment that a shorter sequence does not meet.
+            # A shorter sequence may miss the moment of a failure.
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
@@ -1049,7 +1049,7 @@ while True:
 @pytest.mark.parametrize("behaviour", ["answers", "is silent"])
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand"])
 def test_forged_hub(home: Path, tmp_path: Path, mode: str, behaviour: str) -> None:
-    """A program says that it does not trust the hub, and runs on. No debugger is in it."""
+    """A program says that it does not trust the hub, and runs on without a debugger."""
     container = Container(home.parent / "venv/bin/python", tmp_path)
     container.write("forge.py", FORGE)
     container.write("p.py", "import sys; print('done', 'pydevd' in sys.modules, flush=True)\n")
@@ -1062,7 +1062,7 @@ def test_forged_hub(home: Path, tmp_path: Path, mode: str, behaviour: str) -> No
         wait_until(lambda: "done False" in container.lines)
         said = [line for line in container.lines if line.startswith("remora: ")]
         if mode == "listen":
-            assert said == []  # it has a hub, as far as it can see, and asks nothing of it
+            assert said == []  # the program sees a hub, and asks it nothing
         else:
             (line,) = said
             assert line.startswith("remora: the debugger's hub is pid ")
@@ -1075,7 +1075,7 @@ def test_forged_hub(home: Path, tmp_path: Path, mode: str, behaviour: str) -> No
 
 
 def test_forged_name_of_a_client(home: Path, tmp_path: Path) -> None:
-    """A client can attach though a process has taken the name that tells that one is there."""
+    """A client can attach although a process has taken the name that signals a client."""
     Container(home, tmp_path)
     with running(home) as world, socket.socket(socket.AF_UNIX) as taken:
         taken.bind(f"{world.name}attached")
@@ -1088,7 +1088,7 @@ def test_forged_name_of_a_client(home: Path, tmp_path: Path) -> None:
     reason="this is a container, whose network is not the kernel's first; or not root's",
 )
 def test_network_of_a_machine_without_bridges(container: Container) -> None:
-    """As on a compute node, whose Docker, if it has one, makes no bridge."""
+    """As on a compute node, which has no Docker, or a Docker without bridges."""
     hidden = "mount -t tmpfs none /sys/class/net"
     container.start(f"{hidden} && sleep 60", mode="listen", REMORA_HOST="0.0.0.0")
     wait_until(lambda: container.remora("ready").returncode == 0)
@@ -1096,7 +1096,7 @@ def test_network_of_a_machine_without_bridges(container: Container) -> None:
 
 
 def test_hub_is_the_only_one(world: World) -> None:
-    """A second hub ends at once, and the first one goes on."""
+    """A second hub ends at once, and the first hub continues."""
     main = str(DEBUG / "remora/__main__.py")
     enter = ["nsenter", "--target", str(world.hub), "--pid", "--mount"]
     enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
@@ -1105,11 +1105,11 @@ def test_hub_is_the_only_one(world: World) -> None:
     world.serves()
 
 
-# ---- A program that is asked for while it comes by itself ----
+# ---- A program that the hub asks for while it joins by itself ----
 
 
 def test_program_is_asked_while_it_comes(home: Path, tmp_path: Path) -> None:
-    """It comes once: to the hub, a process that comes again has replaced itself."""
+    """The program joins once: a process that joins again has replaced itself, to the hub."""
     container = Container(home.parent / "venv/bin/python", tmp_path)
     path = container.write("p.py", "import os\nprint('here', os.getpid())  # here\n")
     container.start("python p.py; true")
@@ -1119,7 +1119,7 @@ def test_program_is_asked_while_it_comes(home: Path, tmp_path: Path) -> None:
         children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
         (pid,) = (p for p in children if "p.py" in Path(f"/proc/{p}/cmdline").read_text())
         os.kill(int(pid), signal.SIGURG)
-        # It has got the signal when the kernel keeps it no more.
+        # The signal has arrived once it is no longer pending in the kernel.
         pending = re.compile(r"^(?:Sig|Shd)Pnd:\s*0+$", re.MULTILINE)
         wait_until(lambda: len(pending.findall(Path(f"/proc/{pid}/status").read_text())) == 2)
         editor = container.attach({path: [2]})

@@ -1,4 +1,4 @@
-"""What is put into an image, as far as that needs no image."""
+"""What install.py puts into an image, tested without an image."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_debugpy_comes_from_the_wheels_of_the_owner(
         metadata = "Metadata-Version: 2.1\nName: debugpy\nVersion: 1.8.99\n"
         wheel.writestr("debugpy-1.8.99.dist-info/METADATA", metadata)
         wheel.writestr("debugpy-1.8.99.dist-info/WHEEL", "Wheel-Version: 1.0\n")
-    # Where there is no network
+    # Without a network
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     with imported("install") as install:
         monkeypatch.setattr(install, "CACHE", tmp_path / "cache")
@@ -100,7 +100,7 @@ def test_pip_has_the_index_of_the_services_own_build(
 def test_what_an_interpreter_gets(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: tuple[int, int]
 ) -> None:
-    """All that is there for one version of Python; from 3.15 on its start-up file is another."""
+    """All files for one version of Python. Python 3.15 and later have another start-up file."""
     wheel, image, tree = tmp_path / "wheel", tmp_path / "image", tmp_path / "tree"
     (wheel / "debugpy").mkdir(parents=True)
     (wheel / "debugpy/__init__.py").write_text("")
@@ -139,7 +139,7 @@ def test_layer_that_a_volume_hides_costs_one_line() -> None:
 def test_pip_of_an_image_takes_a_wheel_that_fits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tags: str
 ) -> None:
-    """Any pip of the image fetches for each C library: without a compiled wheel, the pure one."""
+    """Any pip of the image fetches a wheel for each C library, or else the pure wheel."""
     pip = tmp_path / "run_pip.py"
     pip.write_text(
         f"import runpy, sys\nsys.argv += ['--platform', {tags!r}, '--implementation', 'cp']\n"

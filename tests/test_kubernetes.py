@@ -1,6 +1,6 @@
-"""What is rendered for Kubernetes: valid, restricted, nothing ends a paused pod; and the script.
+"""The manifests for Kubernetes are valid, restricted, and keep paused pods. The script works.
 
-The script is run against a stand-in for kubectl here. `nox -s cluster` runs it in a real cluster.
+The script runs against a stand-in for kubectl here, and by `nox -s cluster` in a real cluster.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def every_service(template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def with_dumps(project: Path) -> Path:
-    """A copy of the overlay, with the claim for mode `dump`, as the script makes one."""
+    """A copy of the overlay with the claim for mode `dump`, as the script makes it."""
     folder = project / "deploy/dump"
     if not folder.exists():
         shutil.copytree(project / "deploy/debug", folder)
@@ -81,7 +81,7 @@ VOLUMES = {
 
 
 def why_not_restricted(pod: dict[str, Any]) -> list[str]:
-    """By which rules of the level `restricted` of Pod Security a pod is refused."""
+    """The rules of the level `restricted` of Pod Security that a pod breaks."""
     wrong = [name for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name)]
     for volume in pod.get("volumes", []):
         wrong += [f"volume {kind}" for kind in volume.keys() - {"name"} - VOLUMES]
@@ -156,7 +156,7 @@ def test_production_knows_nothing_of_the_debugger(rendered: Path) -> None:
     assert "remora" not in text.lower() and ":debug" not in text and "dumps" not in text
 
 
-# What an owner may add, and what would kill or replace a paused pod.
+# Settings that an owner may add, and that would kill or replace a paused pod.
 PROBES: dict[str, dict[str, Any]] = {
     "exec": {"exec": {"command": ["true"]}},
     "http": {"httpGet": {"path": "/", "port": 8000}},
@@ -270,7 +270,7 @@ def test_ranks_find_each_other(template: Path, tmp_path: Path) -> None:
     (service,) = (r for r in resources if r["kind"] == "Service")
     assert found["MASTER_ADDR"] == f"train-0.{service['metadata']['name']}"
     assert pod["subdomain"] == service["metadata"]["name"]
-    # A rank that is held is not ready, and must be found all the same.
+    # A rank that is held is not ready, and other ranks must find it nevertheless.
     assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"]
     assert service["spec"]["selector"].items() <= job["template"]["metadata"]["labels"].items()
 
@@ -312,7 +312,7 @@ def test_up_and_down(cluster: FakeCluster) -> None:
         (cluster.root / "deploy/.session/train/manifest.yaml").read_text()
     )
     applied = {found["kind"]: found for found in manifest}
-    # Of the other services, nothing is applied.
+    # Nothing of the other services is applied.
     assert applied.keys() == {"ConfigMap", "Job"}
     (container,) = pod_of(applied["Job"])["containers"]
     assert environment(container)["REMORA_MODE"] == "wait" and container["image"] == image
@@ -336,7 +336,7 @@ def test_worker_comes_with_its_queue(cluster: FakeCluster) -> None:
     cluster.said("down", "worker")
 
 
-# What a kubelet says before it has read what the pod needs.
+# The message of a kubelet that has not read the pod's configuration yet
 SYNC = "failed to sync configmap cache: timed out waiting for the condition"
 
 FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
@@ -452,7 +452,7 @@ def test_up_fails_with_one_sentence_and_leaves_nothing(cluster: FakeCluster, nam
     assert len(said) == 1 and said[0].startswith(f"debug.sh: {message}"), done.stdout
     if "last lines are above" in message:
         assert "ZeroDivisionError: division by zero" in done.stdout
-    # What was created, and that alone, is deleted again.
+    # The script deletes what it has created, and nothing else.
     created = []
     if cluster.calls("apply"):
         created = ["configmap"] + ["job"] * ("apply" not in changes)
@@ -474,7 +474,7 @@ def test_up_fails_with_one_sentence_and_leaves_nothing(cluster: FakeCluster, nam
         ["RunContainerError|context deadline exceeded"],
         [
             "ErrImagePull|dial tcp 192.0.2.1:443: i/o timeout",
-            # It says no more by then.
+            # The kubelet no longer gives the reason.
             "ImagePullBackOff|Back-off pulling image",
         ],
     ],
@@ -585,7 +585,7 @@ def test_a_rank_is_chosen(template: Path, tmp_path: Path) -> None:
 
 
 def test_attach_needs_no_more_than_the_role(cluster: FakeCluster) -> None:
-    # To see namespaces, and to create anything else, takes rights that the Role does not give.
+    # The Role does not include the rights to see namespaces, or to create anything else.
     denied = [f"create {kind}" for kind in ("jobs", "deployments", "configmaps")]
     cluster.be(namespace="Error from server (Forbidden): namespaces is forbidden", denied=denied)
     cluster.said("attach", "train")

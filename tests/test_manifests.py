@@ -1,4 +1,4 @@
-"""Manifests that exist are adopted: none of them changes, and each workload can be debugged.
+"""Existing manifests are adopted: none of them changes, and each workload can be debugged.
 
 `deploy/debug.sh` runs against a stand-in for kubectl here, which builds with the real Kustomize.
 """
@@ -46,12 +46,12 @@ from support.rendering import (
 )
 from support.validators import assert_tidy, strict_json
 
-# The labels that number the pods of a Job, and of a PyTorchJob.
+# The labels that number the pods of a Job and of a PyTorchJob.
 INDEX, REPLICA = "batch.kubernetes.io/job-completion-index", "training.kubeflow.org/replica-index"
 
 
 def manifests_of(root: Path) -> str:
-    """What the owner applies."""
+    """The manifests that the owner applies."""
     found = [root / path for path in answers(root)["manifests"]]
     if found[0].name == "kustomization.yaml":
         return yaml.safe_dump_all(kustomize(found[0].parent))
@@ -60,7 +60,7 @@ def manifests_of(root: Path) -> str:
 
 @pytest.fixture(scope="module", params=REPOSITORIES)
 def owner(request, template: Path, tmp_path_factory) -> tuple[str, Path, dict[Path, bytes]]:
-    """The name of a repository, the adopted project, and what its owner had in it before."""
+    """The name of a repository, the adopted project, and its contents before."""
     files, _, data = REPOSITORIES[request.param]
     root = write(tmp_path_factory.mktemp("owner") / "shop", files)
     before = contents(root)
@@ -235,7 +235,7 @@ def in_ranks(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pair", "1", ""),
         ("group-nodes", "2", f",{INDEX}=2"),
         ("tune-master", "3", ""),
-        # The master has the first four.
+        # The master has the first four ranks.
         ("tune-worker", "", f",{REPLICA}=0"),
         ("tune-worker", "15", f",{REPLICA}=2"),
     ],
@@ -297,7 +297,7 @@ def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) 
     installed["metadata"]["name"] = "green-web"
     installed["spec"]["template"]["spec"]["containers"][0]["name"] = "web"
     text = yaml.safe_dump_all([SERVICE, installed])
-    # Helm 4 runs what its plugin says, from wherever a user is.
+    # Helm 4 runs the command of its plugin, from the user's current folder.
     plugin = yaml.safe_load((root / "deploy/debug/helm/plugin.yaml").read_text())
     (command,) = plugin["runtimeConfig"]["platformCommand"]
     (tmp_path / "plugins").mkdir()
@@ -325,7 +325,7 @@ def test_a_chart_is_changed_as_helm_installs_it(template: Path, tmp_path: Path) 
     [
         (False, "wait", False, "emptyDir"),
         (False, "dump", True, "persistentVolumeClaim"),
-        # Helm would refuse to make a claim that is there already.
+        # Helm would refuse to create a claim that exists already.
         (True, "dump", False, "persistentVolumeClaim"),
         (True, "wait", False, "persistentVolumeClaim"),
     ],
@@ -346,12 +346,12 @@ def test_dumps_of_what_helm_installs_are_kept(
     if claim:
         kubernetes_validate.validate(claim, "1.25", strict=True)
         assert claim["metadata"]["name"] == volume[kind]["claimName"]
-        # It is looked for there, and left by the next upgrade.
+        # debug.sh looks for the claim there, and the next upgrade keeps the claim.
         assert claim["metadata"]["namespace"] == "team"
         assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
-# ---- What is wrong ----
+# ---- Failures ----
 
 
 def test_a_workload_that_is_gone_is_named_and_found_anew(template: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""What Remora says where it cannot debug, as far as no other test makes it. No Docker.
+"""The messages of Remora that no other test provokes. No Docker.
 
-Each row of docs/troubleshooting.md is a message that a test makes.
+A test provokes each message in docs/troubleshooting.md.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def test_each_row_of_the_page_is_made_by_a_test() -> None:
     rows = re.findall(r"^\| `(.+)` \| ", page, flags=re.MULTILINE)
     rows = [row for row in rows if row not in STATES]
     code = "".join(path.read_text() for path in TESTS.glob("test_*.py"))
-    code = re.sub(r'"\n\s+f?"', "", code)  # a text may go on in the next line
+    code = re.sub(r'"\n\s+f?"', "", code)  # a text may continue in the next line
     parts = {row: [part.strip() for part in row.split("…")] for row in rows}
     missing = [row for row in rows if not all(part in code for part in parts[row])]
     assert len(rows) > 40 and missing == []
 
 
-# What the command calls a process, in the first table: tests of each command look for them.
+# The command's words for a process, in the first table: the tests of each command check them.
 STATES = ["waits", "has crashed", "runs", "ready", "is debugged", "no debugger"]
 
-# A program inside a library that never comes back to Python
+# A program inside a library that never returns to Python
 BUSY = """
 import itertools
 print("busy", flush=True)
@@ -70,7 +70,7 @@ def test_container_without_a_program(container: Container) -> None:
         editor.clients[0].request("evaluate", expression="1")
 
 
-# Another process has the hub's name, and says nothing.
+# Another process has taken the hub's name, and does not answer.
 SQUATTER = r"""
 import os, socket
 namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -93,7 +93,7 @@ def test_hub_that_does_not_answer(container: Container) -> None:
 
 
 def reason(container: Container, name: str) -> str:
-    """What `remora status` says of the only Python process, whose command line has a name."""
+    """What `remora status` says about the only Python process with a name in its command line."""
     wait_until(lambda: name in container.remora("status").stdout)
     return container.remora("status").stdout.splitlines()[-1].strip()
 
@@ -105,7 +105,7 @@ def test_interpreter_that_came_later(container: Container) -> None:
     assert reason(container, "p.py").startswith("its interpreter has no hook")
 
 
-# As uWSGI: a program that is not called python, and has Python's library.
+# Like uWSGI: a program that is not called python, but contains Python's library.
 BUILT_IN = """
 import mmap
 with open("libpython3.so.1.0", "rb") as file:

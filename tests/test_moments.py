@@ -1,4 +1,4 @@
-"""A debugger at the moment that it is wanted: on demand, after a crash, again and again."""
+"""A debugger at the wanted moment: on demand, after a crash, again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.docker
 
 BATCH = "losses.append(loss)"
 
-# A program that crashes, each time in this function; what comes before says how it is called.
+# A program that always crashes in this function. The text before it says how it is called.
 CRASH = """
 def crash(number):
     secret = number + 41
@@ -36,7 +36,7 @@ def test_demand_makes_the_running_process_ready(project: Project) -> None:
     assert status.startswith("mode demand, port 5678 (train at 127.0.0.1:")
     assert "a client is attached" in status and pids(status, "is debugged", "--epochs 100000")
     editor.detach()
-    # Once more is no mistake.
+    # A second time does no harm.
     assert "is ready: train at 127.0.0.1:" in remora(project, "attach").stdout
     assert project.attach(project.line(BATCH)).stopped().path == project.source
 
@@ -52,18 +52,18 @@ def test_values_without_an_editor(project: Project) -> None:
         assert stop["values"] == {"len(batch)": "100"}
         assert [frame["function"] for frame in stop["stack"][1:3]] == ["train", "main"]
     assert len(found) == 2
-    # It runs on, and comes there again.
+    # The program runs on, and reaches the line again.
     assert len(values_at(project, BATCH)) == 1
     assert remora(project, "status").stdout.startswith("mode demand, the port is closed\n")
 
 
 def pids(status: str, state: str, command: str) -> list[str]:
-    """The pids of the processes that `remora status` shows in a state, by a part of the command."""
+    """The pids of the processes that `remora status` shows in a state, by part of the command."""
     lines = [line.split() for line in status.splitlines() if f" {state} " in line]
     return [words[1] for words in lines if command in " ".join(words)]
 
 
-# Two programs; bash is PID 1 below the init, and no Python itself.
+# Two programs. Their parent is bash, below the init.
 TWO = "python src/program.py one & python src/program.py two & sleep 1000"
 
 NAMED = """
@@ -85,7 +85,7 @@ def test_demand_makes_all_programs_ready(project: Project) -> None:
     done = remora(project, "attach")
     assert done.stdout.count("is ready: train at 127.0.0.1:") == 2
     editor = project.attach(marked(path), source=path)
-    # Both are found through the one port; each has a session.
+    # A client finds both through the same port. Each has a session.
     stops = [editor.stopped(), editor.stopped()]
     assert {stop.path for stop in stops} == {path}
     assert {stop.locals["name"] for stop in stops} == {"'one'", "'two'"}
@@ -105,7 +105,7 @@ def test_demand_takes_a_pid(project: Project) -> None:
     status = remora(project, "status").stdout
     assert pids(status, "is debugged", "program.py two") == [two]
     assert pids(status, "runs", "program.py one")
-    # The other one joins the session that is there.
+    # The other program joins the existing session.
     remora(project, "attach")
     second = editor.stopped()
     assert second.locals["name"] == "'one'"
@@ -144,7 +144,7 @@ def test_process_without_hook_is_left_alone(project: Project) -> None:
     named = remora(project, "attach", pid, check=False)
     assert named.returncode == 1
     assert f"pid {pid} cannot be debugged: {reason}" in named.stdout
-    # It still runs.
+    # The program still runs.
     assert remora(project, "attach", check=False).stdout == done.stdout
 
 
@@ -170,7 +170,7 @@ if __name__ == "__main__":
     sys.exit(child.exitcode + 6)
 """
 
-# What calls the function that crashes, and the exit code that it then has.
+# What calls the function that crashes, and the exit code of the program.
 CRASHES = {
     "main": ("crash(1)", 1),
     "thread": ("import threading\nthreading.Thread(target=crash, args=[1]).start()", 0),
@@ -197,7 +197,7 @@ sys.exit(subprocess.run([sys.executable, __file__, "x"]).returncode + 4)
     "spawn": (MULTIPROCESSING.format("spawn"), 7),
     "forkserver": (MULTIPROCESSING.format("forkserver"), 7),
     "import": ("if __name__ == '__main__': import program as again\nelse: crash(1)", 1),
-    # As libraries do that make tracebacks pretty
+    # Like libraries that format tracebacks
     "own excepthook": ("import sys\nsys.excepthook = lambda *e: print('pretty')\ncrash(1)", 1),
 }
 
@@ -214,7 +214,7 @@ def test_crash_is_kept(project: Project, where: str) -> None:
     editor.resume(stop)
     assert project.exit_code() == code
     printed = project.output()
-    # It printed what it prints without a debugger.
+    # The output is the same as without a debugger.
     project.compose("up", "--detach", REMORA_MODE="off")
     assert project.exit_code() == code
     assert printed == sorted(project.log().splitlines())
@@ -226,7 +226,7 @@ def test_crash_is_dumped_and_read_elsewhere(project: Project) -> None:
     project.compose("cp", "train:/var/lib/remora/dumps", "crashes")
     (dump,) = (project.root / "crashes").iterdir()
     project.compose("down")
-    # Another container of the image, which has that file, and which nothing is started in
+    # Another container of the image, with that file. Nothing starts in it.
     mount = ("--volume", f"{dump}:/tmp/{dump.name}:ro", "--user", "root")
     show = ("remora", "crashes", "--show", f"/tmp/{dump.name}")
     shown = project.compose("run", "--rm", "-T", *mount, "train", *show, REMORA_MODE="off").stdout
@@ -235,7 +235,7 @@ def test_crash_is_dumped_and_read_elsewhere(project: Project) -> None:
 
 
 def test_container_that_is_stopped_leaves_a_dump(project: Project) -> None:
-    """As Docker stops it, and Kubernetes, and a machine that is given back."""
+    """A container is stopped in this way by Docker, by Kubernetes, and when a machine goes away."""
     code = "import time\nepoch = 7\nprint('runs', flush=True)\ntime.sleep(600)  # here\n"
     project.override("dump.yml", environment={"REMORA_DUMP_ON": "term"})
     path = project.start(code, "exec python src/program.py", REMORA_MODE="dump")

@@ -1,4 +1,4 @@
-"""REMORA_RANK: which of several ranks are held, and which just run."""
+"""REMORA_RANK: which of several ranks are held, and which run on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ rank = int(os.environ.get("RANK", "-1"))
 print(f"rank {rank} runs", flush=True)  # here
 """
 
-# What torchrun does: its own process has the rank of its node, if any, and each worker its own.
+# Like torchrun: its own process has the rank of the node, if any, and each worker has its own rank.
 TORCHRUN = """
 import os, subprocess, sys
 
@@ -63,7 +63,7 @@ def test_chosen_ranks_are_held_and_the_others_run(
 
 
 def test_launcher_is_not_held_for_the_rank_of_its_node(container: Container, train: Path) -> None:
-    """On node 1 are the ranks 3 to 5: the rank 1 is elsewhere."""
+    """Node 1 has the ranks 3 to 5: rank 1 is elsewhere."""
     container.start("python torchrun src/train.py", REMORA_RANK="1", JOB_COMPLETION_INDEX="1")
     assert container.exit_code() == 0
     assert "launcher 1" in container.lines

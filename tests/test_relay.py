@@ -1,4 +1,4 @@
-"""The command `remora relay`: a client where nothing forwards a port."""
+"""The command `remora relay` connects a client where nothing forwards a port."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ while True:
     time.sleep(0.01)
 """
 
-# The parent waits for its child, which the client is to open a session for.
+# The parent waits for its child. The client should open a session for the child.
 PARENT = """
 import subprocess, sys
 
@@ -50,7 +50,7 @@ def test_breakpoint_by_relay(container: Container, mode: str) -> None:
     container.start("python src/loop.py", mode=mode)
     container.says("Waiting for client" if mode == "wait" else "3")
     with relay(container) as relayed:
-        for _ in range(2):  # nothing is left of the first session that keeps out another
+        for _ in range(2):  # nothing is left of the first session that would keep out another
             editor = attach(relayed, {path: [marked(path)]})
             stop = editor.stopped()
             assert (stop.path, stop.line) == (path, marked(path))
@@ -59,7 +59,7 @@ def test_breakpoint_by_relay(container: Container, mode: str) -> None:
             wait_until(lambda n: len(container.lines) > n, count + 10)
         assert relayed.exit_codes() == [0, 0]
         assert relayed.errors() == ""
-    # In the modes that open the port when it is asked for, nobody has asked for it.
+    # In the modes that open the port on request, nobody has requested it.
     assert container.is_open() == (mode in ("wait", "listen"))
 
 
@@ -74,7 +74,7 @@ def test_child_has_a_relay_of_its_own(container: Container) -> None:
         editor.resume(stop)
         editor.ended()
         assert container.exit_code() == 0
-        relayed.exit_codes()  # they end with the container, if not before
+        relayed.exit_codes()  # they end with the container, or before
 
 
 def test_container_that_ends_ends_the_relay(container: Container) -> None:
@@ -112,7 +112,7 @@ def test_no_hub(container: Container) -> None:
 
 @pytest.mark.docker
 def test_relay_by_compose_exec(project: Project) -> None:
-    """As an editor on a machine that no port is published to."""
+    """As from a machine that cannot reach a published port."""
     path = project.start(LOOP, REMORA_MODE="wait")
     command = ["docker", "compose", "-f", project.debug_file, "exec", "-T", "train"]
     configuration = project.configuration("train: attach")

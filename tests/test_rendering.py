@@ -1,4 +1,4 @@
-"""What is rendered is well formed, whatever the answers, and reads as if written by hand."""
+"""Rendered files are well formed, whatever the answers, and read as if written by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from support.rendering import (
 )
 from support.validators import assert_tidy, strict_json
 
-# Answers that differ from the defaults, each in something that reaches a file.
+# Answers that differ from the defaults, each in a way that changes a file.
 ANSWERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "listen": {"debug_mode": "listen", "debug_port": 65533},
@@ -54,7 +54,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "services": ["api"],
         "api_framework": "django",
     },
-    # Names that YAML or a shell would read as something else
+    # Names that YAML or a shell could misread
     "yes": {"project_name": "yes"},
     "taken": {"project_name": "NumPy"},
     "number": {"project_name": "1e3"},
@@ -77,7 +77,7 @@ def engines(rendered: Path) -> list[str]:
 
 @pytest.fixture
 def services(rendered: Path) -> list[str]:
-    """The services of the answers, each of which has a port."""
+    """The services of the answers. Each has a port."""
     return YAML(typ="safe").load(rendered / ".copier-answers.yml")["services"]
 
 
@@ -119,7 +119,7 @@ def test_files_are_those_that_the_questions_know(plain_template: Path, rendered:
 
 @pytest.mark.parametrize("mode", ["new", "adopt"])
 def test_files_are_left_out_by_their_paths(plain_template: Path, tmp_path: Path, mode: str) -> None:
-    """Not by their names, so that a new file of the template may have any name."""
+    """Paths decide, not names, so that a new file of the template may have any name."""
     template = shutil.copytree(plain_template, tmp_path / "template")
     added = {f"tools/{name}" for name in ("train.py", "api.py", "settings.py", "train/scripts/x")}
     for name in added:
@@ -132,12 +132,12 @@ def test_files_are_left_out_by_their_paths(plain_template: Path, tmp_path: Path,
         (tmp_path / "my-app/compose.yaml").unlink()
         given = {"mode": mode, "services": ["worker"]}
     rendered = render(template, tmp_path / "my-app", **given)
-    # All but the debug layer of an adopted project is its owner's.
+    # Everything in an adopted project except the debug layer belongs to its owner.
     expected = added if mode == "new" else set()
     assert {str(path.relative_to(rendered)) for path in files(rendered / "tools")} == expected
 
 
-# What docs/architecture.md says to edit for each.
+# The edits that docs/architecture.md names for each
 PLACES = {
     "services": {
         "copier.yml": ("a web service: api", "a report: report\n      a web service: api"),
@@ -210,7 +210,7 @@ def test_each_service_has_its_program_and_its_tests(rendered: Path, services: li
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.debug.yml"])
 def test_compose_files(rendered: Path, services: list[str], name: str, tmp_path: Path) -> None:
-    # A tag of Compose's own, which other readers of YAML do not know.
+    # A tag of Compose, which other readers of YAML do not know.
     text = (rendered / name).read_text().replace("!override", "")
     (tmp_path / name).write_text(text)
     model = YAML(typ="safe").load(text)
@@ -335,7 +335,7 @@ def test_launch_json(rendered: Path, services: list[str], engines: list[str]) ->
 def test_debug_json_of_zed(
     template: Path, tmp_path: Path, engines: list[str], services: list[str]
 ) -> None:
-    """Each scenario is a configuration of launch.json, and its task is one command."""
+    """Each scenario is a configuration of launch.json, and its task is a single command."""
     render(template, tmp_path, engines=engines, services=services, editors=["vscode", "zed"])
     launch = strict_json(tmp_path / ".vscode/launch.json")["configurations"]
     tasks = {t["label"]: t for t in strict_json(tmp_path / ".vscode/tasks.json")["tasks"]}
@@ -379,7 +379,7 @@ def test_dev_container(template: Path, tmp_path: Path, existing: str | None) -> 
     name = container["service"]
     assert debug_file == tmp_path / container["initializeCommand"][3]
     assert [name] == container["runServices"]
-    # The debugger's port is that of the container, and the folder has the place that is opened.
+    # The debugger's port is the container's own, and the Dev Container opens the mounted folder.
     text = debug_file.read_text().replace("!override", "").replace("!reset", "")
     debugged = [*YAML(typ="safe").load_all(text)][-1]["services"][name]
     port = re.search(r"(\d+)\}*$", str(debugged["environment"]["REMORA_PORT"]))[1]
@@ -426,12 +426,12 @@ def test_agents_are_shown_a_line_of_each_service(rendered: Path, services: list[
 
 
 def test_tasks_run_anywhere(rendered: Path) -> None:
-    # Emacs and others run the command of a task and know no more of it, but for variables.
+    # Emacs and others run only the command of a task, with its variables.
     for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]:
         holds = task["label"].endswith((": start", ": open last crash"))
         options = task.pop("options", {})
         assert (options.get("env", {}) != {}) == holds
-        # What more than one command needs is not in every shell: fish, PowerShell 5.
+        # Some shells, such as fish and PowerShell 5, cannot join commands in this way.
         if re.search("[&|()]", task["command"]):
             assert options["shell"] == {"executable": "/bin/sh", "args": ["-c"]}
             windows = task.pop("windows")["options"]["shell"]
@@ -456,13 +456,13 @@ def test_shell(rendered: Path) -> None:
 def test_python(rendered: Path) -> None:
     tool("ruff", "check", "--no-cache", cwd=rendered)
     tool("ruff", "format", "--no-cache", "--diff", cwd=rendered)
-    # What debugging adds is no project of the owner's.
+    # The debug layer follows the rules of this repository, not those of the owner.
     config = f"--config={REPOSITORY / 'pyproject.toml'}"
     tool("ruff", "check", "--no-cache", config, rendered / "docker")
 
 
 def test_hints_are_right(defaults: Path) -> None:
-    # Of tqdm there are none.
+    # tqdm has no types.
     options = ["--strict", "--ignore-missing-imports", f"--cache-dir={os.devnull}"]
     tool("mypy", *options, "src", "tests", cwd=defaults)
 
@@ -498,13 +498,13 @@ def test_enter_to_every_question_gives_the_defaults(
         program("copier"),
         ["copy", str(template), "my-app"],
         cwd=tmp_path,
-        # There is no terminal that could tell where its cursor is.
+        # The test's terminal does not report the position of its cursor.
         env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"},
         timeout=60,
     )
     questions = YAML(typ="safe").load(REPOSITORY / "copier.yml")
     for name, question in questions.items():
-        # There is no web service by default, no cluster, and nothing to adopt.
+        # By default, there is no web service, no cluster, and nothing to adopt.
         not_asked = ("api_framework", "ranks", "debug_services", "workloads")
         asked = "help" in question and name not in not_asked
         if asked:

@@ -1,4 +1,4 @@
-"""1,000 pods and 512 ranks, by simulation: what docs/scale.md says of them."""
+"""1,000 pods and 512 ranks in a simulation: what docs/scale.md says about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RANKS = 512
 
 @pytest.fixture
 def is_held(monkeypatch: pytest.MonkeyPatch):
-    """The rule of the debug layer, for a rank that is not this process's."""
+    """The rule of the debug layer, for a rank other than this process's."""
 
     def is_held(chosen: str, rank: int) -> bool:
         with imported("remora.ranks") as ranks:
@@ -30,7 +30,7 @@ def test_a_rank_is_found_by_its_label_as_by_search() -> None:
 
 @pytest.mark.parametrize(("chosen", "held"), [("2", 1), ("0,511", 2), ("*", 512), ("", 512)])
 def test_who_waits(is_held, chosen: str, held: int) -> None:
-    """With one rank, nothing waits for 512 editors."""
+    """If one rank is held, no job waits for 512 editors."""
     assert sum(is_held(chosen, rank) for rank in range(RANKS)) == held
 
 
@@ -45,11 +45,11 @@ def test_who_waits(is_held, chosen: str, held: int) -> None:
     ],
 )
 def test_who_is_kept_when_all_crash(is_held, mode, chosen, a_container, kept) -> None:
-    """One process of each container at most."""
+    """Each container keeps one process at most."""
     assert scale.kept_in_a_crash(RANKS, mode, chosen, a_container, 1, is_held) == kept
 
 
 def test_each_pod_is_probed_once_a_period() -> None:
     counts = list(scale.probes(1000, 10, 60, 30, 1))
-    for begin in (30, 40, 50):  # when all have started
+    for begin in (30, 40, 50):  # once all have started
         assert sum(counts[begin : begin + 10]) == 1000

@@ -1,4 +1,4 @@
-"""What SECURITY.md claims: of images and their layers, ports, privileges, and what is asked for."""
+"""What SECURITY.md claims about images and their layers, ports, privileges and questions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from support.ports import listening, listening_here
 from support.project import TIMEOUT, Project, copy, marked, remora, remove_images, wait_until
 from support.rendering import REPOSITORY, render
 
-# Planted wherever a secret may lie; found nowhere.
+# A test plants this wherever a secret may be, and must find it nowhere.
 SECRET = f"secret-{uuid.uuid4().hex}"
 
-# By these, debugging is known in the name or the configuration of anything.
+# These words identify debugging in names and configurations.
 TRACES = (
     *("debugpy", "debug_", "debug-", "docker/debug"),
     *("REMORA_", "opt/remora", "bin/remora", "remora.pth", "remora.start"),
@@ -33,7 +33,7 @@ TRACES = (
 
 BASE_IMAGE = "python:3.13-slim"
 
-# A user of the container who is neither root nor the program's.
+# A user of the container other than root and the program's user.
 INTRUDER = "12345"
 
 
@@ -83,9 +83,9 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
         json.loads(text.stdout)["services"]
         for text in (project.run("docker", "compose", *config), project.compose(*config))
     )
-    # Of the tests there is no service in production: what theirs has is the debugger's.
+    # Production has no service `tests`: everything in that service belongs to the debugger.
     before["tests"] = {key: after["tests"][key] for key in ("profiles", "networks", "entrypoint")}
-    # And what shows dumps is no part of the application: see test_crashes.py.
+    # The service that shows dumps does not belong to the application: see test_crashes.py.
     showing = after.pop("remora")
     assert {"privileged", "cap_add", "devices", "pid", "ipc"}.isdisjoint(showing)
     assert [mount["source"] for mount in showing["volumes"]] == ["remora-dumps", str(tmp_path)]
@@ -108,14 +108,14 @@ def test_debug_file_adds_no_privilege(engine: None, template: Path, tmp_path: Pa
 
 
 class Saved:
-    """An image as it leaves the machine: its configuration, history included, and its layers."""
+    """An image as it leaves the machine: its configuration with its history, and its layers."""
 
     def __init__(self, project: Project, image: str) -> None:
         def inspect(name: str) -> dict:
             return json.loads(project.run("docker", "image", "inspect", name).stdout)[0]
 
         self.base = len(inspect(BASE_IMAGE)["RootFS"]["Layers"])
-        # By its id: a name alone would mean the debug image too, which has that name and a tag.
+        # By id: the name alone would also match the debug image, which has the same name and a tag.
         save = ["docker", "image", "save", inspect(image)["Id"]]
         file = tempfile.TemporaryFile()
         subprocess.run(save, check=True, stdout=file, timeout=TIMEOUT)
@@ -128,14 +128,14 @@ class Saved:
         self.layers: list[str] = json.loads(self.text)["rootfs"]["diff_ids"]
 
     def entries(self, first: int) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-        """What is in the layers from that number on: deleted files and those that delete, too."""
+        """The contents of the layers from a number on, with deleted files and deletion marks."""
         for blob in self.blobs[first:]:
             with tarfile.open(fileobj=self.archive.extractfile(blob)) as layer:
                 for entry in layer:
                     yield entry, layer.extractfile(entry).read() if entry.isfile() else b""
 
     def names(self, first: int) -> set[str]:
-        """The paths of the files in those layers."""
+        """The paths of the files in the layers from a number on."""
         return {entry.name for entry, _ in self.entries(first) if not entry.isdir()}
 
 
@@ -195,7 +195,7 @@ def test_no_layer_has_a_secret(request: pytest.FixtureRequest, image: str) -> No
         assert not re.search(r"(^|/)\.(env[^/]*|git)(/|$)", entry.name)
 
 
-# The folder of the debug image that mode `dump` writes to
+# The folder of the debug image to which mode `dump` writes
 DUMPS = "var/lib/remora/dumps"
 
 
@@ -205,7 +205,7 @@ def test_only_root_can_change_what_debugging_adds(production: Saved, debug: Save
     for entry, _ in debug.entries(len(production.layers)):
         assert entry.uid == 0
         if entry.name == DUMPS:
-            # Whoever crashes writes there, and removes nobody else's.
+            # Every user may write there, and nobody may remove another user's files.
             assert entry.isdir() and entry.mode & 0o7777 == 0o1777
         else:
             assert entry.issym() or not entry.mode & 0o022, entry.name
@@ -219,7 +219,7 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     def run(image: str, *command: str) -> str:
         return built.run("docker", "run", "--rm", "--entrypoint", "", image, *command).stdout
 
-    # Other tests have built edited copies under these names.
+    # Other tests have built edited copies with these names.
     built.run("docker", "compose", "build")
     built.compose("build")
     production, debug = built.root.name, f"{built.root.name}:debug"
@@ -227,7 +227,7 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     assert run(production, "python", "-c", search) == "None None\n"
     assert run(production, "id", "-u") != "0\n"
 
-    # The debug image is the production image and one layer, and differs in the entry point only.
+    # The debug image is the production image plus one layer, with only another entry point.
     below, above = (inspect(image) for image in (production, debug))
     assert above["RootFS"]["Layers"][:-1] == below["RootFS"]["Layers"]
     assert above["Config"].pop("Entrypoint") == ["debug-entrypoint.sh"]
@@ -236,8 +236,8 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
         del config["Labels"]  # in which Compose names the image's service
     assert above["Config"] == below["Config"]
 
-    # That layer adds files and changes none, nor the owner or mode of a folder.
-    # What Docker writes for each container is left out.
+    # The layer adds files. It changes no files, and no owner or mode of a folder.
+    # Leave out the files that Docker writes for each container.
     find = "find / -xdev -not -path '/etc/host*' -printf '%p %U %G %m %s %l\\n'"
     listing = ("docker", "run", "--rm", "--user", "root", "--entrypoint", "sh")
     files, more_files = (
@@ -247,7 +247,7 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     assert files <= more_files
     added = {line.split()[0] for line in more_files - files}
     site = "import site; print(site.getsitepackages()[0], end='')"
-    # The system has a Python, and the project a virtual environment of it.
+    # The system has a Python, and the project has a virtual environment made with it.
     pythons = ("/usr/local/bin/python3", "/opt/venv/bin/python3")
     home = "/opt/remora/python3.13"
     assert {f"{home}/remora/hook.py", f"{home}/debugpy/__init__.py", f"{home}/python"} <= added
@@ -273,7 +273,7 @@ COPIES_ALL = {
 
 
 class Adopted(Project):
-    """Such a project, built as it was `before`, then adopted."""
+    """A project with this Dockerfile: built as it was `before`, and then adopted."""
 
     def __init__(self, root: Path, template: Path, port: int, **more_files: str) -> None:
         super().__init__(root, "app")
@@ -288,14 +288,14 @@ class Adopted(Project):
         return self.root / "main.py"
 
     def production(self) -> Saved:
-        """The image that its owner builds."""
+        """The image that the project's owner builds."""
         self.run("docker", "compose", "build")
         return Saved(self, f"{self.root.name}-app")
 
 
 @pytest.fixture(scope="module")
 def adopt(engine, template, free_port, tmp_path_factory):
-    """Build and adopt such a project, which may have more files."""
+    """Build and adopt a project with this Dockerfile, and perhaps with more files."""
     roots = []
 
     def adopt(**more_files: str) -> Adopted:
@@ -308,7 +308,7 @@ def adopt(engine, template, free_port, tmp_path_factory):
 
 
 def advised() -> list[str]:
-    """What docs/adopting.md says is to be added to .dockerignore."""
+    """The lines that docs/adopting.md adds to .dockerignore."""
     text = (REPOSITORY / "docs/adopting.md").read_text()
     pattern = r"copies the whole folder, add (.+?) to `\.dockerignore`"
     (advice,) = re.findall(pattern, text, re.DOTALL)
@@ -317,14 +317,14 @@ def advised() -> list[str]:
 
 @pytest.fixture(scope="module")
 def adopted(adopt) -> Adopted:
-    """A project whose owner has followed that, and has no folder `docker`."""
+    """A project whose owner has added these lines, and has no folder `docker`."""
     names = ["docker" if name == "docker/debug" else name for name in advised()]
     return adopt(**{".dockerignore": "\n".join(names)})
 
 
 @pytest.fixture(scope="module")
 def adopted_beside_a_folder(adopt) -> Adopted:
-    """A project whose owner has followed that, and has a folder `docker`."""
+    """A project whose owner has added these lines, and has a folder `docker`."""
     return adopt(**{".dockerignore": "\n".join(advised()), "docker/notes": "mine"})
 
 
@@ -334,11 +334,11 @@ def test_production_of_an_adopted_project_stays_the_same_image(
     request: pytest.FixtureRequest, name: str
 ) -> None:
     project: Adopted = request.getfixturevalue(name)
-    # What the image's id is the hash of, the hash of each layer included
+    # The image's id is the hash of this, which includes the hash of each layer.
     assert project.production().text == project.before.text
     project.compose("build")
     debug = Saved(project, f"{project.root.name}-app:debug")
-    # What debugging adds, and the copy of the project's Python files
+    # The files that debugging adds, and the copy of the project's Python files
     assert debug.layers[:-2] == project.before.layers
 
 
@@ -356,7 +356,7 @@ def test_without_a_dockerignore_the_files_lie_in_production_and_nothing_runs_the
 
 @pytest.fixture(params=["new", "adopted"])
 def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
-    """A project whose program runs on and listens."""
+    """A project whose program runs in mode `listen`."""
     if request.param == "new":
         project = copy(request.getfixturevalue("built"), tmp_path)
         project.edit("losses.append(loss)", "losses.append(loss)  # here")
@@ -368,7 +368,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
 
 
 def stops(project: Project) -> bool:
-    """Attach as an editor does, and tell whether that stops the program."""
+    """Attach as an editor does, and tell whether the program stops."""
     here = marked(project.source)
     editor = project.attach(here)
     stop = editor.stopped()
@@ -381,13 +381,13 @@ def inspect(project: Project) -> dict:
 
 
 def own_address(project: Project) -> tuple[str, str]:
-    """The network of the container and its address there."""
+    """The network of the container, and the container's address there."""
     ((network, facts),) = inspect(project)["NetworkSettings"]["Networks"].items()
     return network, facts["IPAddress"]
 
 
 def addresses_of_machine() -> set[str]:
-    """This machine's addresses, those of Docker's bridges among them; not loopback."""
+    """This machine's addresses, with those of Docker's bridges, but without loopback."""
     table = Path("/proc/net/fib_trie").read_text()
     found = set(re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", table))
     return {address for address in found if not address.startswith("127.")}
@@ -408,7 +408,7 @@ for address in sys.argv[1:]:
 
 def in_network(project: Project, network: str, *command: str) -> str:
     """Run Python in a container beside the project's, and return what it prints."""
-    # Of an image that has the label by which what the tests start is known.
+    # Use an image with the label that marks containers of the tests.
     image = inspect(project)["Config"]["Image"]
     module = f"{dap.__file__}:/beside/dap.py:ro"
     run = ["docker", "run", "--rm", "--network", network, "--entrypoint", "python"]
@@ -417,7 +417,7 @@ def in_network(project: Project, network: str, *command: str) -> str:
 
 
 def reached(project: Project, network: str, *addresses: str) -> set[str]:
-    """Those addresses that can be reached from a container in a network."""
+    """The addresses that a container in a network can reach."""
     return set(in_network(project, network, PROBE, *addresses).split())
 
 
@@ -434,7 +434,7 @@ def test_port_is_reached_from_loopback_only(running: Project) -> None:
     network, address = own_address(running)
     machine = addresses_of_machine()
     with socket.create_server(("0.0.0.0", 0)) as control:
-        # Of the same addresses, this port can be reached.
+        # The container can reach this port at the same addresses.
         open_port = control.getsockname()[1]
         targets = [f"{host}:{number}" for host in machine for number in (port, open_port)]
         expected = {target for target in targets if target.endswith(f":{open_port}")}
@@ -459,12 +459,12 @@ def test_container_on_the_same_network_can_run_any_code(running: Project) -> Non
     assert uid == inspect(running)["Config"]["User"]
 
 
-# Where Docker answers questions for names, in every container on a network of a project.
+# Docker's name server, in every container on a project's network.
 DNS_OF_DOCKER = "127.0.0.11"
 
 
 def open_ports(project: Project) -> set[tuple[str, int]]:
-    """What listens in the container, by address and port."""
+    """The addresses and ports that listen in the container."""
     tables = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
     found = listening(project.run("docker", "exec", project.container(), *tables).stdout)
     return {(host, port) for host, port in found if host != DNS_OF_DOCKER}
@@ -479,7 +479,7 @@ def test_debugging_opens_one_port_and_not_before_it_is_needed(project: Project, 
     if mode in ("demand", "crash", "dump"):
         project.task("train: attach")
         assert open_ports(project) == port
-        # With a client and a program, there is no other either.
+        # A client and a program add no others.
         project.attach()
         assert open_ports(project) == port
 
@@ -489,7 +489,7 @@ def test_port_on_the_network_of_the_machine_is_on_loopback_whatever_is_set(
     project: Project, free_port: int
 ) -> None:
     project.edit("losses.append(loss)", "losses.append(loss)  # here")
-    # Not with JSON, which has no tag.
+    # Write YAML as a text: JSON has no tags.
     (project.root / "host.yml").write_text(
         "services: {train: {network_mode: host, ports: !reset [],"
         f" environment: {{REMORA_HOST: 0.0.0.0, REMORA_PORT: {free_port}}}}}}}"
@@ -508,7 +508,7 @@ namespace = int(sys.argv[1]) or os.stat("/proc/self/ns/pid").st_ino
 connection, name = socket.socket(socket.AF_UNIX), f"\0remora-{namespace}-hub"
 """
 
-# Sends the hub a message, and prints what it answers.
+# Sends the hub a message, and prints the answer.
 ASK = f"""
 {HUB}
 connection.connect(name)
@@ -519,7 +519,7 @@ except OSError:
     pass  # it does not listen
 """
 
-# Takes the names that a hub has, and lets everybody in. One name tells that a client is there.
+# Takes the names of a hub, and lets everybody in. One of the names signals a client.
 FORGE = f"""
 {HUB}
 attached = socket.socket(socket.AF_UNIX)
@@ -534,10 +534,10 @@ while True:
     taken[-1].sendall(json.dumps({{"engine": True, "say": ["forged"]}}).encode() + b"\\n")
 """
 
-# A Python that the debugger is no part of
+# A Python without the debugger
 PLAIN_PYTHON = ["python", "-u", "-I", "-S", "-c"]
 
-# Other than the program's user
+# A user other than the program's
 OTHERS = ["another user", "another container"]
 
 
@@ -552,7 +552,7 @@ def run_elsewhere(project: Project) -> Iterator[Callable[..., str]]:
     started = []
 
     def run_elsewhere(who: str, code: str, *arguments: str, wait: bool = True) -> str:
-        """Returns what it prints; if it is not to be waited for, until that is `ready`."""
+        """Return what the code prints, or, without waiting for its end, its first line."""
         if who == "another user":
             command = ["docker", "exec", "--user", INTRUDER, project.container(), *PLAIN_PYTHON]
         else:
@@ -560,7 +560,7 @@ def run_elsewhere(project: Project) -> Iterator[Callable[..., str]]:
             network = f"container:{project.container()}"
             command = ["docker", "run", "--rm", "--init", "--network", network, "--user", "root"]
             command += ["--entrypoint", PLAIN_PYTHON[0], image, *PLAIN_PYTHON[1:]]
-        # Containers that share a network do not share the namespace of pids.
+        # Containers that share a network do not share a PID namespace.
         namespace = as_user(project, "root", "readlink", "/proc/self/ns/pid")
         command += [code, re.search(r"\d+", namespace)[0], *arguments]
         if wait:
@@ -583,14 +583,14 @@ def run_elsewhere(project: Project) -> Iterator[Callable[..., str]]:
 def test_hub_of_another_user_is_not_joined(
     project: Project, run_elsewhere: Callable[..., str], mode: str, who: str, user: str
 ) -> None:
-    """A program says so in one line, and does all that it does without a debugger."""
+    """A program says so in one line, and otherwise runs as without a debugger."""
     # The health check would start the hub of the program's user first.
     project.override("user.yml", user=user, healthcheck={"test": ["NONE"]})
-    # What is attached can be asked for its own code by the other side.
+    # A program that attaches to a forged hub could be made to run any code.
     code = "import threading\nprint(threading.active_count(), flush=True)\nraise ValueError\n"
     command = "until [ -e src/go ]; do sleep 0.1; done; exec python src/program.py"
     project.start(code, command, REMORA_MODE=mode)
-    # In this mode a program looks for the hub only if a client seems to be there.
+    # In this mode, a program looks for the hub only if a client seems to be attached.
     names = ["attached"] if mode == "demand" else []
     assert run_elsewhere(who, FORGE, *names, wait=False) == "ready\n"
     (project.root / "src/go").touch()
@@ -620,8 +620,8 @@ def test_message_of_another_user_is_refused(
     assert stops(project)
 
 
-# Lets no signal come to it, so that it can be seen in /proc which have been sent. A signal that is
-# let through, and ignored by default, is not to be seen.
+# Blocks all signals, so that /proc shows those that have been sent. A signal that is delivered, and
+# ignored by default, would leave no trace.
 DEAF = """
 import signal, time
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -635,7 +635,7 @@ while True:
 def test_signal_goes_only_to_who_expects_it(
     project: Project, run_elsewhere: Callable[..., str]
 ) -> None:
-    """Whatever another user asks the hub of root to do, which may send signals to all."""
+    """Another user cannot make root's hub, which may signal all processes, signal any of them."""
     project.edit("losses.append(loss)", "losses.append(loss)  # here")
     project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="1000000")
     assert run_elsewhere("another user", DEAF, wait=False) == "ready\n"
@@ -673,7 +673,7 @@ def test_program_that_was_root_is_debugged(project: Project, mode: str) -> None:
 
 # ---- What a program tells the editor ----
 
-# Speaks in the place of its engine. An editor may do what it is told so, on its own machine.
+# Sends messages in place of the engine. An editor may act on such messages on its own machine.
 FORGED = """
 import json, sys
 

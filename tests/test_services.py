@@ -21,7 +21,7 @@ def all_services(build) -> Project:
 
 @pytest.fixture(params=["fastapi", "flask", "django"])
 def api(request, build, tmp_path):
-    """A project with a web service, of each framework."""
+    """A project with a web service, for each framework."""
     key = f"api_{request.param}"
     if not hasattr(build, key):
         if request.param == "fastapi":
@@ -41,7 +41,7 @@ def whole(all_services, tmp_path):
 
 
 class Request(threading.Thread):
-    """A request to the web service, which may stop at a breakpoint before it is answered."""
+    """A request to the web service, which may stop at a breakpoint before it answers."""
 
     def __init__(self, project: Project, path: str) -> None:
         super().__init__(daemon=True)
@@ -65,9 +65,9 @@ def serves(project: Project, **expected: object) -> bool:
 
 
 class Reloaded:
-    """Whether the service has come back with a version of its code.
+    """Whether the service runs again, with a given version of its code.
 
-    Django's reloader misses an edit that was made before it first looked at the files: save again.
+    Django's reloader misses an edit before its first look at the files, so this saves again.
     """
 
     def __init__(self, project: Project, version: str) -> None:
@@ -99,7 +99,7 @@ def test_breakpoints_in_a_route_hit_after_two_reloads(api: Project) -> None:
     stop_at_request(api, editor, api.line("primes.append(number)"))
     for version in ("1", "2"):
         old = '{"service": "' if version == "1" else '{"reload": "1", "service": "'
-        # What is below the breakpoint moves, what is above does not.
+        # Code below the breakpoint moves, and code above stays.
         api.edit(old, f'{{"reload": "{version}", "service": "')
         wait_until(Reloaded(api, version))
         stop_at_request(api, editor, api.line("primes.append(number)"))
@@ -107,13 +107,13 @@ def test_breakpoints_in_a_route_hit_after_two_reloads(api: Project) -> None:
 
 
 def test_its_tests_pass_in_the_container(api: Project) -> None:
-    api.compose("build", "tests")  # what pip says of it is not the tests'
+    api.compose("build", "tests")  # leave out the output of pip
     done = api.compose("run", "--rm", "-T", "tests", REMORA_MODE="off")
     assert " passed" in done.stdout and "warning" not in done.stdout
 
 
 def test_production_serves(api: Project) -> None:
-    # It is healthy once it answers.
+    # The service is healthy once it answers.
     api.run("docker", "compose", "up", "--detach", "--wait", "api")
     assert serves(api)
     log = api.run("docker", "compose", "logs", "api").stdout
@@ -137,7 +137,7 @@ def queue_task(worker: Project, arguments: str) -> None:
     (module,) = worker.root.glob("src/*/worker.py")
     name = f"{module.parent.name}.worker"
     call = ["celery", "--app", name, "call", f"{name}.estimate_pi", "--args", arguments]
-    # As a client elsewhere would: in no container that is debugged.
+    # As a client elsewhere would: not in a debugged container.
     worker.compose("run", "--rm", "-T", "--no-deps", "worker", *call, REMORA_MODE="off")
 
 
@@ -158,7 +158,7 @@ def test_all_services_at_once(whole: Project) -> None:
     assert editors["api"].stopped().path.name == "api.py"
     queue_task(whole.seen_from("worker"), "[1000]")
     assert editors["worker"].stopped().path.name == "worker.py"
-    # Stop in one of the sessions ends all (`stopAll`), and each stops what was started for it.
+    # Stop in one session ends all sessions (`stopAll`), and each stops its own service.
     for name in compound["configurations"]:
         view = whole.seen_from(name.partition(":")[0])
         editors[view.service].detach()
@@ -167,7 +167,7 @@ def test_all_services_at_once(whole: Project) -> None:
     assert running == ["redis"]
 
 
-# For each service a bug, and what is to be seen of it at the line that AGENTS.md looks at.
+# A bug for each service, and the values that show it at the line in AGENTS.md
 BUGS = {
     "train": ("range(0, len(order), BATCH_SIZE)", "range(7, len(order), BATCH_SIZE)", "start = 7"),
     "api": ("range(2, limit)", "range(1, limit)", "number = 1\n"),
@@ -177,7 +177,7 @@ BUGS = {
 
 @pytest.mark.parametrize("service", BUGS)
 def test_a_bug_is_found_by_what_agents_are_told(whole: Project, service: str) -> None:
-    """The commands are run as they stand there."""
+    """The test runs the commands of AGENTS.md exactly."""
     view = whole.seen_from(service)
     view.edit(*BUGS[service][:2])
     text = (whole.root / "AGENTS.md").read_text()

@@ -1,4 +1,4 @@
-"""One debug session for all Python of a container, however it is started: no Docker."""
+"""One debug session for all Python programs of a container, however they start. No Docker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print("done", sys.argv[1], flush=True)
 """
 
 
-# Programs that end one after the other, each started by another kind of parent.
+# Programs that end one after the other, each started in another way.
 IN_TURN = {
     "one after the other": ("python p.py a && python p.py b", ["a", "b"]),
     "a one-liner first": ("python -c 'print(1)' && python p.py a", ["a"]),
@@ -75,7 +75,7 @@ def test_programs_in_turn(container: Container, kind: str) -> None:
         editor.resume(stop)
     assert container.exit_code() == 0
     assert [f"done {name}" in container.lines for name in names] == [True] * len(names)
-    # It was held once, or not at all if the client was there before it.
+    # The program was held once, or not at all if the client came before it.
     assert container.log().count("Waiting for client to attach...") <= 1
 
 
@@ -91,7 +91,7 @@ AT_ONCE = {
     "posix_spawn": ("python family.py posix_spawn", "ab"),
 }
 
-# A program that reaches the line in p.py while a child of it does.
+# A program that reaches the line in p.py while its child does too.
 FAMILY = """
 import multiprocessing, os, subprocess, sys
 
@@ -131,7 +131,7 @@ def test_programs_at_once(container: Container, kind: str) -> None:
     stops = [editor.stopped() for _ in names]
     assert {stop.path for stop in stops} == {path}
     assert sorted(stop.locals["name"] for stop in stops) == [repr(name) for name in names]
-    # Each is in a session of its own.
+    # Each program has a session of its own.
     assert len({id(stop.client) for stop in stops}) == len(names)
     for stop in stops:
         editor.resume(stop)
@@ -148,7 +148,7 @@ def test_one_press_of_stop_ends_all_sessions(container: Container) -> None:
     for stop in stops:
         if stop.client is not root:
             stop.client.event("terminated")
-    # What comes later is not held, since a client was there.
+    # Later programs are not held, because a client was attached.
     assert container.exit_code() == 0
     assert sorted(x for x in container.lines if x.startswith("done")) == [
         "done a",
@@ -182,7 +182,7 @@ def test_client_without_child_sessions(container: Container, monkeypatch) -> Non
 
 
 def test_first_program_is_slow_to_answer(container: Container) -> None:
-    """The others do not wait for it for long, and are debugged all the same."""
+    """The other programs do not wait long for the first, and can be debugged."""
     path = container.write("loop.py", LOOP)
     wait = "until [ -e go ]; do sleep 0.1; done"
     container.start(f"python loop.py & echo $! >first; {wait}; python loop.py & wait", "listen")
@@ -206,7 +206,7 @@ def test_first_program_is_slow_to_answer(container: Container) -> None:
 
 
 def test_early_pause(container: Container) -> None:
-    """A pause that comes before the program stops in the program, not where Python starts."""
+    """A pause before the program begins stops in the program, not in Python's own start."""
     path = container.write("p.py", PROGRAM)
     container.start("python p.py a")
     wait_until(container.is_open)
@@ -296,7 +296,7 @@ def test_program_with_python_built_in_runs_on(container: Container) -> None:
 
 
 def test_command_below_an_init_that_clears_its_environment(container: Container) -> None:
-    """Where only the entry point has set a mode, the hub knows it. The init is a shell here."""
+    """If only the entry point has set a mode, the hub knows it. The init is a shell here."""
     path = container.write("loop.py", LOOP)
     container.write(
         "init.sh", "env -i $(command -v python) loop.py & REMORA_MODE=listen python loop.py & wait"
@@ -322,7 +322,7 @@ def test_working_directory_that_is_deleted(container: Container, options: dict[s
 
 @pytest.mark.parametrize("kept", ["", "A=1", 'PATH="$PATH" LANG=C'])
 def test_command_that_clears_its_environment(container: Container, kept: str) -> None:
-    """Without an init, nothing but the health check then has the settings of the container."""
+    """Without an init, only the health check then has the settings of the container."""
     path = container.write("loop.py", LOOP)
     container.start(f'exec env -i {kept} "$(command -v python)" loop.py', mode="")
     wait_until(lambda: " runs " in container.remora("status").stdout)
@@ -360,7 +360,7 @@ def test_pattern_matches_as_in_a_shell(pattern: str, text: str) -> None:
 def test_signal_ends_a_program_that_is_held(
     container: Container, name: str, exit_code: int
 ) -> None:
-    """Even PID 1, which the kernel protects from signals that it has no handler for."""
+    """A signal ends even PID 1, which the kernel protects from signals without a handler."""
     container.write("p.py", PROGRAM)
     container.start("exec python p.py a")
     container.says("Waiting for client to attach")
@@ -372,7 +372,7 @@ def test_interrupt_of_a_program_that_is_held_is_not_lost(container: Container) -
     container.write("p.py", PROGRAM)
     path = container.write("swallowed.py", SWALLOWED)
     (site_packages,) = container.python.parents[1].glob("lib/python3*/site-packages")
-    # Before remora.pth, in the order of the alphabet.
+    # Before remora.pth, in alphabetical order.
     start_up = site_packages / "a.pth"
     start_up.write_text(f"import sys; exec(open({str(path)!r}).read(), {{}})\n")
     try:
@@ -460,7 +460,7 @@ def test_hub_that_is_killed_is_survived(container: Container) -> None:
 
 
 def test_hub_loads_no_library_for_encryption(container: Container) -> None:
-    """It is a fifth of what the hub would have in memory."""
+    """Such a library would be a fifth of the hub's memory."""
     container.write("loop.py", LOOP)
     container.start("exec python loop.py", mode="listen")
     container.says("Listening")
@@ -486,7 +486,7 @@ def test_off_leaves_no_trace(container: Container) -> None:
     assert not container.is_open()
 
 
-# ---- Programs with modules of their own that are called like the engine's ----
+# ---- Programs whose modules have the same names as the engine's ----
 
 OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]
 
@@ -520,7 +520,7 @@ def test_own_modules_stay_the_programs(container: Container, mode: str) -> None:
     assert stop.client.request("evaluate", expression=check, frameId=frame)["result"] == "True"
 
 
-# ---- What the command `remora` says ----
+# ---- The output of the command `remora` ----
 
 
 def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> None:
@@ -553,7 +553,7 @@ def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> 
     ("command", "exit_code"), [("python loop.py 'no debugger'", 0), ("python -S loop.py", 1)]
 )
 def test_exit_code_of_status(container: Container, command: str, exit_code: int) -> None:
-    """It is that of what is there, whatever the text says."""
+    """The exit code depends on the state, whatever the text says."""
     container.write("loop.py", LOOP)
     container.start(f"exec {command}", mode="listen")
     wait_until(lambda: "loop.py" in container.remora("status").stdout)
@@ -701,12 +701,12 @@ def test_health_check_starts_the_hub_of_a_container_without_python_yet(
     path = container.write("p.py", PROGRAM)
     container.start("until [ -e go ]; do sleep 0.1; done; python p.py a", mode="listen")
     assert container.remora("ready", "--health").returncode == 0
-    # What the hub says is for the container's log, whoever has started it.
+    # The hub writes to the container's log, whoever has started it.
     container.says("Listening, a client can attach at any time")
     editor = container.attach({path: [marked(path)]})
     container.write("go", "")
     assert editor.stopped().locals["name"] == "'a'"
-    # Another check finds the hub, and starts none.
+    # A second check finds the hub, and starts no other.
     (hub,) = container.hubs()
     assert container.remora("ready", "--health").returncode == 0
     assert container.hubs() == [hub]

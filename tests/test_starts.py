@@ -1,4 +1,4 @@
-"""Every way in which Python is started: a breakpoint hits, and the program notices nothing."""
+"""Every way to start Python: a breakpoint hits, and the program does not notice the debugger."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.project import COUNT, Project, copy, marked, remora, wait_until
 
 pytestmark = pytest.mark.docker
 
-# What the image has more than the template gives it, put into the stage of the dependencies.
+# What the tests add to the image's stage of dependencies.
 EXTRAS = r"""
 RUN apt-get -qq update && \
     apt-get -qq install --yes --no-install-recommends cron sudo && \
@@ -28,7 +28,7 @@ RUN pip --python /opt/venv install --root-user-action=ignore \
     pip --python /opt/venv install --root-user-action=ignore /tmp
 """
 
-# What a program knows of itself and hands on to a child, but for the settings of the debugger.
+# What a program knows about itself and passes to a child, except the debugger's settings.
 REPORT = """#!/usr/bin/env python
 import json
 import os
@@ -129,11 +129,11 @@ STARTS = {
     "options of Python": "python -u -W ignore -X utf8 src/report.py",
     "a script with #!": "src/report.py a",
     "a cleared environment": 'env -i "$(command -v python)" src/report.py',
-    # It is held itself, and the client is there when the next program starts.
+    # The one-liner is held itself, so the client is attached when the next program starts.
     "sh -c, a one-liner first": "python -c 'print(1)'; python src/report.py",
 }
 
-# Programs that take each other's place, with what `answer` is in each.
+# Programs that replace each other, with the value of `answer` in each.
 IN_TURN = {
     "one after another": (
         "python src/children.py child && RANK=2 python src/children.py child",
@@ -159,7 +159,7 @@ PARENTS = ["fork", "spawn", "forkserver", "futures", "subprocess", "asyncio", "s
 
 @pytest.fixture(scope="module")
 def image(build) -> Project:
-    """A project whose image has launchers, servers and interpreters in it."""
+    """A project whose image contains launchers, servers and interpreters."""
 
     def prepare(root: Path) -> None:
         dockerfile = root / "Dockerfile"
@@ -183,7 +183,7 @@ def project(image, tmp_path):
 
 
 def start(project: Project, command: str, **options: Any) -> None:
-    """Start a command as the service's, in the way that a user would: in the Compose file."""
+    """Start a command as a user would: as the service's command in the Compose file."""
     wait = options.pop("wait", True)
     mode = {"REMORA_MODE": options.pop("mode")} if "mode" in options else {}
     project.more_files.clear()
@@ -192,7 +192,7 @@ def start(project: Project, command: str, **options: Any) -> None:
 
 
 def runs_as_without_debugger(project: Project, command: str, **options: Any) -> None:
-    """What a command has done under the debugger, it does with REMORA_MODE=off too."""
+    """Check that a command does the same with REMORA_MODE=off as under the debugger."""
     code, printed = project.exit_code(), project.output()
     start(project, command, wait=False, mode="off", **options)
     assert (code, printed) == (project.exit_code(), project.output())
@@ -201,9 +201,9 @@ def runs_as_without_debugger(project: Project, command: str, **options: Any) -> 
 def check(
     project: Project, command: str, name="report.py", answers=("42",), **options: Any
 ) -> None:
-    """A command stops at the breakpoint in a file, and does the same without a debugger.
+    """Check that a command stops at a breakpoint, and does the same without a debugger.
 
-    answers: what `answer` is at each stop. All are in one session.
+    answers: the value of `answer` at each stop. All stops are in one session.
     """
     path = project.root / "src" / name
     start(project, command, **options)
@@ -217,7 +217,7 @@ def check(
     if len(answers) > 1:
         assert {x.client for x in stops} == {editor.clients[0]}
     assert editor.stopped_or_ended() is None
-    # It waits once: a client that has attached is there for all that comes.
+    # The container waits once: an attached client debugs all later programs.
     assert project.log().count("Waiting for client to attach...") <= 1
     runs_as_without_debugger(project, command, **options)
 
@@ -247,7 +247,7 @@ def test_program_of_another_user_after_roots(project: Project, how: str) -> None
 
 
 def test_first_program_is_of_another_user_without_an_environment(project: Project) -> None:
-    """Nothing but root's health check has the settings: the program may have begun by then."""
+    """Only root's health check has the settings, and it may run after the program has begun."""
     path = project.root / "src/count.py"
     path.write_text(COUNT)
     command = WITHOUT_ENVIRONMENT["sudo"].format(f"/opt/venv/bin/python src/{path.name}")
@@ -257,9 +257,9 @@ def test_first_program_is_of_another_user_without_an_environment(project: Projec
 
 
 def test_jobs_of_cron(project: Project) -> None:
-    """They are held like the container's command, whose settings only the hub can tell them."""
+    """Jobs are held like the container's command. Only the hub can tell them the settings."""
     path = project.root / "src/report.py"
-    # Cron begins once the container is healthy, and so has a hub.
+    # cron begins once the container is healthy, and therefore has a hub.
     command = """
         for user in root app; do
           echo "@reboot $user /opt/venv/bin/python /app/src/report.py" >>/etc/cron.d/jobs
@@ -280,7 +280,7 @@ def test_programs_at_once(project: Project, name: str) -> None:
     path = project.root / "src/children.py"
     start(project, AT_ONCE[name])
     editor = project.attach(marked(path), source=path)
-    # None of them goes on before all have stopped.
+    # None of them continues before all have stopped.
     stops = [editor.stopped() for _ in range(3)]
     assert {(stop.path, stop.line) for stop in stops} == {(path, marked(path))}
     assert sorted(stop.locals["answer"] for stop in stops) == ["41", "42", "43"]
@@ -300,7 +300,7 @@ def test_installer_is_not_held(project: Project) -> None:
     path = project.root / "src/report.py"
     start(project, "pip --version && python src/report.py")
     wait_until(lambda: "Waiting for client to attach..." in project.log())
-    # No client has been there yet.
+    # No client has attached yet.
     assert any(line.startswith("pip ") for line in project.output())
     editor = project.attach(marked(path), source=path)
     stop = editor.stopped()
@@ -322,7 +322,7 @@ def test_read_only_root_filesystem(project: Project) -> None:
 
 
 def test_as_restricted_as_a_pod_can_be(project: Project) -> None:
-    """What the level `restricted` of Kubernetes asks for, any user, and nothing to write to."""
+    """Kubernetes's level `restricted`, with an arbitrary user and a read-only file system."""
     options = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True}
     check(project, "python src/report.py", user="1234567:1234567", **options)
 
@@ -332,7 +332,7 @@ def test_target_picks_one_of_two_programs(project: Project, target: str) -> None
     path = project.root / "src/children.py"
     environment = {"REMORA_TARGET": target}
     start(project, "python src/children.py child; python src/report.py a", environment=environment)
-    # The first one runs by itself, through a line at which it would stop.
+    # The first program runs by itself, past a line at which it would stop.
     wait_until(lambda: "Waiting for client to attach..." in project.log())
     assert project.output() == ["42"]
     report = path.with_name("report.py")
@@ -360,7 +360,7 @@ async def asgi(scope, receive, send):
 """
 
 
-# Runs a server that prints a line each time it has looked after its workers.
+# Runs a server that prints a line each time that it has checked its workers.
 LOOKING = """
 import runpy, sys
 
@@ -412,7 +412,7 @@ def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
     stop = editor.stopped()
     assert (stop.path, stop.line, stop.locals["answer"]) == (path, number, "42")
 
-    # A worker that is paused for longer than it may be silent is not ended.
+    # The server does not end a worker that is paused for longer than its timeout.
     looked = project.log().count("looked")
     wait_until(lambda: project.log().count("looked") > looked + 5)
     editor.set_breakpoints(path)
@@ -424,7 +424,7 @@ def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
 
 @pytest.fixture(scope="module", params=["3.11", "3.15"])
 def other_version(request, build) -> Project:
-    """A project of another version of Python than the rest."""
+    """A project with another version of Python than the others."""
 
     def prepare(root: Path) -> None:
         (root / "src/report.py").write_text(REPORT)

@@ -1,4 +1,4 @@
-"""Breakpoints in templates: with Django and Flask themselves, from a package index."""
+"""Breakpoints in templates, with the real Django and Flask from a package index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = """<h1>A list</h1>
 {% endfor %}
 """
 
-# Renders index.html, by each of the libraries. What the other one does is not to matter.
+# Renders index.html with each library. The other library must not matter.
 DJANGO = """
 import jinja2
 import django
@@ -63,7 +63,7 @@ def packages(installed: Callable[..., dict[str, str]], shop: Container) -> dict[
 
 
 def message(container: Container, path: Path) -> str | None:
-    """What is said of the last breakpoint of a file, if it is not set; None if it is."""
+    """The message for a file's last breakpoint if it is not set; None if it is set."""
     shown = container.editors[-1].clients[0].breakpoints.values()
     *_, found = (b for b in shown if b["source"]["path"] == str(path))
     return None if found["verified"] else found["message"]
@@ -73,7 +73,7 @@ def message(container: Container, path: Path) -> str | None:
 def test_breakpoint_before_the_library_is_imported(
     shop: Container, packages: dict[str, str], library: str
 ) -> None:
-    """The file is where the client does not have it, and another one has its name."""
+    """The file has another path than on the client, and another file has its name."""
     template, another = HOME / "src/pages/index.html", HOME / "src/pages/old/index.html"
     for folder in ("pages", "../project/src/pages"):
         place = shop.write(f"{folder}/index.html", TEMPLATE)
@@ -121,7 +121,7 @@ def test_template_of_a_package_of_a_program_that_runs(
         stop = editor.stopped()
         assert (stop.path, stop.line, stop.locals["item"]) == (template, number, "'a'")
         assert message(shop, template) is None
-        # A line that no program has.
+        # A line that no program contains.
         editor.set_breakpoints(template, 99)
         assert message(shop, template)
         editor.detach()
@@ -135,17 +135,17 @@ text = "{{{{ no template }}}}"
 print(text)  # here
 """
 
-# Files with that text that Python runs, and how they begin
+# Files with this text that Python runs, and their beginnings
 SCRIPTS = {"run": "#", "run.pyw": "#", "run.cgi": "#!/usr/bin/env python3"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_that_is_not_called_py(shop: Container, name: str) -> None:
-    """Templates beside it cost no time where nothing renders them."""
+    """Templates beside the script cost no time if nothing renders them."""
     script = shop.write(name, SCRIPT.format(SCRIPTS[name]))
     template = shop.write("index.html", TEMPLATE)
     shop.start(f"python {name}")
-    # What is written for launch.json elsewhere does no harm.
+    # Settings of debugpy that Remora does not need do no harm.
     editor = shop.attach({template: [3], script: [4]}, django=True, jinja=True)
     stop = editor.stopped()
     assert (stop.path, stop.line) == (script, 4)
@@ -158,7 +158,7 @@ def test_script_that_is_not_called_py(shop: Container, name: str) -> None:
     assert shop.exit_code() == 0
 
 
-# What is in files that Python does not run by now, and whether they are templates
+# The text of files that Python does not run yet, and whether they are templates
 FILES = {
     "a.html": ("<p>text</p>", True),
     "a.txt": ("{{ name }}", True),

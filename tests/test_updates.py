@@ -1,4 +1,4 @@
-"""What `copier update` promises the owner of a project, of whichever release, without --trust."""
+"""What `copier update` promises the owner of a project of any release, without --trust."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from support.validators import strict_json
 
 @dataclass
 class Kind:
-    """A kind of project: one of tests/projects that is adopted, or a new one."""
+    """A kind of project: an adopted one of tests/projects, or a new one."""
 
-    # What its owner does to it: a file, a text in it, and what that becomes. And files to delete.
+    # The owner's edits: a file, a text in it, and the new text. Then files that the owner deletes.
     edits: list[tuple[str, str, str]]
     deleted: list[str]
     existing: str = ""
     answers: dict[str, object] = field(default_factory=dict)
 
     def render(self, template: Path, folder: Path, version: str, **more: object) -> Path:
-        """Render it from a release of the template."""
+        """Render the project from a release of the template."""
         if self.existing:
             ExistingProject(self.existing).write(folder)
         return render(template, folder, version, **{**self.answers, **more})
 
     def edit(self, folder: Path) -> None:
-        """Do to it what its owner does."""
+        """Apply the owner's edits."""
         for name, old, new in self.edits:
             replace(folder / name, old, new)
         for name in self.deleted:
@@ -85,7 +85,7 @@ KINDS = {
     ),
     "adopted": Kind(
         [
-            # A service has another name, and there is a new one.
+            # One service has a new name, and another service is new.
             ("compose.yaml", "  worker:\n", "  beat:\n    <<: *common\n  deliverer:\n"),
             ("Dockerfile", "COPY mailer mailer\n", "COPY mailer mailer\nUSER 10001\n"),
             (
@@ -115,23 +115,23 @@ KINDS = {
 }
 NEW = KINDS["defaults"]
 
-# Modules of the debug layer of 0.1.0, in whose place the package `remora` is.
+# Modules of the debug layer of 0.1.0, which the package `remora` has replaced.
 REPLACED = ["debug_hook.py", "debug_session.py", "debug_attach.py"]
 
 
 def start(template: Path, folder: Path, version: str = NEXT, kind: Kind = NEW) -> Path:
-    """A project of some release, as its owner has committed it."""
+    """A project of a release, as its owner has committed it."""
     kind.render(template, folder, version)
     commit(folder)
     return folder
 
 
 def conflicts(folder: Path) -> set[str]:
-    """The files of a project with conflicts that are not resolved."""
+    """The files of a project with unresolved conflicts."""
     return set(git(folder, "diff", "--name-only", "--diff-filter=U").splitlines())
 
 
-# ---- What is new arrives, and what the owner has done stays ----
+# ---- An update brings what is new, and keeps the owner's edits ----
 
 
 def test_every_release_is_kept_for_these_tests() -> None:
@@ -157,8 +157,8 @@ def test_edited_project_becomes_a_fresh_one_with_the_edits(
     given = {key: answer for key, answer in answers(project).items() if key[0] != "_"}
     fresh = KINDS[kind].render(later, tmp_path / "b" / "my-app", LATER, **given)
     KINDS[kind].edit(fresh)
-    # And no file is gone, not even one that the template has no more. Only the debug layer is
-    # replaced as a whole.
+    # No file is deleted, even if the template no longer has it. Only the debug layer is replaced
+    # completely.
     replaced = {Path("docker/debug") / name for name in REPLACED}
     kept = {path: content for path, content in before.items() if path not in replaced}
     assert contents(project) == {**kept, **contents(fresh)}
@@ -167,7 +167,7 @@ def test_edited_project_becomes_a_fresh_one_with_the_edits(
 
 @pytest.mark.parametrize("version", RELEASED)
 def test_mappings_that_were_answered_are_kept(later: Path, tmp_path: Path, version: str) -> None:
-    """They were required once, and the debugger finds most files without them now."""
+    """An earlier release required them. Now the debugger finds most files without them."""
     mapping = {"local_root": "services/rates", "remote_root": "/rates"}
     services = [{"name": "rates", "path_mappings": [mapping]}]
     ExistingProject("monorepo-contexts").write(tmp_path / "my-app")
@@ -249,7 +249,7 @@ def test_editor_files_that_git_ignores_are_kept_in_the_ways_that_the_message_nam
     git(project, "rm", "--quiet", "-r", "--cached", ".vscode")
     replace(project / ".gitignore", ".env\n", ".env\n.vscode/\n")
     replace(project / ".vscode/launch.json", *OWN_CONFIGURATION)
-    # Copier asks whether to skip a file in another way where it sees that one is deleted.
+    # Copier handles skipped files in another way if a file is deleted.
     (project / "README.md").unlink()
     before = contents(project / ".vscode")
     commit(project)
@@ -267,12 +267,12 @@ def test_editor_files_that_git_ignores_are_kept_in_the_ways_that_the_message_nam
     assert f"`{way}`" in message
 
 
-# ---- Answers can be changed, those that would delete something are refused ----
+# ---- Answers can change. Answers that would delete an owner's work are refused ----
 
 
 def test_an_answer_can_be_changed(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
-    # The command of the project's own README: the answer is another, the template is not.
+    # The command in the project's README: it changes an answer, with the same template.
     update(project, "--vcs-ref=:current:", "--data", "debug_port=5700")
     assert '"port": 5700' in (project / ".vscode/launch.json").read_text()
     assert "127.0.0.1:5700:" in (project / "docker-compose.debug.yml").read_text()
@@ -280,7 +280,7 @@ def test_an_answer_can_be_changed(later: Path, tmp_path: Path) -> None:
 
 
 def drop(project: Path, *answer: str) -> None:
-    """Give an answer that is refused as long as files are there; do what the refusal says."""
+    """Give an answer that is refused while some files exist. Then do what the refusal says."""
     before = contents(project)
     refused = " ".join(update(project, *answer, check=False).stderr.split())
     assert contents(project) == before
@@ -294,7 +294,7 @@ def test_editors_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None:
     replace(project / ".vscode/launch.json", *OWN_CONFIGURATION)
     commit(project)
     update(project)
-    # There was no such question: the files of VS Code stay.
+    # The old release had no such question: the files of VS Code stay.
     assert answers(project)["editors"] == ["vscode"]
     assert not (project / ".zed").exists()
     commit(project)
@@ -330,7 +330,7 @@ def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Pat
     move, commit_all, answer = commands.splitlines()
     answer = answer.removeprefix("copier update --defaults ").split()
 
-    # Not without the move: what is edited in the package would be deleted.
+    # Without moving the package, its edits would be deleted.
     before = contents(project)
     refused = update(project, *answer, check=False).stderr
     assert f"`{move}`" in refused.splitlines()[-1]
@@ -339,7 +339,7 @@ def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Pat
     git(project, *move.split()[1:])
     git(project, *commit_all.split()[1:], "--quiet", "--message", "test")
     update(project, *answer)
-    # The owner's file and the template's are two versions of a new one.
+    # To Git, the owner's file and the template's are two versions of a new file.
     assert conflicts(project) == {"src/other/train.py"}
     text = (project / "src/other/train.py").read_text()
     assert "np.sin" in text and "np.tanh" in text
@@ -381,7 +381,7 @@ def test_one_kind_of_project_does_not_become_another(
     assert contents(project) == before
 
 
-# ---- A project can be updated wherever it is ----
+# ---- A project can be updated anywhere ----
 
 
 def test_a_clone_in_another_folder_keeps_its_name(later: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Values that are too big to be shown whole: a client sees at once what they are.
+"""Values that are too big to show completely: a client sees at once what they are.
 
-No time is measured here, but what is touched, and what is sent: benchmarks.md has times.
+These tests count touched elements and sent bytes. benchmarks.md has times.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from support import dap
 from support.container import Container
 from support.project import marked
 
-# What of a big value may be touched or sent for a line, and for what is in it.
+# How much of a big value may be touched or sent for its line, and for its content.
 LINE, INSIDE = 2_000, 60_000
 
-# Containers that count which of their elements are looked at.
+# Containers that count which of their elements are read.
 COUNTED = """
 import collections, dataclasses, functools, types
 from array import array
@@ -64,7 +64,7 @@ main()
 
 
 class Shown:
-    """What a client is shown of the values of a function."""
+    """The values of a function, as shown to a client."""
 
     def __init__(self, stop: dap.Stop) -> None:
         self.client = stop.client
@@ -79,7 +79,7 @@ class Shown:
         return {variable["name"]: variable for variable in found}
 
     def inside(self, *names: str) -> dict[str, dict[str, Any]]:
-        """Open a value, and what is in it, by their names."""
+        """Open a value, and values inside it, by their names."""
         found = self.lines
         for name in names:
             found = self._inside(found[name])
@@ -118,7 +118,7 @@ def test_little_is_touched(container: Container) -> None:
 
 
 def test_text_of_an_object_is_made_once(container: Container) -> None:
-    """It is in that of all methods too; and one that took long is not made again."""
+    """The text is also part of the text of each method. A text that took long is not made again."""
     values = shown(container, COUNTED)
     assert values.lines["verbose"]["value"] == "verbose"
     before = values.evaluate("touched['Verbose']")
@@ -207,7 +207,7 @@ def test_arrays_and_tables(container: Container, packages: dict[str, str]) -> No
     assert table["text"]["type"] == "Series" and table["values"]["presentationHint"] == lazy
     assert "int64" in table["dtypes"]["value"]
     assert values.inside("groups")["ngroups"]["presentationHint"] == lazy
-    # What is not asked for is not computed.
+    # The debugger computes only what a client requests.
     assert values.evaluate("computed") == "[]"
     assert values.inside("table", "costly")["costly"]["value"] == "'computed'"
     assert values.inside("few")["costly"]["value"] == "'computed'"

@@ -1,7 +1,6 @@
-"""VS Code itself debugs containers: its tasks, its sessions, its windows.
+"""The real VS Code debugs containers, with its tasks, sessions and windows.
 
-code-server is VS Code, served to a browser. `nox -s vscode` installs it from npm, and Chromium from
-Debian.
+code-server is VS Code in a browser. `nox -s vscode` installs it from npm, and Chromium from Debian.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SERVER = HERE / "node_modules/code-server/out/node/entry.js"
 
 
 class VSCode:
-    """VS Code with a folder open."""
+    """VS Code with an open folder."""
 
     def __init__(self, page: Page, path: Path) -> None:
         self.page = page
@@ -72,7 +71,7 @@ class VSCode:
         self.page.keyboard.press(keys)
 
     def stopped(self) -> tuple[Path, int]:
-        """Wait until it shows a stopped line, and return its place."""
+        """Wait until VS Code shows a stopped line, and return the place of the line."""
         self.shows(".debug-top-stack-frame-line")
         path, number = self.run("""{
             const { document, selection } = vscode.window.activeTextEditor;
@@ -82,11 +81,11 @@ class VSCode:
 
     def debugs(self) -> bool:
         """Say whether a debug session is open."""
-        # The API names a parent as active that has ended with its children.
+        # The API still calls a parent active after it has ended with its children.
         return self.page.locator(".debug-toolbar").is_visible()
 
     def shows(self, selector: str, text: str | re.Pattern[str] = "") -> Locator:
-        """Wait until the page shows a text in an element, and return that."""
+        """Wait until an element of the page shows a text, and return the element."""
         found = self.page.locator(selector, has_text=text).first
         found.wait_for(timeout=1000 * 2 * TIMEOUT)
         return found
@@ -106,7 +105,7 @@ def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
     options = [f"--user-data-dir={data}", f"--extensions-dir={extensions}", "--disable-telemetry"]
     options.append("--disable-update-check")
     environment = {**os.environ, "VSCODE_TEST_SOCKET": str(path)}
-    # Its own home: a user's settings of code-server are none of a test's business.
+    # A home of its own, because a test must not use the settings of the user's code-server.
     environment["XDG_CONFIG_HOME"] = str(scratch)
     browser = needed(shutil.which("chromium"))
     with (
@@ -115,7 +114,7 @@ def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
     ):
         try:
             wait_until(lambda: reached(port))
-            # A sandbox needs more rights than a container's root has.
+            # A sandbox needs more rights than root has in a container.
             arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
             chromium = play.chromium.launch(executable_path=browser, args=arguments)
             page = chromium.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=2)
@@ -132,7 +131,7 @@ def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
 
 
 def reached(port: int) -> bool:
-    """Say whether somebody listens on a port of this machine."""
+    """Say whether something listens on a port of this machine."""
     return ("127.0.0.1", port) in listening_here()
 
 
@@ -159,13 +158,13 @@ def test_f5(project: Project, editor: VSCode) -> None:
     assert value["result"] == "(250000, 2)"
     editor.press("F10")
     wait_until(lambda: editor.stopped() == (project.source, project.line("bar = ")))
-    # One press stops it, and all that F5 has started.
+    # One press stops the session, and everything that F5 has started.
     editor.press("Shift+F5")
     wait_until(lambda: not running(project) and not editor.debugs())
 
 
 def test_picture_of_the_readme(build: Callable[..., Project], tmp_path: Path) -> None:
-    """What the picture shows is there. PICTURE names the file to write it to."""
+    """VS Code shows everything that the picture shows. PICTURE names the file to write."""
     from PIL import Image  # which only nox -s vscode installs
 
     root = shutil.copytree(build(package_name="my_app").root, tmp_path / "my-app")
@@ -178,7 +177,7 @@ def test_picture_of_the_readme(build: Callable[..., Project], tmp_path: Path) ->
             editor.open(*place)
             editor.press("F5")
             assert editor.stopped() == place
-            # Watch is empty: it gives its place to the variables.
+            # Watch is empty: collapse it, to make room for the variables.
             watch = editor.shows(".pane-header", "Watch")
             watch.click()
             edge = watch.bounding_box()
@@ -202,7 +201,7 @@ def test_picture_of_the_readme(build: Callable[..., Project], tmp_path: Path) ->
             editor.page.keyboard.type("__file__")
             editor.press("Enter")
             editor.shows(".repl .monaco-list-row", "/app/src/my_app/train.py")
-            # 256 colours are enough, and take a third of the space.
+            # 256 colours are enough, and need a third of the space.
             with Image.open(io.BytesIO(editor.page.screenshot())) as picture:
                 few = picture.convert("RGB").quantize(kmeans=1)
             few.save(os.environ.get("PICTURE", tmp_path / "picture.png"), optimize=True)
@@ -211,7 +210,7 @@ def test_picture_of_the_readme(build: Callable[..., Project], tmp_path: Path) ->
 
 
 def started(project: Project) -> str:
-    """When the service's container was started last."""
+    """The time of the last start of the service's container."""
     return project.run(
         "docker", "inspect", "--format={{.State.StartedAt}}", project.container()
     ).stdout
@@ -282,7 +281,7 @@ def test_start_that_fails_is_a_dialog_and_its_output_is_shown(
 def test_attach_that_cannot_work_is_a_dialog_and_says_why(project: Project, editor: VSCode) -> None:
     project.compose("up", "--detach", REMORA_MODE="off")
     folder = "vscode.workspace.workspaceFolders[0]"
-    # Nobody waits for its end, which comes when the dialog is closed.
+    # Do not wait for its end, which comes when the dialog closes.
     editor.run(f"""{{ vscode.debug.startDebugging({folder}, "train: attach") }}""")
     editor.shows(
         ".monaco-dialog-box", "The preLaunchTask 'train: attach' terminated with exit code 1."

@@ -1,7 +1,7 @@
-"""Ways to see an edited line run in its container: with Remora, and as others do it.
+"""Ways to see an edited line run in its container: with Remora, and with other tools.
 
-Each has a folder with the same two programs, and some hundred MB of packages, as projects of
-machine learning have. What peers have of their own is in `peers/`.
+Each has a folder with the same two programs, and some hundred MB of packages, like projects of
+machine learning. `peers/` has the files of the other tools.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from support.rendering import render, replace
 
 PEERS = Path(__file__).parent / "peers"
 
-# Beside the packages of the template's own programs.
+# In addition to the packages of the template's own programs
 ML_PACKAGES = [
     "matplotlib>=3.10,<4",
     "pandas>=2.3,<4",
@@ -33,23 +33,23 @@ ML_PACKAGES = [
     "scipy>=1.16,<2",
 ]
 
-# The line with the breakpoint in each program. The one above it is what is edited.
+# The line with the breakpoint in each program. The edited line is the line above it.
 HERE = {"train": "        losses.append(loss)\n", "api": "    primes = primes_below(limit)\n"}
 
-# The time until the next try to reach what is about to be there, in seconds.
+# The time between two attempts to connect, in seconds.
 PAUSE = 0.02
 
 
 class Alternative:
-    """A way to see an edited line of a service run. This one is Remora's.
+    """A way to see an edited line of a service run; here, with Remora.
 
-    name        what it is called
-    debug_file  the Compose file to start from
-    services    those that it is measured with
+    name        the name in the results
+    debug_file  the Compose file to start
+    services    the services to measure
     project     the project, seen from the service
     edition     how often the line has been edited
     at          where the program has stopped last
-    output      a command that prints what the container prints
+    output      a command that prints the container's log
     """
 
     name = "Remora"
@@ -64,7 +64,7 @@ class Alternative:
 
     @classmethod
     def write(cls, root: Path, template: Path, port: int) -> None:
-        """Write the project's files, given the first of six ports that it may have."""
+        """Write the project's files. The project may use six ports, from a given one on."""
         services = ["train", "api"]
         render(template, root, debug_port=port, services=services, package_name="ml")
         (root / ".env").write_text(f"HTTP_PORT={port + 5}\n")
@@ -74,17 +74,17 @@ class Alternative:
             indent = here.removesuffix(here.lstrip())
             replace(root / f"src/ml/{service}.py", here, f"{indent}edition = 0\n{here}")
 
-    # ---- What its user does ----
+    # ---- What a user does ----
 
     def edit(self) -> None:
-        """Edit the line, and save."""
+        """Edit the line, and save the file."""
         self.edition += 1
         source = self.project.source
         text = re.sub(r"edition = \d+", f"edition = {self.edition}", source.read_text())
         source.write_text(text)
 
     def start(self) -> None:
-        """Start the container with what was edited."""
+        """Start the container with the edited line."""
         self.project.task(f"{self.project.service}: start")
 
     def attach(self) -> None:
@@ -108,18 +108,18 @@ class Alternative:
         assert self.at.locals["edition"] == str(self.edition), self.at
 
     def go_on(self) -> None:
-        """Let the web service run on, whose server starts again by itself after an edit."""
+        """Let the web service run on. Its server restarts after each edit."""
         self.project.editors[-1].resume(self.at)
         log = "docker compose -f docker-compose.debug.yml logs --follow --since 0s"
         self.follow(*log.split(), self.project.service)
 
     def come_back(self) -> None:
-        """Wait until it is there again with what was edited."""
+        """Wait until the service runs again with the edited line."""
         self.printed("Application startup complete")
 
     @contextmanager
     def requests(self) -> Iterator[None]:
-        """Meanwhile ask the web service, if it is one, until it has answered once."""
+        """Meanwhile, send requests to a web service until it has answered one."""
         done = threading.Event()
         settings = (self.project.root / ".env").read_text()
         url = f"http://127.0.0.1:{re.findall('HTTP_PORT=(.+)', settings)[0]}/primes/10"
@@ -143,7 +143,7 @@ class Alternative:
             self.project.editors.pop().close()
 
     def stop(self) -> None:
-        """End the session and stop the container, which stays there."""
+        """End the session and stop the container, but keep the container."""
         self.leave()
         self.project.compose("stop", "--timeout", "0")
         self.unfollow()
@@ -151,7 +151,7 @@ class Alternative:
     # ---- What the container prints ----
 
     def follow(self, *command: str) -> None:
-        """Run a command that prints what the container prints."""
+        """Run a command that prints the container's log."""
         self.unfollow()
         self.output = subprocess.Popen(
             command,
@@ -169,12 +169,12 @@ class Alternative:
             self.output = None
 
     def printed(self, text: str) -> None:
-        """Wait until a line with a text is printed."""
+        """Wait until the container prints a line with a text."""
         assert any(text in line for line in self.output.stdout), text
 
 
 class WithoutReload(Alternative):
-    """Remora's, where the web service does not start again by itself after an edit."""
+    """Remora, with a web service that does not restart after an edit."""
 
     name = "Remora, no reloader"
     services = ("api",)
@@ -187,7 +187,7 @@ class WithoutReload(Alternative):
 
 
 class NoDebugger(Alternative):
-    """The floor: the project as it runs in production, where the edited line is printed."""
+    """The lower limit: the project as in production, which prints the edited line."""
 
     name = "no debugger"
     debug_file = "docker-compose.yml"
@@ -213,11 +213,11 @@ class NoDebugger(Alternative):
 
 
 class Peer(Alternative):
-    """Another way, in a folder of `peers/`, with the same programs and packages."""
+    """Another tool, in a folder of `peers/`, with the same programs and packages."""
 
     folder: str
     packages: tuple[str, ...] = ()
-    # What the programs begin with.
+    # The beginning of each program
     preamble = ""
 
     @classmethod

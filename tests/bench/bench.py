@@ -1,7 +1,7 @@
-"""What debugging costs, and how fast it is, beside other ways to do it: nox -s bench
+"""What debugging costs, and how fast it is, compared with other ways: nox -s bench
 
-Each test here measures, side by side, and asserts only that what it measures really happens. When
-all have run, docs/benchmarks.md is written anew.
+Each test measures contenders side by side, and asserts only that what it measures really happens.
+After the last test, docs/benchmarks.md is written again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @pytest.fixture(scope="session")
 def measures():
-    """What was measured, by name. It is published: of all, or of the tests that were chosen."""
+    """The measured figures, by name. They are published, even if only some tests have run."""
     measures: dict[str, Samples] = {}
     yield measures
     page.publish(measures)
@@ -43,7 +43,7 @@ def measures():
 
 @pytest.fixture
 def project_of(engine, template, tmp_path):
-    """Make a project, with a function that writes it, and remove it in the end."""
+    """Make a project with a function that writes its files. Remove the project in the end."""
     projects = []
 
     def project_of(name: str, write: Callable[[Path, Path, int], object], **options: object):
@@ -62,7 +62,7 @@ def project_of(engine, template, tmp_path):
 
 
 def test_breakpoints(measures, project_of) -> None:
-    """From saving an edited file until the program has stopped in it."""
+    """Measure from saving an edited file until the program has stopped in it."""
     projects = {}
     for way in ALTERNATIVES:
         project = projects[way] = project_of(way.name.replace(" ", "-").lower(), way.write)
@@ -90,7 +90,7 @@ def test_breakpoints(measures, project_of) -> None:
 
 
 def from_the_start(way: Alternative, *, stop: bool = True) -> float:
-    """The container is there, but does not run."""
+    """The container exists, but does not run."""
     with stopwatch() as watch:
         way.edit()
         way.start()
@@ -112,7 +112,7 @@ def while_attached(way: Alternative) -> float:
 
 
 def step(way: Alternative) -> float:
-    """A step over a line, until the editor has the variables, in milliseconds."""
+    """The milliseconds of a step over a line, until the editor has the variables."""
     with stopwatch() as watch:
         way.at = way.project.editors[-1].step(way.at)
     return watch.seconds * 1000
@@ -122,7 +122,7 @@ def step(way: Alternative) -> float:
 
 
 def test_starts(measures, project_of) -> None:
-    """From the start of the container until the program says that it is there."""
+    """Measure from the start of the container until the program prints its first line."""
     project = project_of("starts", Alternative.write)
     main = "def main(arguments=None):\n"
     replace(project.root / "src/ml/train.py", main, f'{main}    print("Started", flush=True)\n')
@@ -138,7 +138,7 @@ def test_starts(measures, project_of) -> None:
 
 
 def memory_of_hub(project: Project) -> float:
-    """What the hub has in memory while nobody is attached, in MiB."""
+    """The hub's memory without a client, in MiB."""
     project.compose("up", "--detach", "--wait", "--force-recreate", "api", REMORA_MODE="listen")
     command = "grep -lzx '[h]ub' /proc/[0-9]*/cmdline | sed s/cmdline/status/"
     status = project.compose("exec", "-T", "api", "sh", "-c", f"cat $({command})").stdout
@@ -148,7 +148,7 @@ def memory_of_hub(project: Project) -> float:
 
 
 def until_it_prints(project: Project, text: str, mode: str) -> float:
-    """By Docker's own clock."""
+    """The time until the program prints, by Docker's own clock."""
     project.compose("up", "--detach", "--force-recreate", project.service, REMORA_MODE=mode)
     container = project.container()
     log = ["docker", "logs", "--follow", "--timestamps", container]
@@ -163,7 +163,7 @@ def until_it_prints(project: Project, text: str, mode: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """A time of Docker's, which has nanoseconds and may have fewer digits."""
+    """A time from Docker, which has nanoseconds, sometimes with fewer digits."""
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     return datetime.fromisoformat(f"{seconds}.{fraction:0<6.6}")
 
@@ -173,7 +173,7 @@ def moment(text: str) -> datetime:
 
 @pytest.mark.parametrize("version", ["3.11", "3.13"])
 def test_loop(measures, project_of, version: str) -> None:
-    """One that does nothing else, without and with a debugger."""
+    """Measure a program that only loops, without and with a debugger."""
     project = project_of(f"loop-{version.replace('.', '-')}", write_loop, python_version=version)
     project.run("docker", "compose", "build")
     project.compose("build")
@@ -202,7 +202,7 @@ def write_loop(root: Path, template: Path, port: int, **answers: Any) -> None:
 
 
 def loop(project: Project, image: str, mode: str, *lines: int) -> float:
-    """Run it in a container. In mode wait, attach with breakpoints at some lines of it."""
+    """Run the loop in a container. In mode wait, attach with breakpoints at some of its lines."""
     port = project.configuration("train: attach")["connect"]["port"]
     source = project.root / "src/loop.py"
     run = ["docker", "run", "--rm", "--init", f"--publish=127.0.0.1:{port}:5678"]
@@ -223,11 +223,11 @@ def loop(project: Project, image: str, mode: str, *lines: int) -> float:
     return float(last)
 
 
-# ---- What a client is shown of a value, in milliseconds ----
+# ---- Until a client shows a value, in milliseconds ----
 
 
 def test_values(measures, tmp_path: Path) -> None:
-    """Big values and small ones of a program that has stopped, on this machine."""
+    """Measure big and small values of a stopped program, on this machine."""
     container = Container(debug_python(tmp_path), tmp_path)
     path = container.write("values.py", (PROGRAMS / "values.py").read_text())
     packages = str(Path(pandas.__file__).parents[1])
@@ -242,7 +242,7 @@ def test_values(measures, tmp_path: Path) -> None:
 
 
 def opened(stop: dap.Stop, name: str) -> float:
-    """Have a client evaluate a variable, and show what is in it."""
+    """Let a client evaluate a variable, and open it."""
     frames = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"]
     with stopwatch() as watch:
         shown = stop.client.request(
@@ -253,11 +253,11 @@ def opened(stop: dap.Stop, name: str) -> float:
     return watch.seconds * 1000
 
 
-# ---- Before a crash, and what it leaves ----
+# ---- Before and after a crash ----
 
 
 def test_crashes(measures, tmp_path: Path) -> None:
-    """What a program pays for a crash that may come, and what that then takes, on this machine."""
+    """Measure the cost of waiting for a crash, and of the crash itself, on this machine."""
     python = debug_python(tmp_path)
     modes = {mode: partial(busy, python, mode) for mode in ("off", "crash", "dump")}
     measures["before a crash"] = side_by_side(15, modes)
@@ -271,7 +271,7 @@ def test_crashes(measures, tmp_path: Path) -> None:
 
 
 def busy(python: Path, mode: str) -> float:
-    """Run a loop that keeps a core busy, and return how long that takes."""
+    """Run a loop that keeps a core busy, and return how long it takes."""
     environment = {**os.environ, "REMORA_MODE": mode}
     command = [python, PROGRAMS / "loop.py"]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
@@ -279,7 +279,7 @@ def busy(python: Path, mode: str) -> float:
 
 
 def crashed(python: Path, dumps: Path | None, kind: str) -> float:
-    """Have a program crash, with a dump or without, and return how long its report takes."""
+    """Crash a program, with a dump or without, and return how long the report takes."""
     environment = {**os.environ, "REMORA_MODE": "dump" if dumps else "off"}
     environment["REMORA_DUMPS"] = str(dumps)
     environment["PYTHONPATH"] = str(Path(pandas.__file__).parents[1])
@@ -290,7 +290,7 @@ def crashed(python: Path, dumps: Path | None, kind: str) -> float:
 
 
 def size_of_dump(python: Path, dumps: Path, kind: str) -> float:
-    """In kB, as it lies on the disk."""
+    """The size of the dump file, in kB."""
     crashed(python, dumps, kind)
     (path,) = dumps.iterdir()
     return path.stat().st_size / 1000
@@ -300,7 +300,7 @@ def size_of_dump(python: Path, dumps: Path, kind: str) -> float:
 
 
 def test_processes(measures, tmp_path: Path) -> None:
-    """An empty program, with the hook and without it, on this machine."""
+    """Measure an empty program, with and without the hook, on this machine."""
     empty = tmp_path / "empty.py"
     empty.touch()
     venv.create(tmp_path / "plain", symlinks=True)
@@ -330,7 +330,7 @@ def fork(python: Path, mode: str) -> float:
 
 
 def process(python: Path, mode: str, *arguments: str | Path, **settings: str) -> float:
-    # As in an image, modules are compiled once.
+    # Compile the modules once, as in an image.
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     settings["REMORA_MODE"] = mode
     with stopwatch() as watch:
@@ -342,7 +342,7 @@ def process(python: Path, mode: str, *arguments: str | Path, **settings: str) ->
 
 
 def test_images(measures, project_of, template: Path) -> None:
-    """What images have of the template."""
+    """Measure what the template adds to images."""
     new = project_of("new", Alternative.write)
     write_dockerfile_without_template(new)
     images = {
@@ -368,7 +368,7 @@ def write_mailer(root: Path, template: Path, port: int) -> None:
 
 
 def image(project: Project, *options: str) -> dict:
-    """Build an image, and return what Docker tells of it."""
+    """Build an image, and return what Docker says about it."""
     return inspect(project, build(project, "--quiet", *options).strip())
 
 
@@ -377,7 +377,7 @@ def inspect(project: Project, name: str) -> dict:
 
 
 def write_dockerfile_without_template(project: Project) -> None:
-    """Write what the Dockerfile would be if there were no debugger and no tests."""
+    """Write the Dockerfile as it would be without a debugger and tests."""
     production, _, _ = (project.root / "Dockerfile").read_text().partition("# ---- Debugging")
     (project.root / "Dockerfile.without").write_text(production)
 
@@ -387,10 +387,10 @@ def write_dockerfile_without_template(project: Project) -> None:
 
 @pytest.mark.parametrize("service", ["train", "api"])
 def test_builds(measures, project_of, service: str) -> None:
-    """Of the debug image, and of production with a Dockerfile that knows of no debugger."""
+    """Measure the debug image, and production with a Dockerfile without the debugger."""
     project = project_of(f"build-{service}", write_new, services=[service]).seen_from(service)
     write_dockerfile_without_template(project)
-    # A cache that is empty each time, and not that of other projects.
+    # Use a separate cache, which is empty each time.
     for name in ("Dockerfile", "Dockerfile.without"):
         text = (project.root / name).read_text()
         (project.root / f"{name}.cold").write_text(text.replace("type=cache", "type=tmpfs"))
@@ -420,7 +420,7 @@ def cold(project: Project, *options: str) -> float:
 
 
 def warm(project: Project, *options: str) -> float:
-    """Build after an edit of the code, which must install nothing anew."""
+    """Build after an edit of the code, which must not install anything again."""
     with project.source.open("a") as source:
         source.write("# edited\n")
     with stopwatch() as watch:
@@ -431,7 +431,7 @@ def warm(project: Project, *options: str) -> float:
 
 
 def build(project: Project, *options: str) -> str:
-    """Run plain `docker build`, and return what it prints. The label lets the image be removed."""
+    """Run plain `docker build`, and return its output. The label marks the image for removal."""
     label = f"--label=com.docker.compose.project={project.root.name}"
     return project.run("docker", "build", label, *options, ".").stdout
 
@@ -440,7 +440,7 @@ def build(project: Project, *options: str) -> str:
 
 
 def test_copies(measures, template: Path, tmp_path: Path) -> None:
-    """`copier copy` and `copier update`, beside a template that has nothing in it."""
+    """Measure `copier copy` and `copier update`, compared with an empty template."""
     empty = write_template(tmp_path / "empty", lambda folder: folder.mkdir())
     plain = write_template(tmp_path / "plain", partial(render, template))
     ours = tmp_path / "ours"
@@ -467,7 +467,7 @@ def test_copies(measures, template: Path, tmp_path: Path) -> None:
 
 
 def write_template(folder: Path, write: Callable[[Path], object]) -> Path:
-    """Make a template that asks nothing, and whose files are as they are."""
+    """Make a template without questions, with files that need no rendering."""
     folder.mkdir()
     write(folder / "template")
     (folder / "copier.yml").write_text("_subdirectory: template\n")
@@ -479,7 +479,7 @@ def write_template(folder: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_services(folder: Path, number: int) -> Path:
-    """Write a Compose project of some services, each with its own folder; of none, an empty one."""
+    """Write a Compose project with some services, each with its own folder, or an empty one."""
     folder.mkdir()
     services = {}
     for name in (f"service-{n}" for n in range(number)):

@@ -1,8 +1,8 @@
-"""Publish what was measured: docs/benchmarks.json has it all, .md tells it, .svg shows it.
+"""Publish the figures: docs/benchmarks.json records them, .md explains them, .svg plots them.
 
     python tests/bench/page.py
 
-writes the latter two anew from the first.
+writes the page and the plot again, from the recorded figures.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from rounds import Samples, Spread, ratio
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "docs/benchmarks.json"
 
-# How a ratio and a range are written.
+# The formats of a ratio and of a range
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
-# Everything that is measured, and in which unit.
+# The unit of each figure
 UNITS = {
     "edit to breakpoint, train": "s",
     "edit to breakpoint, api": "s",
@@ -53,7 +53,7 @@ UNITS = {
     "copier update": "s",
 }
 
-# What is big, in the program that shows values.
+# The big values of the program that shows values
 VALUES = {
     "array": "NumPy array of 4 GB",
     "table": "pandas DataFrame of 10 million rows, 5 columns of different types",
@@ -62,7 +62,7 @@ VALUES = {
 }
 
 
-# What a program holds that crashes.
+# The variables of the program that crashes
 HELD = {
     "nothing": "nothing",
     **VALUES,
@@ -71,9 +71,9 @@ HELD = {
 
 
 def publish(measures: dict[str, Samples]) -> None:
-    """Write all three, given the samples of the names of UNITS that were measured.
+    """Write all three files. The samples are given by name, for some names of UNITS.
 
-    What was not measured stays, and the page says which is from another day.
+    Other figures stay, and the page says which of them are from another day.
     """
     if not measures:
         return
@@ -113,7 +113,7 @@ def write() -> None:
 
 
 def machine() -> dict[str, str]:
-    """What it was measured on."""
+    """A description of this machine."""
 
     def output(*command: str) -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -143,11 +143,11 @@ def page(data: dict[str, Any]) -> str:
     measures = data["measures"]
 
     def figure(measure: str, name: str) -> str:
-        """What was measured of one."""
+        """The figures of one name."""
         return show(Spread.of(measures[measure][name]), UNITS[measure])
 
     def times(measure: str, name: str, base: str) -> str:
-        """How many times as much as another it is."""
+        """How many times as much as another figure one figure is."""
         return show(ratio(measures[measure], name, base), TIMES)
 
     def row(what: str, measure: str, name: str, base: str, goal: float) -> str:
@@ -161,14 +161,14 @@ def page(data: dict[str, Any]) -> str:
         return "met" if is_met else "**not met**"
 
     def more(measure: str, name: str, base: str) -> float:
-        """How much more than another it takes, by the medians."""
+        """How much more than another figure one figure is, by the medians."""
         return median(measure, name) - median(measure, base)
 
     def median(measure: str, name: str) -> float:
         return Spread.of(measures[measure][name]).median
 
     def is_one(measure: str, name: str, base: str) -> bool:
-        """Whether the quartiles leave room for there being no difference, or one of 1 %."""
+        """Whether the quartiles allow that there is no difference, or a difference of 1 %."""
         spread = ratio(measures[measure], name, base)
         return spread.low <= 1.01 and spread.high >= 0.99
 
@@ -194,7 +194,7 @@ def page(data: dict[str, Any]) -> str:
 
 
 def show(spread: Spread, unit: str) -> str:
-    """A median and its unit, and in brackets between which two figures half of all are."""
+    """A median with its unit, and in brackets the range that contains half of the figures."""
     digits = {"s": 2, "ms": 1, "MB": 1, "MiB": 1, "kB": 0, "layers": 0, TIMES: 2}[unit]
     median, low, high = (f"{one:.{digits}f}" for one in (spread.median, spread.low, spread.high))
     around = "" if low == high else f" ({low}{TO}{high})"
@@ -214,7 +214,7 @@ COLOURS = {
 
 
 def plot(measures: dict[str, Samples], path: Path) -> None:
-    """Draw how long it is from an edit to the breakpoint."""
+    """Draw the time from an edit to the breakpoint."""
     from matplotlib import pyplot
 
     panels = {

@@ -1,4 +1,4 @@
-"""Measuring side by side: a slow minute of the machine is a slow minute for all."""
+"""Measure contenders side by side, so that a slow minute of the machine is slow for all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-# What was measured of each contender, a figure each round.
+# The figures of each contender, one for each round.
 Samples = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some figures, and the quartiles: half of all are from `low` to `high`."""
+    """The median and the quartiles of some figures: half of them are from `low` to `high`."""
 
     median: float
     low: float
@@ -29,14 +29,14 @@ class Spread:
 
 
 def ratio(samples: Samples, name: str, base: str) -> Spread:
-    """How many times as much as of `base` it is of `name`, each round by itself."""
+    """The ratio of the figures of `name` to those of `base`, round by round."""
     return Spread.of([one / other for one, other in zip(samples[name], samples[base], strict=True)])
 
 
 def side_by_side(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> Samples:
-    """Run all contenders once a round, and return what each has given.
+    """Run all contenders once in each round, and return their figures.
 
-    Each round begins with another one. One round more comes first, which fills caches and does
+    Each round begins with another contender. An extra round comes first, to fill caches, and does
     not count.
     """
     names = list(contenders)
@@ -51,7 +51,7 @@ def side_by_side(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> 
 
 
 class Stopwatch:
-    """`seconds` is how long its `with` block took."""
+    """Measures a `with` block, in `seconds`."""
 
     seconds: float
 

@@ -1,6 +1,6 @@
-"""What debugging costs with 1,000 pods and 512 ranks, by simulation: see docs/scale.md.
+"""What debugging costs with 1,000 pods and 512 ranks, in a simulation: see docs/scale.md.
 
-The answers of the cluster are synthetic. What reads and decides is real: JSON, the rule of
+The cluster's answers are synthetic. The code that reads and decides is real: JSON, the rule of
 REMORA_RANK, and the command of the probe. To print the figures:
 
     PYTHONPATH=tests python tests/bench/scale.py
@@ -22,12 +22,12 @@ from typing import Any
 
 from support.container import Container, debug_python
 
-# The label that the controller of Jobs gives the pods of an Indexed Job.
+# The label that the Job controller gives to the pods of an Indexed Job.
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 def pod(number: int) -> dict[str, Any]:
-    """A pod as the API answers it, with what a training job usually has."""
+    """A pod as the API returns it, with the usual content for a training job."""
     name = f"train-{number}-{random.Random(number).randrange(16**5):05x}"
     mounts = [{"name": f"volume-{n}", "mountPath": f"/mnt/{n}"} for n in range(6)]
     env = [{"name": f"SETTING_{n}", "value": "x" * 24} for n in range(30)]
@@ -63,7 +63,7 @@ def listing(pods: list[dict[str, Any]]) -> bytes:
 
 
 def by_search(answer: bytes, rank: int) -> str:
-    """The pod of a rank, found in a listing of all."""
+    """The pod of a rank, found in a list of all pods."""
     (name,) = (
         pod["metadata"]["name"]
         for pod in json.loads(answer)["items"]
@@ -73,13 +73,13 @@ def by_search(answer: bytes, rank: int) -> str:
 
 
 def by_label(answer: bytes) -> str:
-    """The pod of a rank, which a label selector has had the API server find."""
+    """The pod of a rank, found by the API server with a label selector."""
     (pod,) = json.loads(answer)["items"]
     return pod["metadata"]["name"]
 
 
 def median(work: Callable[[], object], rounds: int = 9) -> float:
-    """The time of the processor that something takes, in seconds."""
+    """The median CPU time of a function, in seconds."""
     times = []
     for _ in range(rounds):
         begin = time.process_time()
@@ -93,11 +93,11 @@ def kept_in_a_crash(
 ) -> tuple[int, int]:
     """How many processes, and pods, stay when all ranks crash at once.
 
-    a_container: how many ranks are in a pod. keep: how many crashes one container keeps at most.
+    a_container: the ranks in each pod. keep: how many crashes a container keeps at most.
     is_held: the rule of the debug layer for a rank.
     """
     if mode != "crash":
-        return 0, 0  # mode `dump` writes a file, and the others keep nothing
+        return 0, 0  # mode `dump` writes a file, and other modes keep nothing
     kept: dict[int, int] = {}
     for rank in range(ranks):
         pod = rank // a_container
@@ -107,9 +107,9 @@ def kept_in_a_crash(
 
 
 def probes(pods: int, period: float, seconds: float, spread: float, seed: int) -> Iterator[int]:
-    """How many probes all kubelets start in each second, by events.
+    """How many probes all kubelets start in each second, in a simulation of events.
 
-    The pods start within `spread` seconds, at random. period: of a pod's probe.
+    The pods start within `spread` seconds, at random. period: the period of a pod's probe.
     """
     chance = random.Random(seed)
     counts = [0] * int(seconds)
@@ -122,7 +122,7 @@ def probes(pods: int, period: float, seconds: float, spread: float, seed: int) -
 
 
 def cost_of_a_command(command: list[str], rounds: int = 20) -> float:
-    """The time of the processor that a command takes, in seconds."""
+    """The CPU time of a command, in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(rounds):
         subprocess.run(command, check=False, capture_output=True)

@@ -1,1 +1,1 @@
-"""What the tests share. No test imports from another test."""
+"""Code that tests share. No test imports from another test."""

@@ -15,7 +15,7 @@ from support.existing import ExistingProject
 from support.project import Project, marked, wait_until
 from support.rendering import answers
 
-# What debugging may write into a project, but for the debug file.
+# The paths that debugging may write into a project, except the debug file.
 DEBUG_LAYER = {
     ".copier-answers.yml",
     ".vscode/extensions.json",
@@ -31,7 +31,7 @@ DEBUG_LAYER = {
 
 
 class Adopted(Project):
-    """A project of tests/projects, with what adoption has added."""
+    """A project of tests/projects, and the files that adoption has added."""
 
     def __init__(self, existing: ExistingProject, root: Path) -> None:
         super().__init__(root, service=next(iter(existing.services)))
@@ -45,11 +45,11 @@ class Adopted(Project):
         return [found["service_facts"][service["name"]] for service in found["debug_services"]]
 
     def debugged(self) -> list[str]:
-        """The services that can be seen to stop."""
+        """The services that a test can stop."""
         return [name for name, service in self.existing.services.items() if "stop" in service]
 
     def own(self, *arguments: str, check: bool = True, **environment: str):
-        """Run `docker compose` as its owner does, who knows of no debugging."""
+        """Run `docker compose` as its owner does without debugging."""
         files = [part for name in answers(self.root)["compose_files"] for part in ("-f", name)]
         return self.run("docker", "compose", *files, *arguments, check=check, **environment)
 
@@ -58,13 +58,13 @@ class Adopted(Project):
         return self.own("-f", self.debug_file, *arguments)
 
     def model(self, compose) -> dict:
-        """What Compose makes of the files that a function passes to it."""
+        """The model that Compose reads from the files that a function passes."""
         printed = compose("--profile", "*", "config", "--format", "json").stdout
         return json.loads(printed[re.search(r"^\{", printed, re.MULTILINE).start() :])
 
     @contextmanager
     def raising(self) -> Iterator[Path]:
-        """Have the service raise an exception at its line, and give its file for that time."""
+        """Let the service raise an exception at its line for a while, and give its file."""
         source = self.root / self.existing.services[self.service]["stop"]
         text = source.read_text()
         source.write_text(text.replace("return answer", "raise ValueError(answer)"))
@@ -74,14 +74,14 @@ class Adopted(Project):
             source.write_text(text)
 
     def trigger(self, service: str) -> str:
-        """Run what makes a server come to its line, and return what that prints."""
+        """Run the command that makes a server reach its line, and return the output."""
         command = ["sh", "-c", self.existing.services[service]["trigger"]]
         container = self.seen_from(service).container()
         return self.run("docker", "exec", "--env", "REMORA_MODE=off", container, *command).stdout
 
     def outcome(self, compose, **environment: str) -> dict[str, Any]:
-        """Start the project, and return what comes of each service: what a server answers, or
-        what a program prints and its exit code."""
+        """Start the project, and return the results of each service: a server's answer, or
+        a program's output and exit code."""
         services = self.debugged()
         compose("up", "--build", "--detach", *services, **environment)
         outcome: dict[str, Any] = {}
@@ -93,9 +93,9 @@ class Adopted(Project):
         return outcome
 
     def exit_code_and_output(self, service: str) -> tuple[str, str]:
-        """What comes of a program. All programs of tests/projects print something, but a loaded
-        Docker Engine may lose all that a container prints just before it ends. So a container
-        without output is started again."""
+        """The exit code and output of a service's program. All programs of tests/projects print
+        something, but a busy Docker Engine may lose what a container prints just before its end.
+        So a container without output is started again."""
         container = self.seen_from(service).container()
         for _ in range(3):
             code = self.run("docker", "wait", container).stdout.strip()
@@ -106,14 +106,14 @@ class Adopted(Project):
         raise AssertionError(f"{service} has printed nothing in three runs")
 
     def stops_at_its_line(self, service: str, before: Any) -> None:
-        """Press F5, hit the breakpoint, and see the service come to what it did before."""
+        """Press F5, hit the breakpoint, and check that the service's results are the same."""
         existing, view = self.existing.services[service], self.seen_from(service)
         source = self.root / existing["stop"]
         here = marked(source)
         self.task(f"{service}: start", **self.existing.environment)
         answer: list[str] = []
         request = threading.Thread(target=lambda: answer.append(self.trigger(service)))
-        # A script may run several programs, each of which waits for a debugger.
+        # A script may run several programs. Each waits for a debugger.
         for attached in range(1, 5):
             wait_until(lambda n: view.log().count("Waiting for client to attach") >= n, attached)
             editor = view.attach(here, source=source)

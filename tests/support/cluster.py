@@ -1,7 +1,7 @@
-"""A namespace of its own in the Kubernetes cluster that the tests are given, by kubectl.
+"""A separate namespace in a given Kubernetes cluster, through kubectl.
 
-REMORA_KUBE_CONTEXT names kubectl's context, and REMORA_KUBE_LOAD a command that brings an image,
-its argument, into the cluster: as deploy/debug.sh of a rendered project takes them.
+REMORA_KUBE_CONTEXT names kubectl's context, and REMORA_KUBE_LOAD a command that loads an image, its
+argument, into the cluster. deploy/debug.sh of a rendered project reads the same settings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from support.relayed import Relayed
 # How long a pod may take to be scheduled, to start and to end, in seconds.
 TIMEOUT = 180
 
-# What a pod has to say to be accepted by the level `restricted` of Pod Security.
+# The settings that the level `restricted` of Pod Security demands of a pod.
 POD = {
     "automountServiceAccountToken": False,
     "terminationGracePeriodSeconds": 30,
@@ -42,7 +42,7 @@ CONTAINER = {
 
 
 def given(name: str) -> str:
-    """A setting of the tests, without which they are skipped; in CI that is a failure."""
+    """A setting of the tests. Without it, they are skipped; in CI they fail."""
     value = os.environ.get(name)
     if not value:
         reason = f"{name} is not set: nox -s cluster says what it takes"
@@ -51,15 +51,15 @@ def given(name: str) -> str:
 
 
 class Cluster:
-    """The namespace. It and all that is in it are removed in the end."""
+    """The namespace. Its contents are removed with it in the end."""
 
     def __init__(self) -> None:
         self.context, self.load = given("REMORA_KUBE_CONTEXT"), given("REMORA_KUBE_LOAD")
         self.namespace = f"remora-test-{uuid.uuid4().hex[:8]}"
-        # Options of kubectl's, for another user
+        # Options of kubectl, for another user
         self.as_user: list[str] = []
         self.kubectl("create", "namespace", self.namespace)
-        # What deploy/debug.sh is to do there
+        # The commands for deploy/debug.sh
         self.settings = {"REMORA_KUBE_NAMESPACE": self.namespace}
 
     def command(self, *arguments: str) -> list[str]:
@@ -83,7 +83,7 @@ class Cluster:
         return json.loads(self.kubectl("get", *what, "--output=json").stdout)
 
     def until(self, condition: Callable[[], Any]) -> Any:
-        """Wait for what only asking can tell, and return what it is."""
+        """Ask until a function returns something, and return it."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             found = condition()
@@ -95,11 +95,11 @@ class Cluster:
             time.sleep(0.5)
 
     def status(self, pod: str) -> dict[str, Any]:
-        """What the cluster tells of the one container of a pod."""
+        """The status of the only container of a pod, as the cluster reports it."""
         return (self.get("pod", pod)["status"].get("containerStatuses") or [{}])[0]
 
     def started(self, pod: str) -> None:
-        """Wait until an editor can attach, as the startup probe finds out."""
+        """Wait until the startup probe says that an editor can attach."""
 
         def has_started() -> bool:
             status = self.status(pod)
@@ -114,13 +114,13 @@ class Cluster:
         return ended["exitCode"]
 
     def pod(self, service: str) -> str:
-        """The one pod of a service of a rendered project."""
+        """The only pod of a service of a rendered project."""
         label = f"--selector=app.kubernetes.io/name={service}"
         (pod,) = self.get("pods", label)["items"]
         return pod["metadata"]["name"]
 
     def log(self, pod: str) -> str:
-        """What a pod has printed; nothing, as long as it has no container."""
+        """The output of a pod; an empty text before the pod has a container."""
         return self.kubectl("logs", pod, check=False).stdout
 
     def says(self, pod: str, text: str) -> None:
@@ -128,12 +128,12 @@ class Cluster:
         self.until(lambda: text in self.log(pod))
 
     def relayed(self, pod: str) -> Relayed:
-        """A port each of whose connections is `remora relay` in a pod."""
+        """A port that starts `remora relay` in a pod for each connection."""
         return Relayed(*self.command("exec", "--stdin", pod, "--", "remora", "relay"))
 
     @contextmanager
     def forwarded(self, pod: str, port: int = 5678) -> Iterator[int]:
-        """A port of this machine that leads to that of a pod."""
+        """A port of this machine that is forwarded to a pod's port."""
         here = free_port()
         command = self.command("port-forward", f"pod/{pod}", f"{here}:{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -174,7 +174,7 @@ def pod(
 
 
 def code(folder: Path, **programs: str) -> tuple[dict[str, Any], dict[str, Path]]:
-    """A ConfigMap with programs, and where they are on this machine."""
+    """A ConfigMap with programs, and the paths of these programs on this machine."""
     paths = {}
     for name, text in programs.items():
         paths[name] = folder / f"{name}.py"

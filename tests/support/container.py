@@ -1,7 +1,7 @@
-"""A container without Docker: a PID namespace of its own, and a Python that has the debug layer.
+"""A container without Docker: a PID namespace of its own, and a Python with the debug layer.
 
-It is what the debug layer sees of a container, on any Linux, in a tenth of a second. Where the
-kernel does not let this user have one, a test is skipped; in CI that is a failure.
+To the debug layer, it looks like a container. Any Linux starts one in a tenth of a second. If the
+kernel denies this user a namespace, a test is skipped; in CI it fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 
-# The end of a program whose function `work` a child runs, by the start method that is put in here.
+# The end of a program that runs its function `work` in a child, by a start method to fill in.
 IN_MULTIPROCESSING = """
 import multiprocessing
 if __name__ == "__main__":
@@ -43,8 +43,8 @@ if __name__ == "__main__":
     sys.exit(process.exitcode)
 """
 
-# The start of a program that tells whether the handler of a signal, whose number is put in here,
-# imports anything while the program imports the module `slow`.
+# The beginning of a program that tells whether the handler of a signal imports anything while the
+# program imports the module `slow`. The signal's number is to fill in.
 IMPORTS_AT_SIGNAL = """
 import _signal, sys
 
@@ -94,8 +94,8 @@ sys.addaudithook(on_import)
 def debug_python(root: Path) -> Path:
     """Make a virtual environment with the debug layer below a folder, and return its Python.
 
-    It is of the Python of the tests, or of another one: DEBUGGED_PYTHON=/usr/bin/python3.9 pytest;
-    and so is its debugpy: DEBUGPY=1.8.20 pytest.
+    The environment uses the Python and debugpy of the tests, or others:
+    DEBUGGED_PYTHON=/usr/bin/python3.9 DEBUGPY=1.8.20 pytest.
     """
     base, version = os.environ.get("DEBUGGED_PYTHON"), os.environ.get("DEBUGPY")
     home, environment = root / "remora", root / "venv"
@@ -121,8 +121,8 @@ def debug_python(root: Path) -> Path:
 
 @contextmanager
 def imported(name: str) -> Iterator[ModuleType]:
-    """A module of template/docker/debug, to call its functions here."""
-    # Nothing but the template belongs into its folder.
+    """Import a module of template/docker/debug, to call its functions here."""
+    # Write no compiled modules into the template's folder.
     writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(DEBUG))
     try:
@@ -133,7 +133,7 @@ def imported(name: str) -> Iterator[ModuleType]:
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """Wait for a command to end, and return what has come of it."""
+    """Wait for a command to end, and return its result."""
     with process:
         try:
             output, errors = process.communicate(timeout=dap.TIMEOUT)
@@ -162,7 +162,7 @@ class Container:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """The Python that is debugged, such as (3, 8)."""
+        """The version of the debugged Python, such as (3, 8)."""
         (library,) = self.python.parents[1].glob("lib/python3*")
         return tuple(map(int, library.name.removeprefix("python").split(".")))
 
@@ -173,7 +173,7 @@ class Container:
         return path
 
     def start(self, command: str, mode: str = "wait", **environment: str) -> None:
-        """Start the container; `python` in the command is the one with the debug layer."""
+        """Start the container. `python` in the command is the Python with the debug layer."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST"))}
         self._environment = {
             **inherited,
@@ -192,7 +192,7 @@ class Container:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # What a shell runs in the background ignores it.
+            # A shell's background processes ignore it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -203,7 +203,7 @@ class Container:
             self.lines.append(line.rstrip("\n"))
 
     def log(self) -> str:
-        """What the container has printed by now, and its hub."""
+        """What the container and its hub have printed by now."""
         hub = self.folder / "hub.log"
         return "\n".join([*self.lines, hub.read_text() if hub.exists() else ""])
 
@@ -215,21 +215,21 @@ class Container:
         wait_until(lambda: text in self.log())
 
     def pid_1(self) -> str:
-        """The pid of the container's first process, as this machine has it."""
+        """The pid of the container's first process on this machine."""
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         wait_until(lambda: Path(children).read_text().strip() != "")
         return Path(children).read_text().split()[0]
 
     def entering(self, *command: str) -> list[str]:
-        """A command for this machine that runs one beside the container's, as `docker exec`."""
+        """A command of this machine that runs a command in the container, like `docker exec`."""
         enter = ["nsenter", "--target", self.pid_1(), "--pid", "--mount"]
         enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        # Not by nsenter: it would open the folder outside, where getcwd of musl finds no name.
-        # And where the tests run in the background, a shell has had them ignore SIGINT.
+        # nsenter itself would open the folder outside, where getcwd of musl finds no name. A shell
+        # makes tests in the background ignore SIGINT.
         return [*enter, "env", f"--chdir={self.folder}", "--default-signal=INT", *command]
 
     def begin(self, *command: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a command beside the container's, as `docker exec` does."""
+        """Start a command in the container, as `docker exec` does."""
         return subprocess.Popen(
             self.entering(*command),
             env={**self._environment, **environment},
@@ -240,7 +240,7 @@ class Container:
         )
 
     def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command beside the container's."""
+        """Run a command in the container."""
         return ended(self.begin(*command, **environment))
 
     def remora(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -252,29 +252,29 @@ class Container:
         return self.begin(*self.command(*arguments), **environment)
 
     def command(self, *arguments: str) -> list[str]:
-        """The command `remora`, as the container has it."""
+        """The command `remora` of the container."""
         main = self.python.parents[2] / "remora/remora/__main__.py"
         return [str(self.python), "-I", "-S", str(main), *arguments]
 
     def shows_crash(self, path: Path) -> None:
-        """Attach to a program that is kept at its marked line, where b is 2, and let it go on."""
+        """Attach to a program that is kept at its marked line, where b is 2. Let it continue."""
         editor = self.attach({})
         stop = editor.stopped()
         assert (stop.path, stop.line, stop.locals["b"]) == (path, marked(path), "2")
         editor.resume(stop)
 
     def hubs(self) -> list[str]:
-        """The pids of the hubs of the container, as it has them."""
+        """The pids of the container's hubs, inside the container."""
         return self.pids_of_remora("hub")
 
     def pids_of_remora(self, command: str) -> list[str]:
-        """The pids of those of the debug layer's processes that run a command, or are a hub."""
+        """The pids of the debug layer's processes that run a command, or a hub."""
         is_one = f"tr '\\0' ' ' <$p/cmdline | grep -q '[m]ain__.py {command}'"
         script = f"for p in /proc/[0-9]*; do {is_one} && echo $p; done"
         return [path.split("/")[2] for path in self.execute("sh", "-c", script).stdout.split()]
 
     def is_open(self) -> bool:
-        """Tell whether the hub listens on the port, without a connection to it."""
+        """Tell whether the hub listens on the port, without connecting to it."""
         wanted = f":{self.port:04X} 00000000:0000 0A"
         return wanted in Path("/proc/net/tcp").read_text()
 
@@ -294,7 +294,7 @@ class Container:
         return self.process.wait(timeout=dap.TIMEOUT)
 
     def stop(self) -> None:
-        """End everything; the kernel ends what is left in the namespace."""
+        """End everything. The kernel ends whatever is left in the namespace."""
         for editor in self.editors:
             editor.close()
         if self.process:

@@ -1,8 +1,9 @@
-"""A client of the Debug Adapter Protocol, for tests: what an editor does, and nothing more.
+"""A client of the Debug Adapter Protocol for tests, which does what an editor does.
 
-A Client is one connection, which is for one process. An Editor has one for the program, and one for
-each child that the debugger tells it of. It attaches with a configuration of launch.json, as VS
-Code would.
+A Client is one connection, for one process. An Editor has a client for the program, and one for
+each child that the debugger announces. It attaches with a configuration of launch.json, as VS Code
+does.
+
 https://microsoft.github.io/debug-adapter-protocol/specification
 """
 
@@ -19,17 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# How long anything may take, in seconds. Generous: a slow machine is not a failure.
+# How long anything may take, in seconds. This is generous, because a slow machine is not a failure.
 TIMEOUT = 60
 
 
 class DapError(AssertionError):
-    """The other side refused a request, left, or did not say in time what was expected."""
+    """The other side refused a request, left, or did not send the expected message in time."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Where a program has stopped: in a thread, at a line of a file of this machine."""
+    """Where a program has stopped: a thread, and a line of a file of this machine."""
 
     client: Client
     reason: str
@@ -41,7 +42,7 @@ class Stop:
 
 
 class Client:
-    """One connection to a debug adapter. `traffic` is what went over it, a line each message."""
+    """One connection to a debug adapter. `traffic` has a line for each message."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Client:
         self._socket.settimeout(None)
         self._seq = 0
         self._received: list[dict[str, Any]] = []
-        # What the editor shows of each breakpoint, by its id.
+        # What the editor shows for each breakpoint, by id.
         self.breakpoints: dict[int, dict[str, Any]] = {}
         self.closed = False
         self._arrival = threading.Condition()
@@ -91,7 +92,7 @@ class Client:
             self.breakpoints[shown["id"]] = {**self.breakpoints.get(shown["id"], {}), **shown}
 
     def _take(self, what: str, matches: Callable[[dict], bool]) -> dict[str, Any]:
-        """Remove and return the first message that matches, which may have yet to come."""
+        """Wait for the first message that matches. Remove and return it."""
 
         def find() -> dict[str, Any] | None:
             return next(filter(matches, self._received), None)
@@ -137,7 +138,7 @@ class Client:
             f"event {name}", lambda m: m["type"] == "event" and m["event"] == name
         ).get("body", {})
 
-    # ---- What an editor asks ----
+    # ---- Requests of an editor ----
 
     def attach(self, configuration: dict[str, Any], breakpoints: dict[Path, list[int]]) -> None:
         """Attach as a configuration of launch.json says, whose variables have been replaced."""
@@ -149,7 +150,7 @@ class Client:
             linesStartAt1=True,
             columnsStartAt1=True,
         )
-        # The adapter answers only when the configuration is done, unless it refuses.
+        # The adapter answers only after the configuration is done, unless it refuses.
         attached = self.send("attach", **configuration)
         first = self._take(
             "event initialized",
@@ -188,7 +189,7 @@ class Client:
         )
 
     def close(self) -> None:
-        """Let go of the connection; the other side is told nothing."""
+        """Close the connection without telling the other side."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -202,7 +203,7 @@ class Editor:
     def __init__(self) -> None:
         self.breakpoints: dict[Path, list[int]] = {}
         self.clients: list[Client] = []
-        # What is in the Debug Console, by category: stdout, stderr, important and others.
+        # The content of the Debug Console, by category: stdout, stderr, important and others.
         self.output: dict[str, str] = {}
         self._stops: queue.Queue[tuple[Client, dict[str, Any]]] = queue.Queue()
         self._has_ended = threading.Event()
@@ -218,20 +219,20 @@ class Editor:
         client.attach(configuration, self.breakpoints)
 
     def _follow(self, configuration: dict[str, Any]) -> None:
-        """Open a session for a child, unless it has ended by now."""
+        """Open a session for a child, unless the child has ended by now."""
         try:
             self._attach(configuration)
         except (DapError, OSError) as error:
             self.clients[0].traffic.append(f"   (child not attached: {error})")
 
     def _on_event(self, client: Client, event: dict[str, Any]) -> None:
-        # Called while the connection is read: nothing here may wait for a response.
+        # The reader of the connection calls this, so nothing here may wait for a response.
         if event["event"] == "stopped":
             self._stops.put((client, event["body"]))
         elif event["event"] == "terminated" and client in self.clients[:1]:
             self._has_ended.set()
         elif event["event"] == "terminated":
-            # The session of a child ends with it; that of the program, when its user says so.
+            # A child's session ends with the child. The user ends the program's session.
             with suppress(DapError):
                 client.send("disconnect", terminateDebuggee=False)
         elif event["event"] == "output":
@@ -259,7 +260,7 @@ class Editor:
         """Wait until the program or a child of it stops, and say where; None if it ends first."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
-            # Asked first: what has stopped before the end is in the queue by then.
+            # Check this first: whatever has stopped before the end is in the queue by then.
             ended = self._has_ended.is_set() or self.clients[0].closed
             try:
                 client, body = self._stops.get(timeout=0.1)
@@ -271,7 +272,7 @@ class Editor:
         raise DapError("nothing has stopped")
 
     def resume(self, stop: Stop) -> None:
-        """Let the program go on. One that ends at once may take the response with it."""
+        """Let the program continue. If it ends at once, its response may be lost."""
         try:
             stop.client.request("continue", threadId=stop.thread)
         except DapError:
@@ -279,12 +280,12 @@ class Editor:
                 raise
 
     def step(self, stop: Stop) -> Stop:
-        """Step over the line, and return where that leads."""
+        """Step over the line, and return the next place."""
         stop.client.request("next", threadId=stop.thread)
         return self.stopped()
 
     def detach(self) -> None:
-        """Leave as an editor does; the program runs on, or the container ends meanwhile."""
+        """Leave as an editor does. The program runs on, or the container ends meanwhile."""
         for client in reversed(self.clients):
             try:
                 if not client.closed:
@@ -295,20 +296,20 @@ class Editor:
         self.close()
 
     def ended(self) -> None:
-        """Wait for the session to end, and leave as an editor does then.
+        """Wait for the session to end, and leave as an editor then does.
 
-        The last of its connection may be lost with the container.
+        The last messages may be lost with the container.
         """
         stop = self.stopped_or_ended()
         assert stop is None, f"it has stopped instead: {stop}"
         self.detach()
 
     def close(self) -> None:
-        """Let go of all connections; the other side is told nothing."""
+        """Close all connections without telling the other side."""
         for client in self.clients:
             client.close()
 
     @property
     def traffic(self) -> list[str]:
-        """What went over all connections, one after the other."""
+        """The messages of all connections, one connection after the other."""
         return [line for client in self.clients for line in client.traffic]

@@ -1,15 +1,15 @@
-"""A project of tests/projects: a small Compose project as somebody else has written it.
+"""A project of tests/projects: a small Compose project, as other people write them.
 
 Each file there is one project. Its keys:
 
-    holds      the kinds of real Compose projects that it stands for
+    holds      the kinds of real Compose projects that it represents
     files      the project: the text of each file, by path; `*.sh` are executable
-    ignored    likewise, those that only its owner has, and not the repository; optional
-    answers    what a user has to answer, where nothing can be found out; optional
-    services   those to be debugged, by name, each with
+    ignored    the same for files that only the owner has, outside the repository; optional
+    answers    what a user has to answer if adoption cannot find it out; optional
+    services   the services to debug, by name, each with
                  stop           the file whose line marked `# here` stops, with `answer` 42;
-                                absent where the line cannot be reached in a test
-                 trigger        what to run in the container to get there, for a server
+                                absent if a test cannot reach the line
+                 trigger        for a server: the command in the container that reaches the line
     environment  settings of the debugger for the test; optional
     starts     whether it runs on the images of tests/engine.sh
 """
@@ -40,7 +40,7 @@ class ExistingProject:
         self.starts: bool = data["starts"]
 
     def write(self, root: Path, *, ignored: bool = False) -> Path:
-        """Write the project, or what only its owner has of it, into a folder, and return that."""
+        """Write the project, or its ignored files, into a folder, and return the folder."""
         for name, text in (self.ignored if ignored else self.files).items():
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class ExistingProject:
         return root
 
     def debug_services(self) -> list[dict[str, Any]]:
-        """What the question of that name is to be answered with."""
+        """The right answer to the question `debug_services`."""
         return [{"name": name} for name in self.services]
 
 

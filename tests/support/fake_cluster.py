@@ -1,4 +1,4 @@
-"""A cluster for the script that debugs in a cluster: stand-ins for kubectl, docker and kind."""
+"""A cluster for deploy/debug.sh: stand-ins for kubectl, docker and kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.programs import program
 
 
 class FakeCluster:
-    """What kubectl and docker answer. Each test changes what is wrong in it."""
+    """The answers of kubectl and docker. A test changes those that it needs."""
 
     usual: ClassVar[dict[str, Any]] = {
         "contexts": ["kind-dev", "production"],
@@ -33,7 +33,7 @@ class FakeCluster:
     STARTED = "train-x|Running||true|0||"
 
     def __init__(self, folder: Path, root: Path) -> None:
-        """Put the programs into the folder `bin` of one. root: that of the project."""
+        """Put the programs into the subfolder `bin` of a folder. root: the project's folder."""
         self.folder, self.root = folder, root
         self.environment = {
             "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
@@ -63,7 +63,7 @@ class FakeCluster:
         (self.folder / "pods").write_text(pods)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the script as a task of an editor does: it ends once its output does."""
+        """Run the script as a task of an editor does: it ends with its output."""
         return subprocess.run(
             ["deploy/debug.sh", *words],
             cwd=self.root,
@@ -78,7 +78,7 @@ class FakeCluster:
     def render(
         self, manifests: str, *words: str, script: Sequence[str] = ("deploy/debug.sh",)
     ) -> subprocess.CompletedProcess[str]:
-        """Have the script change manifests, as the post-renderer of Helm does."""
+        """Let the script change manifests, as Helm's post-renderer."""
         return subprocess.run(
             [*script, "render", *words],
             cwd=self.root,
@@ -90,7 +90,7 @@ class FakeCluster:
         )
 
     def said(self, *words: str, **environment: str) -> str:
-        """The last line of the script, which succeeds."""
+        """The last line of the script's output. The script must succeed."""
         done = self.run(*words, **environment)
         assert done.returncode == 0, done.stdout
         return done.stdout.splitlines()[-1] if done.stdout else ""

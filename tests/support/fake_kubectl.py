@@ -1,7 +1,7 @@
-"""A stand-in for kubectl, for what a cluster may answer; its calls are recorded.
+"""A stand-in for kubectl, which gives the answers of a test, and records its calls.
 
-The world that it shows is a JSON file: see `World` in world.py. Manifests are built by
-the real kubectl.
+The answers are in a JSON file: see `FakeCluster` in fake_cluster.py. The real kubectl builds
+manifests.
 """
 
 import json
@@ -21,7 +21,7 @@ def fail(text):
 
 
 def forward(world):
-    """Forward a port until this is ended, or cut."""
+    """Forward a port until this process ends, or until a test cuts the connection."""
     if world["port"] == "taken":
         fail("error: unable to listen on any of the requested ports: [{5678 5678}]")
     if world["port"] == "refused":

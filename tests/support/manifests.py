@@ -1,4 +1,4 @@
-"""Repositories with manifests for Kubernetes, what is found in each, and what Kustomize builds."""
+"""Repositories with manifests for Kubernetes, the finds in each, and what Kustomize builds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGE = "ghcr.io/acme/shop:1.2"
 
 
 def pods(*names: str, **container: Any) -> dict[str, Any]:
-    """A template of pods with containers, of which those called `nginx` are no Python."""
+    """A template of pods with containers. Those called `nginx` do not run Python."""
     containers = [
         {"name": name, "image": "nginx:1" if name == "nginx" else IMAGE, **container}
         for name in names
@@ -34,7 +34,7 @@ def pods(*names: str, **container: Any) -> dict[str, Any]:
 
 
 def workload(kind: str, name: str, template: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """A workload of Kubernetes itself."""
+    """A workload of a built-in kind."""
     group = "batch/v1" if "Job" in kind else "apps/v1"
     if kind in ("Job", "CronJob"):
         template["spec"]["restartPolicy"] = "Never"
@@ -81,7 +81,7 @@ TORCH = {
         }
     },
 }
-# Jobs in ranks: of 4 pods with 8 each, of one pod with 2, of 3 pods with one each, and of torch.
+# Jobs with ranks: 4 pods with 8 each, one pod with 2, 3 pods with one each, and a job of torch.
 FIT = workload(
     "Job",
     "fit",
@@ -162,7 +162,7 @@ ALL_FOUND: dict[str, dict[str, Any]] = {
     "migrate": {"kind": "Job", "service": "web"},
     "report": {"kind": "CronJob", "service": "web"},
 }
-# What is in the repository, what is to be found, and what is given.
+# The files of a repository, the workloads to find, and the answers to give
 REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, Any]]] = {
     "manifests": (folder("k8s", *ALL), ALL_FOUND, {}),
     "list": (
@@ -252,7 +252,7 @@ REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[st
         },
         {},
     ),
-    # As `helm template` prints it: documents that a template cannot read.
+    # As `helm template` prints manifests: in documents that a template cannot read.
     "rendered chart": (
         {"k8s/rendered.yaml": "# Source: x\n" + yaml.safe_dump_all([WEB, SERVICE, WORKER])},
         {"web": {}, "jobs": {"kind": "StatefulSet", "workload": "worker", "container": "main"}},
@@ -265,7 +265,7 @@ REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[st
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
-    """A repository with an application for Compose, and manifests."""
+    """Write a repository with an application for Compose, and manifests."""
     program = "FROM python:3.12-slim\nCOPY . .\nCMD python web.py\n"
     own = {"compose.yaml": COMPOSE, "Dockerfile": program, "web.py": "", "worker.py": ""}
     for path, text in {**own, **files}.items():
@@ -275,14 +275,14 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def kustomize(folder: Path) -> list[dict[str, Any]]:
-    """What a folder is built to."""
+    """The objects that Kustomize builds from a folder."""
     done = subprocess.run(
         [program("kubectl"), "kustomize", folder], capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""  # such as what is deprecated
+    assert done.stderr == ""  # such as deprecations
     return list(yaml.safe_load_all(done.stdout))
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """The variables that a container is given by their values."""
+    """The variables of a container that are set to plain values."""
     return {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}

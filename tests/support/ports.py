@@ -18,7 +18,7 @@ def free_port() -> int:
 
 def find_free_port() -> int:
     """Return a port of this machine that nobody listens on, like the five after it."""
-    # Not the first: a session beside this one may be about to listen there.
+    # Try at random: another test session may be about to listen on the first free port.
     for port in random.sample(range(20000, 30000, 10), 1000):
         with ExitStack() as probes:
             try:
@@ -32,7 +32,7 @@ def find_free_port() -> int:
 
 
 def listening(tables: str) -> set[tuple[str, int]]:
-    """The addresses and ports that listen, given /proc/net/tcp and tcp6 (proc(5))."""
+    """The addresses and ports that listen, given the text of /proc/net/tcp and tcp6 (proc(5))."""
     found = set()
     for _, local, _, state, *_ in map(str.split, tables.splitlines()):
         if state != "0A":

@@ -16,7 +16,7 @@ def program(name: str) -> str:
 
 
 def needed(program: Path | str | None) -> str:
-    """Return the path of a program. Without it a test is skipped; in CI that is a failure."""
+    """Return the path of a program. Without the program, a test is skipped; in CI it fails."""
     if program is None or not Path(program).exists():
         reason = "an editor is not installed: nox -s editors and nox -s vscode do it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -24,7 +24,7 @@ def needed(program: Path | str | None) -> str:
 
 
 def tool(name: str, *arguments: str | Path, cwd: Path | None = None) -> None:
-    """Run a program that judges; what it finds is the failure."""
+    """Run a program that checks files. Its findings fail the test."""
     done = subprocess.run(
         [program(name), *arguments],
         cwd=cwd,

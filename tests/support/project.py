@@ -13,7 +13,7 @@ from typing import Any
 
 from support import dap
 
-# A program that counts, and says so.
+# A program that counts and prints.
 COUNT = """
 import time
 number = 0
@@ -23,12 +23,12 @@ while True:
     time.sleep(0.05)
 """
 
-# How long any command may take, in seconds; images are built in that time.
+# How long any command may take, in seconds. Some build images.
 TIMEOUT = 600
 
 
 def wait_until(condition: Callable[..., bool], *arguments: Any) -> None:
-    """Wait for what only asking can tell. arguments: of the condition."""
+    """Ask until a condition is true. arguments: for the condition."""
     deadline = time.monotonic() + dap.TIMEOUT
     while not condition(*arguments):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -36,14 +36,14 @@ def wait_until(condition: Callable[..., bool], *arguments: Any) -> None:
 
 
 def line(path: Path, text: str) -> int:
-    """The number of the one line of a file that holds `text`."""
+    """The number of the only line of a file that contains `text`."""
     lines = path.read_text().splitlines()
     (number,) = (n for n, line in enumerate(lines, start=1) if text in line)
     return number
 
 
 def marked(path: Path) -> int:
-    """The number of the one line of a file that is marked `# here`."""
+    """The number of the only line of a file that is marked `# here`."""
     return line(path, "# here")
 
 
@@ -56,7 +56,7 @@ def remora(
 
 
 def values_at(project: Project, text: str, *options: str) -> list[dict[str, Any]]:
-    """What `remora at` prints of each stop at the one line of the service's program with a text."""
+    """What `remora at` prints for each stop at the program's only line with a text."""
     place = f"{project.source.relative_to(project.root)}:{project.line(text)}"
     done = remora(project, "at", place, "--json", *options)
     # Compose may print warnings first.
@@ -66,7 +66,7 @@ def values_at(project: Project, text: str, *options: str) -> list[dict[str, Any]
 class Project:
     """The project in `root`, seen from one of its services.
 
-    What it starts and attaches is remembered, to be shown and ended.
+    It remembers whatever it starts and attaches, to show and end it later.
     """
 
     def __init__(self, root: Path, service: str = "train") -> None:
@@ -74,7 +74,7 @@ class Project:
         self.service = service
         self.debug_file = "docker-compose.debug.yml"
         self.editors: list[dap.Editor] = []
-        # Compose files beside the debug file, which the test has written.
+        # Compose files that the test has written, to use with the debug file.
         self.more_files: list[str] = []
 
     def start(self, code: str, command: str = "python src/program.py", **environment: Any) -> Path:
@@ -86,7 +86,7 @@ class Project:
         return path
 
     def override(self, name: str, **settings: object) -> None:
-        """Have a Compose file more, with settings for the service."""
+        """Add a Compose file with settings for the service."""
         (self.root / name).write_text(json.dumps({"services": {self.service: settings}}))
         self.more_files.append(name)
 
@@ -104,11 +104,11 @@ class Project:
         return path
 
     def line(self, text: str) -> int:
-        """The number of the one line of the program that holds `text`."""
+        """The number of the only line of the program that contains `text`."""
         return line(self.source, text)
 
     def edit(self, old: str, new: str) -> None:
-        """Replace the one place in the program that reads `old`."""
+        """Replace the only occurrence of `old` in the program."""
         text = self.source.read_text()
         assert text.count(old) == 1, old
         self.source.write_text(text.replace(old, new))
@@ -118,7 +118,7 @@ class Project:
     def run(
         self, *command: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's folder. Its output is kept, and shown if it fails."""
+        """Run a command in the project's folder. If the command fails, show its output."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -136,7 +136,7 @@ class Project:
     def compose(
         self, *arguments: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `docker compose` with the debug file, and those that the test has written."""
+        """Run `docker compose` with the debug file and the test's own Compose files."""
         files = [part for name in self.more_files for part in ("-f", name)]
         command = ("docker", "compose", "-f", self.debug_file, *files, *arguments)
         return self.run(*command, check=check, **environment)
@@ -164,7 +164,7 @@ class Project:
     def attach(
         self, *lines: int, name: str = "{}: attach", source: Path | None = None
     ) -> dap.Editor:
-        """Attach with a configuration of launch.json, and breakpoints in a file: the program's."""
+        """Attach with a configuration of launch.json, and breakpoints in the program's file."""
         configuration = self.configuration(name.format(self.service))
         editor = dap.Editor()
         self.editors.append(editor)
@@ -178,7 +178,7 @@ class Project:
         source: Path | None = None,
         **environment: Any,
     ) -> dap.Editor:
-        """Press F5: start what the configuration wants to be started, then attach."""
+        """Press F5: run the task of the configuration, then attach."""
         configuration = self.configuration(name.format(self.service))
         self.task(configuration["preLaunchTask"], **environment)
         return self.attach(*lines, name=name, source=source)
@@ -195,7 +195,7 @@ class Project:
         return int(self.run("docker", "wait", self.container()).stdout)
 
     def health_checks(self) -> list[dict[str, Any]]:
-        """What Docker keeps of the health checks of the service's container."""
+        """Docker's records of the health checks of the service's container."""
         (facts,) = json.loads(self.run("docker", "inspect", self.container()).stdout)
         return facts["State"]["Health"]["Log"]
 
@@ -203,33 +203,33 @@ class Project:
         return self.compose("--profile", "*", "logs", "--no-log-prefix", check=False).stdout
 
     def messages(self) -> list[str]:
-        """The lines of the log that are the debugger's."""
+        """The debugger's lines in the log."""
         return [line for line in self.log().splitlines() if line.startswith("remora: ")]
 
     def output(self) -> list[str]:
-        """All other lines, sorted: Docker may mix up standard output and standard error."""
+        """All other lines, sorted, because Docker may mix standard output and standard error."""
         return sorted(x for x in self.log().splitlines() if not x.startswith("remora: "))
 
     def traffic(self) -> str:
         return "\n\n".join("\n".join(editor.traffic) for editor in self.editors)
 
     def down(self) -> None:
-        """End what was started: sessions, containers, networks and volumes."""
+        """End sessions, and remove containers, networks and volumes."""
         for editor in self.editors:
             editor.close()
-        # Those that `docker compose run` has started are orphans to Compose.
+        # To Compose, containers of `docker compose run` are orphans.
         down = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "0")
         self.compose(*down, REMORA_PORT="5678")
 
 
 def copy(built: Project, folder: Path) -> Project:
-    """Copy a built project: Compose knows it by its name, wherever it is."""
+    """Copy a built project. Compose identifies it by its name, wherever it is."""
     shutil.copytree(built.root, folder / "my project")
     return Project(folder / "my project")
 
 
 def remove_images(project: Project, name: str) -> None:
-    """Remove the images that carry a project's label, those that a later build has replaced too."""
+    """Remove the images with a project's label, including those that a later build has replaced."""
     images = ["docker", "image", "ls", "--all", "--quiet", "--filter"]
     found = project.run(*images, f"label=com.docker.compose.project={name}").stdout.split()
     if found:

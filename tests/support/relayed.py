@@ -1,6 +1,6 @@
-"""A port of this machine, each of whose connections is the input and output of a command.
+"""A port of this machine that connects each client to the input and output of a command.
 
-It is what `socat TCP-LISTEN:PORT,bind=127.0.0.1,fork EXEC:COMMAND` does.
+It works like `socat TCP-LISTEN:PORT,bind=127.0.0.1,fork EXEC:COMMAND`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from support import dap
 
 
 class Relayed:
-    """Has a command started for each connection. `port` is on 127.0.0.1.
+    """Starts a command for each connection. `port` is on 127.0.0.1.
 
-    Leaving the context ends the commands; `errors` are what they have printed.
+    Leaving the context ends the commands; `errors` has their standard error.
     """
 
     def __init__(self, *command: str, folder: Path | None = None) -> None:
@@ -45,14 +45,14 @@ class Relayed:
                         )
                     )
         except OSError:
-            pass  # it is closed
+            pass  # the socket is closed
 
     def exit_codes(self) -> list[int]:
-        """Wait for the commands to end, and return how they have."""
+        """Wait for the commands to end, and return their exit codes."""
         return [process.wait(timeout=dap.TIMEOUT) for process in self.processes]
 
     def errors(self) -> str:
-        """Wait for the commands to end, and return what they have said on standard error."""
+        """Wait for the commands to end, and return their standard error."""
         return "".join(process.communicate(timeout=dap.TIMEOUT)[1] for process in self.processes)
 
     def __exit__(self, *_: object) -> None:

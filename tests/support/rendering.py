@@ -21,10 +21,10 @@ REPOSITORY = Path(__file__).parents[2]
 RELEASES = REPOSITORY / "tests/releases"
 RELEASED = sorted((path.name.removesuffix(".tar.gz") for path in RELEASES.iterdir()), key=Version)
 
-# What the working tree is taken for, and what comes after it: later than all that is released.
+# The versions of the working tree and of a later one, both newer than every release.
 NEXT, LATER = "9999.0.0", "9999.1.0"
 
-# What the questions know of a new project.
+# The values of _new.jinja, which the questions use.
 NEW_PROJECT: Any = (
     jinja2.Environment(
         loader=jinja2.FileSystemLoader(REPOSITORY),
@@ -46,15 +46,15 @@ def compile_once(
     filename: str | None = None,
     **options: bool,
 ) -> object:
-    """Compile a text of the template once in all copies: that is half of what each of them takes.
+    """Compile each text of the template once for all copies. This halves the time of a copy.
 
-    What comes of it is for any environment with the same settings.
+    Any environment with the same settings can use the result.
     """
     settings = (self.undefined, self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
     delimiters = (self.block_start_string, self.variable_start_string, self.comment_start_string)
     extensions = tuple(self.extensions)
     key = (source, name, *options.items(), type(self), settings, delimiters, extensions)
-    # Copier notes in the environment which tag `yield` has been met last.
+    # Copier records the last tag `yield` in the environment.
     for extension in self.iter_extensions():
         extension.preprocess(source, name, filename)
     if key not in COMPILED or "{% yield" in str(source):
@@ -64,20 +64,20 @@ def compile_once(
 
 mock.patch.object(jinja2.Environment, "compile", compile_once).start()
 
-# For each file, Copier asks Git for a setting that it has on Windows.
+# Copier asks Git about each file, for a setting that only Windows has.
 SETTING = "_sync_git_index_executable_bit"
 mock.patch.object(Worker, SETTING, lambda *_: None, create=True).start()
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run Git as nobody in particular, and return what it prints."""
+    """Run Git with the identity of a test, and return what it prints."""
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     command = ["git", *identity, *arguments]
     return subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 def commit(folder: Path, tag: str | None = None) -> None:
-    """Commit all that is in a folder, which becomes a repository if it is none, and tag it."""
+    """Commit everything in a folder, and tag the commit. Make the folder a repository first."""
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "test")
@@ -86,16 +86,16 @@ def commit(folder: Path, tag: str | None = None) -> None:
 
 
 def replace(file: Path, old: str, new: str) -> None:
-    """Edit a text in a file, which must be there."""
+    """Replace a text in a file. The text must exist."""
     text = file.read_text()
     assert old in text, f"{file}: {old!r}"
     file.write_text(text.replace(old, new))
 
 
 def render(template: Path, folder: Path, version: str | None = None, **answers: object) -> Path:
-    """Render a project without asking and without trust, and return its folder.
+    """Render a project without questions and without trust, and return its folder.
 
-    version: the release of the template; the newest unless given.
+    version: the release of the template; the newest by default.
     """
     copier.run_copy(
         str(template),
@@ -119,7 +119,7 @@ def known_files(template: Path) -> list[str]:
 def copy_without_questions(
     template: Path, folder: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `copier copy` as a user does who wants no questions and has no terminal."""
+    """Run `copier copy` as a user does without questions and without a terminal."""
     return subprocess.run(
         [program("copier"), "copy", "--defaults", *options, str(template), str(folder)],
         stdin=subprocess.DEVNULL,
@@ -129,7 +129,7 @@ def copy_without_questions(
 
 
 def reason(stderr: str) -> str:
-    """Why Copier has written nothing: that, in one line, is all that it prints."""
+    """The reason why Copier has written nothing. Copier must print only this line."""
     assert stderr.count("\n") == 1, stderr
     words = stderr.removeprefix("'dict object' has no attribute ")
     assert words != stderr, stderr
@@ -137,7 +137,7 @@ def reason(stderr: str) -> str:
 
 
 def update(folder: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `copier update` as a user does who wants no questions and has no terminal."""
+    """Run `copier update` as a user does without questions and without a terminal."""
     done = subprocess.run(
         [program("copier"), "update", "--defaults", *options],
         cwd=folder,
@@ -155,7 +155,7 @@ def answers(folder: Path) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What is in each file of a project, by its path; Git's own are left out."""
+    """The content of each file of a project, by path, without Git's own files."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")

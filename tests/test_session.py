@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shutil
 import socket
 import subprocess
@@ -10,8 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import dap
-from support.container import IMPORTED_AT_SIGNAL, IMPORTS_AT_SIGNAL, SWALLOWED, Container, ended
+from support.container import (
+    IMPORTED_AT_SIGNAL,
+    IMPORTS_AT_SIGNAL,
+    SWALLOWED,
+    Container,
+    ended,
+    imported,
+)
 from support.project import marked, wait_until
 
 PROGRAM = """
@@ -336,6 +346,14 @@ def test_target_is_a_pattern_over_the_command_line(container: Container) -> None
     container.says("done migrate")
     editor = container.attach({path: [marked(path)]})
     assert editor.stopped().locals["name"] == "'runserver'"
+
+
+@given(st.text("ab*?[]", max_size=8), st.text("ab[]", max_size=12))
+def test_pattern_matches_as_in_a_shell(pattern: str, text: str) -> None:
+    """But `[` means itself."""
+    with imported("remora.commandline") as commandline:
+        expected = fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
+        assert commandline.matches(text, pattern) == expected
 
 
 @pytest.mark.parametrize(("name", "exit_code"), [("INT", 130), ("TERM", 143)])

@@ -308,7 +308,7 @@ def test_processes(measures, tmp_path: Path) -> None:
     contenders = {
         "without the hook": partial(process, plain, "off", "-c", ""),
         "off": partial(process, hooked, "off", "-c", ""),
-        "passed over": partial(process, hooked, "wait", "-c", "", REMORA_TARGET="another"),
+        "passed over": partial(process, hooked, "wait", "-c", "", REMORA_TARGET="*another.py*"),
         "program without the hook": partial(process, plain, "off", empty),
         "demand": partial(process, hooked, "demand", empty),
         "crash": partial(process, hooked, "crash", empty),

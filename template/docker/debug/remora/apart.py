@@ -41,7 +41,7 @@ def script_folder():
     Raises OSError if that is the working directory, and it is deleted.
     """
     from remora.commandline import program_of
-    from remora.container import own_command
+    from remora.hook import own_command
 
     command = own_command()
     name = program_of(command)

@@ -88,17 +88,28 @@ def is_without_site(command):
 
 
 def is_target(command, target):
-    """Tell whether a Python command line matches the glob `target`. An empty one matches all.
+    """Tell whether a Python command line matches the pattern `target`. An empty one matches all.
 
-    The glob may match the whole command line without the interpreter (`*manage.py runserver*`), the
-    script's path or file name, or the module's name.
+    The pattern may match the whole command line without the interpreter (`*manage.py runserver*`),
+    the script's path or file name, or the module's name.
     """
     if not target:
         return True
     name = program_of(command) or ""
     names = {" ".join(command[1:]), " ".join(command), name, os.path.basename(name)}
-    if not set(target) & set("*?["):
-        return target in names
-    from fnmatch import fnmatchcase  # its import takes milliseconds
+    return any(matches(candidate, target) for candidate in names)
 
-    return any(fnmatchcase(candidate, target) for candidate in names)
+
+def matches(text, pattern):
+    """Tell whether a text matches a pattern: `*` is any text, `?` is any character.
+
+    The module `fnmatch` does the same, but its import takes half as long as the start of Python.
+    """
+    # The places in the text up to which the first part of the pattern matches
+    places, end = {0}, len(text)
+    for sign in pattern:
+        if sign == "*" and places:
+            places = set(range(min(places), end + 1))
+        else:
+            places = {n + 1 for n in places if n < end and sign in ("?", text[n])}
+    return end in places

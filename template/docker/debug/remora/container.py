@@ -192,11 +192,6 @@ def has_network_of_machine():
 # ---- Programs ----
 
 
-def own_command():
-    """Return the command line of this process, a list of texts."""
-    return getattr(sys, "orig_argv", None) or command_of("self")  # orig_argv: Python 3.10
-
-
 def is_held(command):
     """Tell whether mode `wait` holds this process, which runs `command`.
 

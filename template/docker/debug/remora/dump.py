@@ -21,8 +21,7 @@ import time
 import zlib
 
 from remora import graph, stacks, texts, uncaught
-from remora.container import own_command
-from remora.hook import say, setting
+from remora.hook import own_command, say, setting
 
 # The default of REMORA_DUMPS
 FOLDER = "/var/lib/remora/dumps"

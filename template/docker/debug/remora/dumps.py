@@ -10,7 +10,6 @@ file from elsewhere. Exit codes: 0; 1 if there is no such file, or it cannot be 
 removed.
 """
 
-import fnmatch
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import time
 import zlib
 
 from remora import command, container, texts
+from remora.commandline import matches
 from remora.dump import FOLDER, SUFFIX
 from remora.hook import setting
 
@@ -202,11 +202,11 @@ def remove(patterns):
     """Remove dumps, and return the exit code. patterns: names, which may have * and ? in them."""
     known, code = names(), 0
     for pattern in patterns:
-        if not fnmatch.filter(known, pattern):
+        if not any(matches(name, pattern) for name in known):
             print(f"there is no dump called {pattern} in {folder()}", file=sys.stderr)
             code = 1
     for name in known:
-        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+        if any(matches(name, pattern) for pattern in patterns):
             try:
                 os.unlink(f"{folder()}/{name}")
                 print(plain(f"removed {name}"))

@@ -47,6 +47,16 @@ def check_settings(mode):
         checks.check_more(mode)
 
 
+def own_command():
+    """Return the command line of this process, a list of texts."""
+    command = getattr(sys, "orig_argv", None)  # Python 3.10
+    if not command:
+        from remora import container
+
+        command = container.command_of("self")
+    return command
+
+
 def end_by_signal(number, _=None):
     """End this process like a process that has no handler for the signal `number`."""
     import _signal
@@ -70,9 +80,9 @@ def main():
         if mode == "off":
             return
         check_settings(mode)
-        from remora import commandline, container
+        from remora import commandline
 
-        if mode and not commandline.is_target(container.own_command(), setting("TARGET")):
+        if mode and not commandline.is_target(own_command(), setting("TARGET")):
             return
         from remora import program
 

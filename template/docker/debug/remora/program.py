@@ -7,7 +7,7 @@ import sys
 from time import sleep
 
 from remora import commandline, container, link
-from remora.hook import say, setting
+from remora.hook import own_command, say, setting
 
 # The mode of this process
 mode = ""
@@ -38,7 +38,7 @@ def begin(chosen):
     global mode, is_beginning
     if not container.is_interpreter("self"):
         return  # as in uWSGI, whose workers would end with SIGSEGV under an engine
-    command = container.own_command()
+    command = own_command()
     if commandline.whose_helper(command):
         return
     settings = os.environ
@@ -141,7 +141,7 @@ def let_in(facts):
             connection.close()
             say(f"pid {os.getpid()} cannot be debugged: {problem}")
             return False
-    answer = link.exchange(connection, dict(facts, command=container.own_command()))
+    answer = link.exchange(connection, dict(facts, command=own_command()))
     if is_dumped(connection, answer):
         return False
     is_wanted = bool(answer and answer["engine"])

@@ -30,7 +30,7 @@ class FakeCluster:
         "pod": "Running",
         "events": [],
     }
-    STARTED = "train-x|Running||true|0||"
+    STARTED = "train-x|Running||true|||"
 
     def __init__(self, folder: Path, root: Path) -> None:
         """Put the programs into the folder `bin` of one. root: that of the project."""

@@ -503,16 +503,21 @@ def test_f5_debugs_an_application_that_exists(cluster: Cluster, adopted: Project
     assert cluster.get("deployments,pods", "--selector=app=web")["items"] == []
 
 
-@pytest.mark.parametrize("adopted", ["rendered chart"], indirect=True)
-def test_what_helm_installs_can_be_attached_to(cluster: Cluster, adopted: Project) -> None:
-    """Without Helm itself: its output goes through the post-renderer, and is applied."""
+def install(cluster: Cluster, adopted: Project, mode: str) -> Path:
+    """Apply what Helm would render, after its post-renderer. Return the file with all of it."""
     rendered = DEPLOYMENT.replace("name: web", "name: green-web", 1)
     rendered += "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: green\n"
     changed = adopted.root / "changed.yaml"
     (adopted.root / "rendered.yaml").write_text(rendered)
-    render = "deploy/debug.sh render web listen <rendered.yaml >changed.yaml"
+    render = f"deploy/debug.sh render web {mode} <rendered.yaml >changed.yaml"
     adopted.run("sh", "-c", render)
     cluster.kubectl("apply", f"--filename={changed}")
+    return changed
+
+
+@pytest.mark.parametrize("adopted", ["rendered chart"], indirect=True)
+def test_what_helm_installs_can_be_attached_to(cluster: Cluster, adopted: Project) -> None:
+    changed = install(cluster, adopted, "listen")
     (pod,) = cluster.until(lambda: cluster.get("pods", "--selector=remora=web")["items"])
     cluster.started(pod["metadata"]["name"])
     script(adopted, "attach", "web")
@@ -521,4 +526,24 @@ def test_what_helm_installs_can_be_attached_to(cluster: Cluster, adopted: Projec
     stop = editor.stopped()
     assert (stop.path, stop.line) == (source, marked(source))
     editor.detach()
+    cluster.kubectl("delete", f"--filename={changed}")
+
+
+@pytest.mark.parametrize("adopted", ["rendered chart"], indirect=True)
+def test_dumps_of_what_helm_installs_are_kept(
+    cluster: Cluster, volume: None, adopted: Project
+) -> None:
+    source = adopted.root / "src/app.py"
+    counts = source.read_text()
+    source.write_text("raise FileExistsError\n")
+    install(cluster, adopted, "dump")
+    (pod,) = cluster.until(lambda: cluster.get("pods", "--selector=remora=web")["items"])
+    cluster.until(lambda: cluster.status(pod["metadata"]["name"]).get("restartCount"))
+    # The next release has other pods, and no claim of its own.
+    cluster.kubectl("delete", "deployment", "green-web", "--cascade=foreground")
+    source.write_text(counts)
+    changed = install(cluster, adopted, "listen")
+    (pod,) = cluster.until(lambda: cluster.get("pods", "--selector=remora=web")["items"])
+    cluster.started(pod["metadata"]["name"])
+    assert "FileExistsError" in script(adopted, "remora", "web", "crashes")
     cluster.kubectl("delete", f"--filename={changed}")

@@ -30,7 +30,7 @@ class FakeCluster:
         "pod": "Running",
         "events": [],
     }
-    STARTED = "train-x|Running||true|0||"
+    STARTED = "train-x|Running||true|||"
 
     def __init__(self, folder: Path, root: Path) -> None:
         """Put the programs into the subfolder `bin` of a folder. root: the project's folder."""

@@ -154,12 +154,12 @@ def test_off_loads_nothing(container: Container) -> None:
 
 @pytest.mark.parametrize("target", ["another.py", "*another.p?"])
 def test_program_that_is_passed_over_loads_little(container: Container, target: str) -> None:
-    """Not even what compares patterns: its import takes longer than all the rest of the hook."""
+    """It does not even load `re`, whose import takes longer than the rest of the hook."""
     code = "import sys\nprint(*[m for m in sys.modules if 'remora' in m or m == 're'])\n"
     container.write("p.py", code)
     container.start("python p.py", mode="wait", REMORA_TARGET=target)
     assert container.exit_code() == 0
-    # The oldest have to read in /proc what their command line is.
+    # Older versions of Python read their command line in /proc.
     reads = " remora.container" if container.version < (3, 10) else ""
     last_line_is(container, f"remora remora.hook remora.commandline{reads}")
 

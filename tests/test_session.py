@@ -350,7 +350,7 @@ def test_target_is_a_pattern_over_the_command_line(container: Container) -> None
 
 @given(st.text("ab*?[]", max_size=8), st.text("ab[]", max_size=12))
 def test_pattern_matches_as_in_a_shell(pattern: str, text: str) -> None:
-    """But `[` means itself."""
+    """One difference: `[` stands for itself."""
     with imported("remora.commandline") as commandline:
         expected = fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
         assert commandline.matches(text, pattern) == expected

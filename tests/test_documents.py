@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from support import manifests
 from support.existing import ExistingProject
 from support.fake_cluster import FakeCluster
@@ -454,8 +455,11 @@ def prose_of_module(source: str) -> str:
 
 
 def prose(path: str) -> str:
-    """The words of a file for its readers. In a template, Jinja's own comments are such words."""
+    """The words of a file for its readers: Jinja's own comments, too, and what Copier asks."""
     source, notes = text(path), []
+    if path == "copier.yml":
+        questions = yaml.safe_load(source).values()
+        notes = [each["help"] for each in questions if isinstance(each, dict) and "help" in each]
     if path.endswith(".jinja"):
         notes = re.findall(r"\{#-?(.*?)-?#\}", source, re.DOTALL)
         source = re.sub(r"\{([#%]).*?\1\}\n?", "", source, flags=re.DOTALL)
@@ -475,8 +479,9 @@ def sentences(prose: str) -> list[str]:
     return [sentence for block in found for sentence in block]
 
 
-WRITTEN = ["template", "*.py", "tests/projects", "tests/engine.sh", ".ci"]
-PROSE = [*DOCUMENTS, *git(REPOSITORY, "ls-files", *WRITTEN).splitlines()]
+WRITTEN = ["copier.yml", "template", "*.py", "tests/projects", "tests/engine.sh", ".ci"]
+OTHERS = git(REPOSITORY, "ls-files", *WRITTEN).splitlines()
+PROSE = [*DOCUMENTS, *OTHERS]
 
 
 @pytest.mark.parametrize("path", PROSE)

@@ -677,7 +677,7 @@ REFUSED = {
             "main.py": "",
         },
         [],
-        "with infra/infra/Dockerfile, which is not there, but infra/Dockerfile is: a file that",
+        "with infra/infra/Dockerfile, which does not exist, but infra/Dockerfile does: a file that",
     ),
     "an empty Compose file": (
         {**FILES, "compose.yaml": "# to come\n"},

@@ -679,6 +679,12 @@ REFUSED = {
         [],
         "with infra/infra/Dockerfile, which does not exist, but infra/Dockerfile does: a file that",
     ),
+    "the name of a service for the one that shows dumps": (
+        FILES,
+        ["--data=dump_service=web"],
+        "dump_service: web is a service of compose.yaml: choose another name, such as --data"
+        " dump_service=remora",
+    ),
     "an empty Compose file": (
         {**FILES, "compose.yaml": "# to come\n"},
         [],

@@ -34,6 +34,7 @@ from support.manifests import (
     write,
 )
 from support.programs import tool
+from support.project import wait_until
 from support.rendering import (
     answers,
     commit,
@@ -226,6 +227,15 @@ def in_ranks(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(template, write(root, REPOSITORIES["ranks"][0]))
 
 
+@pytest.fixture
+def ranked(in_ranks: Path, tmp_path: Path) -> Iterator[FakeCluster]:
+    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
+    yield cluster
+    for session in (cluster.root / "deploy/.session").glob("[!.]*"):
+        cluster.run("down", session.name)
+    wait_until(lambda: cluster.forwards() == [])
+
+
 @pytest.mark.parametrize(
     ("name", "rank", "selected"),
     [
@@ -241,19 +251,17 @@ def in_ranks(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_rank_is_held_and_its_pod_attached_to(
-    in_ranks: Path, tmp_path: Path, name: str, rank: str, selected: str
+    ranked: FakeCluster, name: str, rank: str, selected: str
 ) -> None:
-    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
-    cluster.be(pods=FakeCluster.STARTED.replace("train", name))
-    cluster.said("up", name, REMORA_RANK=rank)
-    text = (cluster.root / f"deploy/.session/{name}/manifest.yaml").read_text()
+    ranked.be(pods=FakeCluster.STARTED.replace("train", name))
+    ranked.said("up", name, REMORA_RANK=rank)
+    text = (ranked.root / f"deploy/.session/{name}/manifest.yaml").read_text()
     assert text.count("name: REMORA_RANK") == 1
     expected = rank or {"fit": "0", "tune-worker": "4"}[name]
     assert f'name: REMORA_RANK\n          value: "{expected}"' in re.sub("  +", 10 * " ", text)
-    cluster.said("attach", name, REMORA_RANK=rank)
-    selectors = {w for words in cluster.calls("get") for w in words if "--selector" in w}
+    ranked.said("attach", name, REMORA_RANK=rank)
+    selectors = {w for words in ranked.calls("get") for w in words if "--selector" in w}
     assert selectors == {f"--selector=remora={name}{selected}"}
-    cluster.said("down", name)
 
 
 @pytest.mark.parametrize(
@@ -261,22 +269,19 @@ def test_a_rank_is_held_and_its_pod_attached_to(
     [("fit", "32", 0, 31), ("fit", "08", 0, 31), ("pair", "2", 0, 1), ("tune-worker", "3", 4, 15)],
 )
 def test_a_rank_that_is_not_there_is_refused(
-    in_ranks: Path, tmp_path: Path, name: str, rank: str, first: int, last: int
+    ranked: FakeCluster, name: str, rank: str, first: int, last: int
 ) -> None:
-    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
-    done = cluster.run("up", name, REMORA_RANK=rank)
-    assert done.returncode == 1 and not cluster.calls("apply")
+    done = ranked.run("up", name, REMORA_RANK=rank)
+    assert done.returncode == 1 and not ranked.calls("apply")
     said = f"REMORA_RANK must be the number of a rank, from {first} to {last}, not {rank}"
     assert said in done.stdout
 
 
-def test_what_has_no_ranks_ignores_one(in_ranks: Path, tmp_path: Path) -> None:
-    cluster = FakeCluster(tmp_path / "cluster", shutil.copytree(in_ranks, tmp_path / "shop"))
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "group-twice"))
-    cluster.said("up", "group-twice", REMORA_RANK="7")
-    text = (cluster.root / "deploy/.session/group-twice/manifest.yaml").read_text()
+def test_what_has_no_ranks_ignores_one(ranked: FakeCluster) -> None:
+    ranked.be(pods=FakeCluster.STARTED.replace("train", "group-twice"))
+    ranked.said("up", "group-twice", REMORA_RANK="7")
+    text = (ranked.root / "deploy/.session/group-twice/manifest.yaml").read_text()
     assert "REMORA_RANK" not in text and "REMORA_MODE" in text
-    cluster.said("down", "group-twice")
 
 
 # ---- Helm ----

@@ -284,7 +284,7 @@ def drop(project: Path, *answer: str) -> None:
     before = contents(project)
     refused = " ".join(update(project, *answer, check=False).stderr.split())
     assert contents(project) == before
-    removal = re.search(r"`(git rm .*?)`, and commit that", refused)[1]
+    removal = re.search(r"run `(git rm .*?)`", refused)[1]
     git(project, *removal.split()[1:])
     git(project, "commit", "--quiet", "--message", "test")
 

@@ -997,7 +997,7 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
     for key in ("configurations", "compounds", "tasks"):
         assert f'"{key}":\n' in done.stderr
     # A second Dev Container, in a folder of its own
-    text = done.stderr.split("Save this as .devcontainer/debug/devcontainer.json")[1]
+    text = done.stderr.split("lets you choose between both:")[1]
     second = json.loads(re.match(r"\s*(\{.*?^\})$", text, re.DOTALL | re.MULTILINE)[1])
     for name in second["dockerComposeFile"]:
         assert (root / ".devcontainer/debug" / name).resolve().exists()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.container import Container
+from support.container import Container, imported
 from support.dap import DapError
 from support.project import wait_until
 from support.rendering import REPOSITORY
@@ -102,7 +103,23 @@ def test_interpreter_that_came_later(container: Container) -> None:
     container.write("p.py", "input()\n")
     python = os.path.realpath(sys.executable)
     container.start(f"sleep 1000 | {python} p.py", mode="listen")
-    assert reason(container, "p.py").startswith("its interpreter has no hook")
+    wait_until(lambda: reason(container, "p.py").startswith("its interpreter has no hook"))
+
+
+def test_interpreter_that_has_not_come_to_the_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [os.path.realpath(sys.executable), "-c", "input()"]
+    environment = {"REMORA_MODE": "listen"}
+    with (
+        imported("remora.processes") as processes,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process,
+    ):
+        monkeypatch.setattr(processes, "START", float("inf"))
+        young = processes.why_not(process.pid)
+        monkeypatch.setattr(processes, "START", 0)
+        old = processes.why_not(process.pid)
+        process.communicate(b"\n")
+    assert young == "it has only just started: ask again in a moment"
+    assert old.startswith("its interpreter has no hook")
 
 
 # Like uWSGI: a program that is not called python, but contains Python's library.

@@ -569,10 +569,9 @@ def test_status_tells_of_an_environment_made_when_the_container_ran(
     activate = f"VIRTUAL_ENV={environment} PATH={environment}/bin:$PATH"
     make = f"python -m venv --without-pip {environment}"
     container.start(f"{make} && {activate} {python} loop.py", mode="listen")
-    wait_until(lambda: "loop.py" in container.remora("status").stdout)
-    text = container.remora("status").stdout
-    assert f"the virtual environment {environment} was made when the container ran" in text
-    assert "make it in the image" in text
+    said = f"the virtual environment {environment} was made when the container ran"
+    wait_until(lambda: said in container.remora("status").stdout)
+    assert "make it in the image" in container.remora("status").stdout
     assert container.remora("attach").returncode == 1
 
 

@@ -1,9 +1,13 @@
 """The Python processes of the container, as the command `remora` shows them."""
 
 import os
+import time
 
 from remora import commandline, container
 from remora.hook import setting
+
+# How long an interpreter may take to come to the hook, in seconds
+START = 5
 
 
 def mode():
@@ -28,6 +32,8 @@ def why_not(pid):
         return "it is not a Python interpreter: Python is built into it, as into uWSGI"
     if commandline.is_without_site(command):
         return "it was started with an option that keeps the hook out (-S)"
+    if age(pid) < START:
+        return "it has only just started: ask again in a moment"
     environment = container.virtual_environment(pid, command, settings)
     if environment:
         return (
@@ -38,6 +44,12 @@ def why_not(pid):
         "its interpreter has no hook: it came into the container after the debug layer;"
         " install it in the image, and build the image again"
     )
+
+
+def age(pid):
+    """Return for how many seconds a process has run; 0 if it has ended."""
+    now, ticks = time.clock_gettime(time.CLOCK_BOOTTIME), container.started(pid)
+    return 0 if ticks is None else now - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def pythons():

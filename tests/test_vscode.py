@@ -157,7 +157,7 @@ def test_f5(project: Project, editor: VSCode) -> None:
         { expression: "inputs.shape", frameId: vscode.debug.activeStackItem.frameId })""")
     assert value["result"] == "(250000, 2)"
     editor.press("F10")
-    wait_until(lambda: editor.stopped() == (project.source, project.line("bar = ")))
+    wait_until(lambda: editor.stopped() == (project.source, project.line("if history:")))
     # One press stops the session, and everything that F5 has started.
     editor.press("Shift+F5")
     wait_until(lambda: not running(project) and not editor.debugs())

@@ -480,8 +480,7 @@ def sentences(prose: str) -> list[str]:
 
 
 WRITTEN = ["copier.yml", "template", "*.py", "tests/projects", "tests/engine.sh", ".ci"]
-OTHERS = git(REPOSITORY, "ls-files", *WRITTEN).splitlines()
-PROSE = [*DOCUMENTS, *OTHERS]
+PROSE = [*DOCUMENTS, *git(REPOSITORY, "ls-files", *WRITTEN).splitlines()]
 
 
 @pytest.mark.parametrize("path", PROSE)

@@ -92,17 +92,16 @@ class Adopted(Project):
                 outcome[service] = self.exit_code_and_output(service)
         return outcome
 
-    def exit_code_and_output(self, service: str) -> tuple[str, str]:
+    def exit_code_and_output(self, service: str) -> tuple[int, str]:
         """The exit code and output of a service's program. All programs of tests/projects print
         something, but a busy Docker Engine may lose what a container prints just before its end.
         So a container without output is started again."""
-        container = self.seen_from(service).container()
+        view = self.seen_from(service)
         for _ in range(3):
-            code = self.run("docker", "wait", container).stdout.strip()
-            output = self.run("docker", "logs", container).stdout
+            code, output = view.exit_code(), self.run("docker", "logs", view.container()).stdout
             if output:
                 return code, output
-            self.run("docker", "start", container)
+            self.run("docker", "start", view.container())
         raise AssertionError(f"{service} has printed nothing in three runs")
 
     def stops_at_its_line(self, service: str, before: Any) -> None:
@@ -130,7 +129,7 @@ class Adopted(Project):
             request.join()
             assert answer == [before]
         else:
-            assert str(view.exit_code()) == before[0]
+            assert view.exit_code() == before[0]
         self.compose("stop", service)
 
 

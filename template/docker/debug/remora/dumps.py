@@ -19,7 +19,7 @@ import zlib
 
 from remora import command, container, texts
 from remora.commandline import matches
-from remora.dump import FOLDER, SUFFIX
+from remora.dump import FOLDER, NAME, SUFFIX
 from remora.hook import setting
 
 # How much of a file is read, in bytes after decompression.
@@ -66,7 +66,7 @@ def find(name):
     if not found:
         named = f" called {name}" if name else ""
         raise Unreadable(f"there is no dump{named} in {folder()}: {HINT}")
-    of_service = [one for one in found if re.match(r"-\d{8}T\d{6}Z-", one[len(name or "") :])]
+    of_service = [one for one in found if (facts := NAME.match(one)) and facts[1] == name]
     if name and len(found) > 1 and name not in found and not of_service:
         raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
     return f"{folder()}/{name if name in found else (of_service or found)[0]}"

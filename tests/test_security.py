@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 from support import dap
@@ -386,11 +387,21 @@ def own_address(project: Project) -> tuple[str, str]:
     return network, facts["IPAddress"]
 
 
-def addresses_of_machine() -> set[str]:
-    """This machine's addresses, with those of Docker's bridges, but without loopback."""
-    table = Path("/proc/net/fib_trie").read_text()
-    found = set(re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", table))
-    return {address for address in found if not address.startswith("127.")}
+def addresses_of_machine(project: Project) -> set[str]:
+    """This machine's addresses without loopback, and the project's network of Docker.
+
+    Other networks are left out. Another test may remove its network at any time, and the address
+    then belongs to whoever answers outside this machine.
+    """
+    (network,) = inspect(project)["NetworkSettings"]["Networks"].values()
+    own_bridge = f"br-{network['NetworkID'][:12]}"
+    return {
+        address.address
+        for interface, addresses in psutil.net_if_addrs().items()
+        if interface == own_bridge or not interface.startswith(("lo", "br-"))
+        for address in addresses
+        if address.family == socket.AF_INET
+    }
 
 
 # Prints which addresses accept a connection.
@@ -432,7 +443,7 @@ def test_port_is_published_on_loopback_only(running: Project) -> None:
 def test_port_is_reached_from_loopback_only(running: Project) -> None:
     port = running.configuration(f"{running.service}: attach")["connect"]["port"]
     network, address = own_address(running)
-    machine = addresses_of_machine()
+    machine = addresses_of_machine(running)
     with socket.create_server(("0.0.0.0", 0)) as control:
         # The container can reach this port at the same addresses.
         open_port = control.getsockname()[1]

@@ -454,12 +454,20 @@ def prose_of_module(source: str) -> str:
     return "\n\n".join([*docstrings, "\n".join(comments)])
 
 
+def messages(source: str) -> list[str]:
+    """The texts of a Python file that a program may print."""
+    texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    return [each for each in texts if isinstance(each, str) and " " in each and "\n" not in each]
+
+
 def prose(path: str) -> str:
-    """The words of a file for its readers: Jinja's own comments, too, and what Copier asks."""
+    """The words of a file for its readers, with Jinja's comments, questions and messages."""
     source, notes = text(path), []
     if path == "copier.yml":
         questions = yaml.safe_load(source).values()
         notes = [each["help"] for each in questions if isinstance(each, dict) and "help" in each]
+    if path.startswith("template/") and path.endswith(".py"):
+        notes = messages(source)
     if path.endswith(".jinja"):
         notes = re.findall(r"\{#-?(.*?)-?#\}", source, re.DOTALL)
         source = re.sub(r"\{([#%]).*?\1\}\n?", "", source, flags=re.DOTALL)

@@ -424,6 +424,14 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {},
         'the container of train cannot be created: exec: "x": executable file not found',
     ),
+    "image has no such command, at a later try": (
+        {
+            "pods": "train-x|Running||false|StartError|CrashLoopBackOff|back-off 10s|"
+            'exec: "x": executable file not found'
+        },
+        {},
+        'the container of train cannot be created: exec: "x": executable file not found',
+    ),
     "what should pass does not": (
         {"pods": f"train-x|Pending||||CreateContainerConfigError|{SYNC}"},
         {},
@@ -495,6 +503,7 @@ def test_a_container_that_starts_at_the_second_try_is_waited_for(cluster: FakeCl
     lines = [
         "train-x|Pending||||RunContainerError|context deadline exceeded",
         "train-x|Running||false|StartError||",
+        "train-x|Running||false|StartError|CrashLoopBackOff|back-off|context deadline exceeded",
         "train-x|Running||true|StartError||",
     ]
     cluster.be(pods="\n".join(lines))

@@ -45,7 +45,7 @@ def apply(pydevd):
         if not tracing.find_library(pydevd, ending.settrace) and not is_early:
             say(
                 f"in pid {os.getpid()}, only threads that start from now on can stop:"
-                " on Python 3.8, the others could on x86 with glibc"
+                " on Python 3.8, earlier threads can only on x86 with glibc"
             )
         for improvement in (
             answer_when_traced,

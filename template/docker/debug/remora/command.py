@@ -146,11 +146,11 @@ def main(arguments):
         prog="remora", description="Debug the Python programs of this container."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("status", help="what runs, what is debugged, and what cannot be: why")
+    commands.add_parser("status", help="show what runs, what is debugged, and why the rest is not")
     one = commands.add_parser("attach", help="make the running programs ready for a client now")
-    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
+    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="only these processes")
     one = commands.add_parser("let-go", help="end the processes that mode `crash` keeps")
-    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
+    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="only these processes")
     one = commands.add_parser("ready", help="wait until a client can attach")
     one.add_argument("--health", action="store_true", help=argparse.SUPPRESS)
     commands.add_parser("relay", help="connect a client by standard input and output")
@@ -162,24 +162,27 @@ def main(arguments):
         epilog="exit code: 0 the line was reached, 1 it was not, 2 there is no such line or the"
         " command is wrong, 3 another client is attached",
     )
-    one.add_argument("place", metavar="FILE:LINE", help="by the path in the project, or any other")
-    one.add_argument("--when", metavar="EXPR", help="only where this is true")
-    more = "print the values of these, too"
+    place = "a line of a file, by its path in the project or any other"
+    one.add_argument("place", metavar="FILE:LINE", help=place)
+    one.add_argument("--when", metavar="EXPR", help="stop only where this is true")
+    more = "print the values of these as well"
     one.add_argument("--eval", metavar="EXPR", nargs="+", action="extend", default=[], help=more)
-    one.add_argument("--count", metavar="N", type=int, default=1, help="for so many stops (1)")
-    wait = "wait for so many seconds (60); 0: without end"
+    count = "end after N stops, by default 1"
+    one.add_argument("--count", metavar="N", type=int, default=1, help=count)
+    wait = "end after S seconds, by default 60; 0 sets no limit"
     one.add_argument("--timeout", metavar="S", type=float, default=60, help=wait)
-    one.add_argument("--json", action="store_true", help="print an object on a line for each stop")
-    one = commands.add_parser("dump", help="write what running programs do to files")
-    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="these only")
+    one.add_argument("--json", action="store_true", help="print a JSON object for each stop")
+    one = commands.add_parser("dump", help="write the state of running programs to files")
+    one.add_argument("pids", metavar="PID", nargs="*", type=int, help="only these processes")
     one = commands.add_parser("crashes", help="list, print or remove the dumps of mode `dump`")
-    dump = "print this one, or the newest"
+    dump = "print a dump, by default the newest"
     one.add_argument("--show", metavar="NAME", nargs="?", const="", help=dump)
-    dump = "remove these; a name may be a pattern with * and ?"
+    dump = "remove dumps; a name may be a pattern with * and ?"
     one.add_argument("--remove", metavar="NAME", nargs="+", help=dump)
-    one.add_argument("--json", action="store_true", help="print objects, one on a line")
+    one.add_argument("--json", action="store_true", help="print a JSON object for each dump")
     one = commands.add_parser("open", help="show a dump to a client, with its stacks and variables")
-    one.add_argument("name", metavar="NAME", nargs="?", help="this one, else the newest")
+    dump = "the dump to show, by default the newest"
+    one.add_argument("name", metavar="NAME", nargs="?", help=dump)
     options = parser.parse_args(arguments)
     if options.command == "status":
         return status()

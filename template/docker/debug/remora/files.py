@@ -198,7 +198,7 @@ class Files:
             is_another = self.identify(file)
             if is_another:
                 return f"{file} is {is_another}"
-            return f"{file} differs from it, or one of several may be it"
+            return f"{file} differs from it, or several files may be it"
         return f"nothing like it is below {', '.join(self.roots())}"
 
     def roots(self):

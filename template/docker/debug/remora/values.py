@@ -126,7 +126,7 @@ class Later:
         self.owner, self.name = owner, name
 
     def __repr__(self):
-        return "(open it to have it computed)"
+        return "(open it to compute it)"
 
 
 def open_soon(frames):

@@ -36,6 +36,7 @@ REPLACED = {
     "_terminate_on_socket_close": False,
     "do_wait_suspend": True,
     "set_tracing_for_untraced_contexts": True,
+    "_thread_events": True,
     "_abs_and_canonical_path": False,
     "map_file_to_client": False,
     "MoreItems": True,

@@ -794,3 +794,31 @@ def test_breakpoint_with_client(container: Container) -> None:
     assert (stop.path, stop.line, stop.locals["a"]) == (path, marked(path), "1")
     editor.resume(stop)
     assert container.exit_code() == 0
+
+
+SEVERAL_THREADS = """
+import threading
+
+done = threading.Event()
+for _ in range(20):
+    threading.Thread(target=done.wait, daemon=True).start()
+n = 1  # here
+n += 1
+n += 1
+"""
+
+
+def test_step_wakes_the_thread_that_goes_on(container: Container) -> None:
+    """A thread that is not woken looks again after TIMEOUT_SLOW: here, that is an hour."""
+    path = container.write("p.py", SEVERAL_THREADS)
+    container.start("python p.py")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    slow = "setattr(__import__('sys').modules['pydevd'], 'TIMEOUT_SLOW', 3600)"
+    stop.client.request("evaluate", expression=slow, frameId=frame)
+    for steps in (1, 2):
+        stop = editor.step(stop)
+        assert stop.line == marked(path) + steps
+    editor.resume(stop)
+    assert container.exit_code() == 0

@@ -124,7 +124,7 @@ def step(way: Alternative) -> float:
 def test_starts(measures, project_of) -> None:
     """Measure from the start of the container until the program prints its first line."""
     project = project_of("starts", Alternative.write)
-    main = "def main(arguments=None):\n"
+    main = 'if __name__ == "__main__":\n'
     replace(project.root / "src/ml/train.py", main, f'{main}    print("Started", flush=True)\n')
     project.compose("build")
     for service, text in {"train": "Started", "api": "Application startup complete"}.items():

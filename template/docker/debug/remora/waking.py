@@ -1,7 +1,7 @@
 """Makes pydevd wake the threads that a client resumes, in programs of several threads too.
 
 _update_stepping_info() of pydevd uses its parameter's name in a loop, and so wakes the last thread
-of that loop. The thread that is to go on notices that after 0.2 s. Seen in debugpy 1.8.20 to 1.8.22.
+of that loop. The thread that should go on notices that after 0.2 s. Debugpy 1.8.20 to 1.8.22 do so.
 """
 
 from collections import defaultdict
@@ -13,16 +13,16 @@ def apply(pydevd):
     A paused thread that is woken looks for itself whether it goes on, or what it has to do.
     Raises AttributeError if pydevd lacks what this replaces.
     """
-    begin, one = pydevd.PyDB.__init__, pydevd.ThreadingEvent
+    begin = pydevd.PyDB.__init__
 
     def __init__(self, *arguments, **options):
         begin(self, *arguments, **options)
         events = getattr(self, "_thread_events", defaultdict())
 
-        class Event(one):
+        class Event(pydevd.ThreadingEvent):
             def set(self):
                 for event in list(events.values()):
-                    one.set(event)
+                    super(Event, event).set()
 
         events.default_factory = Event
 

@@ -19,11 +19,10 @@ def apply(pydevd):
         begin(self, *arguments, **options)
         events = getattr(self, "_thread_events", defaultdict())
 
-        class Event(pydevd.ThreadingEvent):
-            def set(self):
-                for event in list(events.values()):
-                    super(Event, event).set()
+        def set_all(event):
+            for event in list(events.values()):
+                pydevd.ThreadingEvent.set(event)
 
-        events.default_factory = Event
+        events.default_factory = type("Event", (pydevd.ThreadingEvent,), {"set": set_all})
 
     pydevd.PyDB.__init__ = __init__

@@ -842,6 +842,18 @@ def test_bad_services_are_refused(
 # ---- Later ----
 
 
+@pytest.mark.parametrize("has_launch_json", [True, False])
+def test_message_after_a_copy_says_what_to_do_first(
+    template: Path, tmp_path: Path, has_launch_json: bool
+) -> None:
+    own = {".vscode/launch.json": '{"configurations": []}'} if has_launch_json else {}
+    root = write(tmp_path / "app", {**FILES, **own})
+    said = copy_without_questions(template, root).stderr
+    first = "When you have added these, open that folder" if own else "Open that folder"
+    assert f"{first} in VS Code and press F5" in said
+    assert said.count("and attach any DAP client to 127.0.0.1:5678.") == 1
+
+
 @pytest.fixture
 def adopted(later: Path, tmp_path: Path) -> Path:
     """A project that has adopted the first release. Its owner has then added a service."""

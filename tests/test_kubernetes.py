@@ -521,11 +521,32 @@ def test_a_program_that_is_not_there(cluster: FakeCluster, missing: str) -> None
     assert done.returncode == 1 and f"there is no {missing}: install it" in done.stdout
 
 
-def test_settings_come_from_the_env_file(cluster: FakeCluster) -> None:
-    (cluster.root / ".env").write_text('EPOCHS=3\nREMORA_KUBE_CONTEXT="kind-dev"\n')
+@pytest.mark.parametrize(
+    "value", ["kind-dev", '"kind-dev"', "'kind-dev' # mine", "kind-dev # mine", "kind-dev \r"]
+)
+def test_settings_come_from_the_env_file(cluster: FakeCluster, value: str) -> None:
+    """The value is read as Compose reads it."""
+    (cluster.root / ".env").write_text(f"EPOCHS=3\nREMORA_KUBE_CONTEXT={value}\n")
     assert "in the namespace team of kind-dev" in cluster.said(
         "up", "train", REMORA_KUBE_CONTEXT=""
     )
+
+
+def test_wrong_timeout_is_said_before_anything_is_built(cluster: FakeCluster) -> None:
+    done = cluster.run("up", "train", REMORA_KUBE_TIMEOUT="5m")
+    assert done.returncode == 1
+    assert done.stdout == "debug.sh: REMORA_KUBE_TIMEOUT must be a number of seconds, not 5m\n"
+
+
+@pytest.mark.parametrize("name", ["on", "123", "null"])
+def test_names_that_yaml_would_read_differently(template: Path, tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    render(template, root, engines=["compose", "kubernetes"], services=["train", "api", "worker"])
+    for folder, image in {"deploy/base": f"{name}:1", "deploy/debug": f"{name}:debug"}.items():
+        found = workloads(kustomize(root / folder)).items()
+        pods = {key: workload["spec"]["template"]["spec"] for key, workload in found}
+        images = {pod["containers"][0]["image"] for pod in pods.values()}
+        assert images == {image, "redis:8-alpine"}
 
 
 def test_an_image_goes_to_the_registry(cluster: FakeCluster) -> None:

@@ -26,6 +26,7 @@ from support.manifests import (
     SERVICE,
     WEB,
     WORKER,
+    base,
     environment,
     folder,
     kustomize,
@@ -201,6 +202,15 @@ def test_an_overlay_has_all_of_them(template: Path, tmp_path: Path) -> None:
     debugged = {name for name, each in built.items() if "REMORA_MODE" in str(each)}
     assert debugged == {f"dev-{name}" for name in ALL_FOUND}
     assert built["dev-web"]["metadata"]["namespace"] == "shop"
+
+
+def test_a_name_that_yaml_would_read_as_a_number(template: Path, tmp_path: Path) -> None:
+    game = workload("Deployment", "2048", pods("2048"))
+    compose = {"compose.yaml": 'services:\n  "2048":\n    build: .\n'}
+    root = render(template, write(tmp_path, {**base("k8s", game), **compose}))
+    (built,) = (each for each in kustomize(root / "deploy/debug") if each["kind"] == "Deployment")
+    (container,) = built["spec"]["template"]["spec"]["containers"]
+    assert environment(container)["REMORA_ADDRESS"] == "2048 at 127.0.0.1:5678"
 
 
 def test_what_is_for_the_world_is_left_out(template: Path, tmp_path: Path) -> None:

@@ -191,6 +191,9 @@ def test_python_that_is_not_offered_any_more_stays(
     assert answers(project)["python_version"] == "3.10"
     assert (project / "Dockerfile").read_text().startswith("FROM python:3.10-slim AS base\n")
     assert not conflicts(project)
+    commit(project)
+    refusal = update(project, "--vcs-ref=:current:", "--data=python_version=2.7", check=False)
+    assert "must be one of 3.15, 3.14, 3.13, 3.12, 3.11, 3.10, not 2.7" in refusal.stderr
 
 
 def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> None:

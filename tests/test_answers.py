@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import os
 import re
@@ -19,6 +20,7 @@ from support.programs import program
 from support.rendering import NEW_PROJECT, REPOSITORY, copy_without_questions, reason, render
 
 EDITORS = "must be a list of vscode, zed, devcontainer, such as [vscode, zed], or [] for none"
+ENGINES = ["compose", "kubernetes"]
 BAD = [
     ("project_name", "", "1 to 64 letters"),
     ("project_name", "x" * 65, "1 to 64 letters"),
@@ -91,12 +93,21 @@ BAD = [
 ]
 
 
+# The other answers with which a question applies
+WHERE_IT_APPLIES: dict[str, dict[str, Any]] = {
+    "api_framework": {"services": ["api"]},
+    "ranks": {"engines": ENGINES},
+    "debug_services": {"compose_files": ["compose.yaml"]},  # which means adoption
+}
+
+
 @pytest.mark.parametrize(("question", "answer", "message"), BAD)
 def test_bad_answer_is_refused(
     plain_template: Path, tmp_path: Path, question: str, answer: Any, message: str
 ) -> None:
     with pytest.raises(UserMessageError, match=question) as refusal:
-        render(plain_template, tmp_path / "my-app", **{question: answer})
+        others = WHERE_IT_APPLIES.get(question, {})
+        render(plain_template, tmp_path / "my-app", **{**others, question: answer})
     assert message in reason(f"{refusal.value}\n")
     assert not (tmp_path / "my-app").exists()
 
@@ -122,11 +133,81 @@ ON_THE_COMMAND_LINE = [
 ]
 
 
+# Right answers that have no effect with the others
+INAPPLICABLE = [
+    ("api_framework", "django", {}, "services contains api"),
+    ("gpu", True, {"services": ["api"]}, "services contains train"),
+    ("ranks", 2, {}, "engines contains kubernetes"),
+    ("ranks", 2, {"services": ["api"], "engines": ENGINES}, "services contains train"),
+    *(
+        (name, answer, {"mode": "adopt"}, "mode is new")
+        for name, answer in {
+            "package_name": "app",
+            "python_version": "3.13",
+            "base_image": "python",
+            "base_digest": "",
+            "services": ["api"],
+            "api_framework": "django",
+            "gpu": True,
+            "ranks": 2,
+        }.items()
+    ),
+    *(
+        (name, answer, {"mode": "new"}, "mode is adopt")
+        for name, answer in {
+            "compose_files": ["compose.yaml"],
+            "debug_services": [{"name": "web"}],
+            "service_facts": {"web": {}},
+            "compose_name": "app",
+            "debug_file": "debug.yml",
+            "dump_service": "dumps",
+            "kept_files": [],
+            "manifests": ["k8s/web.yaml"],
+            "workloads": [{"name": "web", "service": "web"}],
+        }.items()
+    ),
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "others", "condition"), INAPPLICABLE)
+def test_answer_without_effect_is_refused(
+    plain_template: Path,
+    tmp_path: Path,
+    question: str,
+    answer: Any,
+    others: dict[str, Any],
+    condition: str,
+) -> None:
+    if others.get("mode") == "adopt":
+        (tmp_path / "my-app").mkdir()
+        (tmp_path / "my-app/compose.yaml").write_text("services: {web: {build: .}}\n")
+        (tmp_path / "my-app/main.py").write_text("print(1)\n")
+    with pytest.raises(UserMessageError) as refusal:
+        render(plain_template, tmp_path / "my-app", **{**others, question: answer})
+    assert reason(f"{refusal.value}\n") == f"{question}: applies only if {condition}"
+
+
+def test_every_question_with_a_condition_is_tried() -> None:
+    questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
+    conditions = {
+        name: each["when"]
+        for name, each in questions.items()
+        if not name.startswith("_") and isinstance(each.get("when"), str)
+    }
+    tried: dict[str, str] = {}
+    for name, _, _, condition in INAPPLICABLE:
+        tried[name] = f"{tried.get(name, '')} {condition}"
+    words = {name: set(re.findall("'(.+?)'", when)) for name, when in conditions.items()}
+    assert {name: set(text.split()) & words[name] for name, text in tried.items()} == words
+
+
 @pytest.mark.parametrize(("answer", "message"), ON_THE_COMMAND_LINE)
 def test_command_line_says_why_in_one_line(
     template: Path, tmp_path: Path, answer: str, message: str
 ) -> None:
-    done = copy_without_questions(template, tmp_path / "my-app", "--data", answer)
+    others = WHERE_IT_APPLIES.get(answer.partition("=")[0], {})
+    given = [f"--data={name}={json.dumps(value)}" for name, value in others.items()]
+    done = copy_without_questions(template, tmp_path / "my-app", *given, "--data", answer)
     assert done.returncode == 1
     assert reason(done.stderr).startswith(message)
     assert done.stdout == ""

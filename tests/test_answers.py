@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import os
 import re
@@ -18,6 +19,8 @@ from copier.errors import UserMessageError
 from support.programs import program
 from support.rendering import NEW_PROJECT, REPOSITORY, copy_without_questions, reason, render
 
+EDITORS = "must be a list of vscode, zed, devcontainer, such as [vscode, zed], or [] for none"
+ENGINES = ["compose", "kubernetes"]
 BAD = [
     ("project_name", "", "1 to 64 letters"),
     ("project_name", "x" * 65, "1 to 64 letters"),
@@ -47,11 +50,11 @@ BAD = [
     ("debug_port", -1, "from 1024 to 65533, not -1"),
     ("debug_port", "http", "from 1024 to 65533, not http"),
     ("debug_port", 5678.5, "from 1024 to 65533, not 5678.5"),
-    ("debug_port", True, "from 1024 to 65533, not True"),
+    ("debug_port", True, "from 1024 to 65533, not true"),
     ("debug_mode", "bogus", "one of wait, listen, demand, crash, dump, off, not bogus"),
-    ("debug_mode", "", "one of wait, listen, demand, crash, dump, off, not "),
-    ("python_version", "2.7", "3.10, not 2.7"),
-    ("python_version", 3.1, "3.10, not 3.1"),
+    ("debug_mode", "", "one of wait, listen, demand, crash, dump, off, not nothing"),
+    ("python_version", "2.7", "must be one of 3.15, 3.14, 3.13, 3.12, 3.11, not 2.7"),
+    ("python_version", 3.1, "must be one of 3.15, 3.14, 3.13, 3.12, 3.11, not 3.1"),
     ("base_image", "", "must be the name of an image"),
     ("base_image", "python:3.13 AS x", "must be the name of an image"),
     ("base_image", "python\nRUN id", "must be the name of an image"),
@@ -63,7 +66,7 @@ BAD = [
     ("base_digest", "sha256:0", "must be empty, or sha256: and 64 hexadecimal digits"),
     ("mode", "old", "must be one of new, adopt, not old"),
     ("services", [], "must contain at least one service"),
-    ("services", ["web"], "must be a list of train, api, worker, such as [train, api]"),
+    ("services", ["web"], "must be a list of train, api, worker, such as [train, api], not [web]"),
     ("services", "train", "must be a list of train, api, worker, such as [train, api], not train"),
     ("services", "[", "must be a list of train, api, worker, such as [train, api], not ["),
     ("api_framework", "rails", "must be one of fastapi, flask, django, not rails"),
@@ -71,16 +74,31 @@ BAD = [
     ("engines", ["kubernetes"], "must contain compose, which builds the images and runs the tests"),
     ("engines", [], "must contain compose"),
     ("engines", ["swarm"], "must be a list of compose, kubernetes, such as [compose, kubernetes]"),
-    ("ranks", 0, "must be a number from 1 to 1024, not 0"),
-    ("ranks", 1025, "must be a number from 1 to 1024, not 1025"),
-    ("ranks", "many", "must be a number from 1 to 1024, not many"),
-    ("project_name", ["app"], "must be a text"),
-    ("project_name", None, "must be a text, not None"),
+    ("ranks", 0, "must be a whole number from 1 to 1024, not 0"),
+    ("ranks", 1025, "must be a whole number from 1 to 1024, not 1025"),
+    ("ranks", "many", "must be a whole number from 1 to 1024, not many"),
+    ("ranks", 2.5, "must be a whole number from 1 to 1024, not 2.5"),
+    ("editors", "none", f"{EDITORS}, not none"),
+    ("editors", ["vim"], f"{EDITORS}, not [vim]"),
+    ("project_name", ["app"], "must be a text, not [app]"),
+    ("project_name", {"name": "app"}, "must be a text, not {name: app}"),
+    ("project_name", None, "must be a text, not nothing"),
     ("compose_files", "[", "must be a list of paths in one folder, such as [compose.yaml]"),
     ("compose_files", "[a/x.yaml, b/x.yaml]", "must be a list of paths in one folder"),
     ("compose_files", "[../x.yaml]", "must be paths below this folder"),
     ("debug_services", "{", "must be a list of services, such as [{name: web}, {name: worker}]"),
+    ("debug_services", "[api]", "must be a list of services, such as [{name: api}]"),
+    ("debug_services", ["a", "b c", "d"], "such as [{name: a}, {name: d}]"),
+    ("debug_services", "b c", "such as [{name: web}, {name: worker}]"),
 ]
+
+
+# The other answers with which a question applies
+WHERE_IT_APPLIES: dict[str, dict[str, Any]] = {
+    "api_framework": {"services": ["api"]},
+    "ranks": {"engines": ENGINES},
+    "debug_services": {"compose_files": ["compose.yaml"]},  # which means adoption
+}
 
 
 @pytest.mark.parametrize(("question", "answer", "message"), BAD)
@@ -88,7 +106,8 @@ def test_bad_answer_is_refused(
     plain_template: Path, tmp_path: Path, question: str, answer: Any, message: str
 ) -> None:
     with pytest.raises(UserMessageError, match=question) as refusal:
-        render(plain_template, tmp_path / "my-app", **{question: answer})
+        others = WHERE_IT_APPLIES.get(question, {})
+        render(plain_template, tmp_path / "my-app", **{**others, question: answer})
     assert message in reason(f"{refusal.value}\n")
     assert not (tmp_path / "my-app").exists()
 
@@ -102,27 +121,103 @@ ON_THE_COMMAND_LINE = [
     ("services=[", "services: must be a list of train, api, worker, such as [train, api], not ["),
     ("gpu=[", "gpu: must be true or false, not ["),
     ("engines=[kubernetes]", "engines: must contain compose, which builds the images and runs"),
-    ("ranks=0", "ranks: must be a number from 1 to 1024, not 0"),
+    ("ranks=0", "ranks: must be a whole number from 1 to 1024, not 0"),
     (
         "debug_mode=bogus",
         "debug_mode: must be one of wait, listen, demand, crash, dump, off, not bogus",
     ),
     ("mode=old", "mode: must be one of new, adopt, not old"),
     ("compose_files=[", "compose_files: must be a list of paths in one folder, such as"),
-    ("debug_services=web", "debug_services: must be a list of services, such as [{name: web},"),
+    ("debug_services=web", "debug_services: must be a list of services, such as [{name: web}]"),
     ("debug_services=[", "debug_services: must be a list of services, such as [{name: web},"),
 ]
+
+
+# Right answers that have no effect with the others
+INAPPLICABLE = [
+    ("api_framework", "django", {}, "services contains api"),
+    ("gpu", True, {"services": ["api"]}, "services contains train"),
+    ("ranks", 2, {}, "engines contains kubernetes"),
+    ("ranks", 2, {"services": ["api"], "engines": ENGINES}, "services contains train"),
+    *(
+        (name, answer, {"mode": "adopt"}, "mode is new")
+        for name, answer in {
+            "package_name": "app",
+            "python_version": "3.13",
+            "base_image": "python",
+            "base_digest": "",
+            "services": ["api"],
+            "api_framework": "django",
+            "gpu": True,
+            "ranks": 2,
+        }.items()
+    ),
+    *(
+        (name, answer, {"mode": "new"}, "mode is adopt")
+        for name, answer in {
+            "compose_files": ["compose.yaml"],
+            "debug_services": [{"name": "web"}],
+            "service_facts": {"web": {}},
+            "compose_name": "app",
+            "debug_file": "debug.yml",
+            "dump_service": "dumps",
+            "kept_files": [],
+            "manifests": ["k8s/web.yaml"],
+            "workloads": [{"name": "web", "service": "web"}],
+        }.items()
+    ),
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "others", "condition"), INAPPLICABLE)
+def test_answer_without_effect_is_refused(
+    plain_template: Path,
+    tmp_path: Path,
+    question: str,
+    answer: Any,
+    others: dict[str, Any],
+    condition: str,
+) -> None:
+    if others.get("mode") == "adopt":
+        (tmp_path / "my-app").mkdir()
+        (tmp_path / "my-app/compose.yaml").write_text("services: {web: {build: .}}\n")
+        (tmp_path / "my-app/main.py").write_text("print(1)\n")
+    with pytest.raises(UserMessageError) as refusal:
+        render(plain_template, tmp_path / "my-app", **{**others, question: answer})
+    assert reason(f"{refusal.value}\n") == f"{question}: applies only if {condition}"
+
+
+def test_every_question_with_a_condition_is_tried() -> None:
+    questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
+    conditions = {
+        name: each["when"]
+        for name, each in questions.items()
+        if not name.startswith("_") and isinstance(each.get("when"), str)
+    }
+    tried: dict[str, str] = {}
+    for name, _, _, condition in INAPPLICABLE:
+        tried[name] = f"{tried.get(name, '')} {condition}"
+    words = {name: set(re.findall("'(.+?)'", when)) for name, when in conditions.items()}
+    assert {name: set(text.split()) & words[name] for name, text in tried.items()} == words
 
 
 @pytest.mark.parametrize(("answer", "message"), ON_THE_COMMAND_LINE)
 def test_command_line_says_why_in_one_line(
     template: Path, tmp_path: Path, answer: str, message: str
 ) -> None:
-    done = copy_without_questions(template, tmp_path / "my-app", "--data", answer)
+    others = WHERE_IT_APPLIES.get(answer.partition("=")[0], {})
+    given = [f"--data={name}={json.dumps(value)}" for name, value in others.items()]
+    done = copy_without_questions(template, tmp_path / "my-app", *given, "--data", answer)
     assert done.returncode == 1
     assert reason(done.stderr).startswith(message)
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_refusal_is_one_message(template: Path, tmp_path: Path) -> None:
+    done = copy_without_questions(template, tmp_path / "my-app", "--data=services=")
+    expected = "must be a list of train, api, worker, such as [train, api], not nothing"
+    assert reason(done.stderr) == f"services: {expected}"
 
 
 # Values that are found and recorded, or follow from other answers, and wrong values for them.
@@ -138,13 +233,13 @@ FOUND = [
         )
     ),
     ("service_facts", "x", "must be a mapping from each service"),
-    ("service_facts", "[1]", "must be a mapping from each service"),
+    ("service_facts", "[1]", "must be a mapping from each service to the facts about it, not [1]"),
     ("service_facts", "{web: 1}", "must be a mapping from each service"),
     ("service_facts", "{api: {}}", "must have exactly these services: web"),
     ("service_facts", "{web: {files: x}}", "has values of the wrong type: files"),
     ("service_facts", {"web": {"image": [1]}}, "has values of the wrong type: image"),
     ("compose_name", ["x"], "must be a text"),
-    ("compose_name", None, "must be a text"),
+    ("compose_name", None, "must be a text, not nothing"),
     ("debug_file", {}, "must be a text"),
     ("debug_file", "main.py", "must be the path of a YAML file below this folder"),
     ("debug_file", "../debug.yml", "must be the path of a YAML file below this folder"),
@@ -159,7 +254,7 @@ FOUND = [
     ("manifests", "[1]", "must be a list of paths"),
     ("manifests", ["../x.yaml"], "must be paths below this folder"),
     ("refresh", "x", "must be true or false, not x"),
-    ("refresh", [], "must be true or false"),
+    ("refresh", [], "must be true or false, not []"),
 ]
 
 
@@ -280,6 +375,15 @@ def test_a_file_that_exists_can_be_kept(template: Path, tmp_path: Path) -> None:
     )
     assert (tmp_path / "README.md").read_text() == "mine\n"
     assert (tmp_path / "Dockerfile").exists()
+
+
+def test_refusal_of_this_folder_names_it(
+    plain_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserMessageError, match=f"{tmp_path} already contains a Compose project"):
+        render(plain_template, Path("."), mode="new")
 
 
 @pytest.mark.parametrize("folder", ["my-app", "[x] *"])

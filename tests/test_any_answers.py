@@ -228,11 +228,23 @@ QUESTIONS_OF_NEW = {
 }
 
 
+def without_effect(answers: dict[str, Any]) -> list[str]:
+    """The questions of a new project whose answers have no effect with the other answers."""
+    services = as_yaml(answers.get("services", ["train"]))
+    conditions = {
+        "api_framework": "api" in services,
+        "gpu": "train" in services,
+        "ranks": "train" in services and "kubernetes" in as_yaml(answers.get("engines", [])),
+    }
+    return [name for name in answers if not conditions.get(name, True)]
+
+
 @st.composite
 def answers_to(draw: st.DrawFn, questions: dict[str, tuple], hostile: st.SearchStrategy) -> dict:
     """Right answers to some questions. In half of the examples, one or two are arbitrary."""
     right = {name: answer for name, (answer, _) in questions.items()}
     given = draw(st.fixed_dictionaries({}, optional=right))
+    given = {name: answer for name, answer in given.items() if name not in without_effect(given)}
     anything = st.dictionaries(st.sampled_from(sorted(questions)), hostile, min_size=1, max_size=2)
     return {**given, **draw(st.one_of(st.just({}), anything))}
 
@@ -323,6 +335,8 @@ def wrong_answers(answers: dict[str, Any]) -> list[str]:
         ports = range(port, port + len(set(services)) + 2)
         if ports[-1] > 65535 or ("api" in services and 8000 in ports):
             wrong.append("debug_port")
+    if not {"services", "engines"} & set(wrong):
+        wrong.extend(without_effect(answers))
     if answers.get("base_digest") and "@" in as_text(answers.get("base_image", "")):
         wrong.append("base_digest")
     return wrong

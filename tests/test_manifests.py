@@ -518,7 +518,9 @@ REFUSED = {
     "nothing": (
         {},
         ["engines=[compose, kubernetes]"],
-        "workloads: no manifests for Kubernetes were found in k8s, kubernetes, manifests or deploy",
+        "workloads: found no kustomization.yaml, no Chart.yaml, and no manifests for Kubernetes in"
+        " k8s, .k8s, kubernetes, kube, manifests, */k8s, */kubernetes, */manifests, deploy,"
+        " deployment or deployments. Name them with --data 'manifests=[path/to/kustomization.yaml]",
     ),
     "own script": (
         {**folder("k8s", WEB), "deploy/debug.sh": "#!/bin/sh\n"},

@@ -191,6 +191,18 @@ def test_python_that_is_not_offered_any_more_stays(
     assert answers(project)["python_version"] == "3.10"
     assert (project / "Dockerfile").read_text().startswith("FROM python:3.10-slim AS base\n")
     assert not conflicts(project)
+    commit(project)
+    refusal = update(project, "--vcs-ref=:current:", "--data=python_version=2.7", check=False)
+    assert "must be one of 3.15, 3.14, 3.13, 3.12, 3.11, 3.10, not 2.7" in refusal.stderr
+
+
+def test_recorded_answer_without_effect_does_not_end_an_update(later: Path, tmp_path: Path) -> None:
+    project = render(later, tmp_path / "my-app", NEXT)
+    with (project / ".copier-answers.yml").open("a") as file:
+        file.write("api_framework: flask\nranks: 2\n")
+    commit(project)
+    update(project)
+    assert not {"api_framework", "ranks"} & answers(project).keys()
 
 
 def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> None:

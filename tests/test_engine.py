@@ -609,6 +609,52 @@ work("parent")
     container.says("traced")
 
 
+# Forks without end. A new thread of each child imports a module, which finds what another thread of
+# the parent has left in the child. At the end, the program prints how its children have ended.
+FORKING = """
+import os, signal, sys, threading, time
+
+def work():
+    try:
+        import mine
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+def status_of(pid):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+print("up", flush=True)
+ends = set()
+while not os.path.exists("end"):
+    pid = os.fork()
+    if pid == 0:
+        threading.Thread(target=work).start()
+        signal.pause()
+    ends.add(status_of(pid))
+print("children ended with", *ends, flush=True)
+"""
+
+
+def test_program_forks_while_clients_come_and_go(container: Container) -> None:
+    container.write("mine.py", "x = 1\n")
+    container.write("p.py", FORKING)
+    container.start("exec python p.py", mode="listen")
+    container.says("up")
+    for _ in range(5):
+        container.attach({}).close()
+    container.write("end", "")
+    container.says("children ended with")
+    assert "children ended with 0" in container.lines
+
+
 # ---- Mode `crash` ----
 
 RAISE = """

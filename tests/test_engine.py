@@ -655,6 +655,65 @@ def test_program_forks_while_clients_come_and_go(container: Container) -> None:
     assert "children ended with 0" in container.lines
 
 
+# ---- An engine or a hub that cannot be started ----
+
+REFUSING = """
+import sys, time
+
+def refuse(event, arguments):
+    if event == "import" and arguments[0] == "debugpy.server.api":
+        raise ImportError("not here")
+
+sys.addaudithook(refuse)
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_engine_that_cannot_be_loaded(container: Container) -> None:
+    """The hub notes the reason, and does not ask again."""
+    container.write("p.py", REFUSING)
+    container.start("exec python p.py", mode="listen")
+    container.says("up")
+    container.attach({})
+    wait_until(lambda: "ImportError('not here')" in container.remora("status").stdout)
+    done = container.remora("attach")
+    assert "cannot be debugged: ImportError('not here')" in done.stdout
+    assert container.log().count("cannot be debugged") == 1
+
+
+# Denies the hook its fork, as the kernel does when there are too many processes.
+NO_FORK = """
+import os
+
+fork = os.fork
+
+def fail():
+    os.fork = fork  # later forks work
+    raise BlockingIOError(11, "too many processes")
+
+os.fork = fail
+"""
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen"])
+def test_hub_that_cannot_be_started(container: Container, mode: str) -> None:
+    """The program goes on, and can be debugged later."""
+    path = container.write("no_fork.py", NO_FORK)
+    container.write("p.py", "import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
+    (site_packages,) = container.python.parents[1].glob("lib/python3*/site-packages")
+    # Before remora.pth, in alphabetical order.
+    start_up = site_packages / "a.pth"
+    start_up.write_text(f"import sys; exec(open({str(path)!r}).read(), {{}})\n")
+    try:
+        container.start("exec python p.py", mode=mode)
+        container.says("goes on without a debugger: BlockingIOError")
+        container.says("up")
+    finally:
+        start_up.unlink()
+    assert "pid 1 is ready" in container.remora("attach").stdout
+
+
 # ---- Mode `crash` ----
 
 RAISE = """

@@ -655,6 +655,36 @@ def test_program_forks_while_clients_come_and_go(container: Container) -> None:
     assert "children ended with 0" in container.lines
 
 
+# Forks after a session, as if another thread still ended that session.
+FORK_AT_END = """
+import os, sys, time
+
+while not os.path.exists("fork"):
+    time.sleep(0.01)
+pydevd = sys.modules["pydevd"]
+while pydevd.get_global_debugger() is not None:
+    time.sleep(0.01)
+lock = sys.modules["remora.ending"].lock
+lock.acquire()
+pid = os.fork()
+if pid > 0:
+    lock.release()
+    print("forked", flush=True)
+    os.waitpid(pid, 0)
+while True:
+    time.sleep(0.01)  # here
+"""
+
+
+def test_child_that_is_forked_while_a_session_ends(container: Container) -> None:
+    path = container.write("p.py", FORK_AT_END)
+    container.start("exec python p.py", mode="listen")
+    container.attach({}).close()
+    container.write("fork", "")
+    container.says("forked")
+    assert is_here(container.attach({path: [marked(path)]}).stopped(), path)
+
+
 # ---- An engine or a hub that cannot be started ----
 
 REFUSING = """

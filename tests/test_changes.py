@@ -158,6 +158,15 @@ def test_own_listen_at_another_port_while_a_client_is_there(container: Container
     assert container.exit_code() == 0
 
 
+def test_own_listen_starts_no_child_session(container: Container) -> None:
+    code = "import debugpy, os\ndebugpy.listen(int(os.environ['REMORA_PORT']))\nn = 1  # here\n"
+    path = container.write("p.py", code)
+    container.start("python p.py")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.line == marked(path) and editor.clients == [stop.client]
+
+
 def test_own_session_at_another_port_stops_at_breakpoint(container: Container, own) -> None:
     path = container.write("p.py", "breakpoint()\nn = 1  # here\n")
     container.port = free_port()  # where the client should find it, instead of the hub's port

@@ -76,7 +76,8 @@ def _listen(original, address, **options):
         )
         if "ipykernel.debugger" in sys.modules:
             raise RuntimeError("another client debugs this kernel")  # or it waits there forever
-    link.start_hub(wait=True)
+    if not link.exists(link.HUB):  # a client would be shown the fork
+        link.start_hub(wait=True)
     return "127.0.0.1", port
 
 

@@ -290,3 +290,34 @@ def test_bad_setting_is_refused(container: Container, name: str, value: str) -> 
     container.reader.join()
     (said,) = container.lines
     assert said.startswith(f"remora: REMORA_{name} must be ") and repr(value) in said
+
+
+# What a program does to its children, and to its descriptors
+SIGNALS = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+# As the arbiter of gunicorn
+REAPS = """
+import os
+owner = os.getpid()
+
+def fork(before=os.fork):
+    pid = before()
+    if pid and os.getpid() == owner:
+        os.waitpid(-1, 0)
+    return pid
+
+os.fork = fork
+"""
+DESCRIPTORS = "import os\nfound = [os.open('/dev/null', 0) for _ in range(1100)]\n"
+
+
+@pytest.mark.parametrize(
+    "code", [SIGNALS, REAPS, DESCRIPTORS], ids=["SIGCHLD", "waitpid", "descriptors"]
+)
+def test_crash_is_kept_whatever_the_program_has_of_the_system(
+    container: Container, code: str
+) -> None:
+    path = container.write("p.py", code + RAISE + "work(1)\n")
+    container.start("ulimit -n 4096; exec python p.py", mode="crash")
+    container.shows_crash(path)
+    assert container.exit_code() == 1
+    assert "remora: cannot" not in container.log()

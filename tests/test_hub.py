@@ -1105,6 +1105,21 @@ def test_hub_is_the_only_one(world: World) -> None:
     world.serves()
 
 
+@pytest.mark.parametrize("mode", ["wait", "crash"])
+def test_hub_that_cannot_start_is_said(shop: Container, mode: str) -> None:
+    """The program that would be held runs on."""
+    python = shop.python.parents[2] / "remora/python"
+    python.unlink()
+    python.symlink_to("/bin/false")
+    shop.write("p.py", "print('runs', flush=True)\n1 / 0\n")
+    shop.start("exec python p.py", mode)
+    assert shop.exit_code() == 1
+    shop.reader.join()
+    assert "runs" in shop.lines
+    said = [line for line in shop.lines if line.startswith("remora: ")]
+    assert said == ["remora: the debugger's hub cannot start, so pid 1 goes on without it"]
+
+
 # ---- A program that the hub asks for a dump ----
 
 

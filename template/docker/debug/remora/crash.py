@@ -121,9 +121,9 @@ def wait_for_client(error, ends):
             pass  # closed, or None
     link.start_hub(wait=True)
     connection = link.connect()
-    if connection is None and link.exists(link.HUB):
-        return None  # connect() has said that the hub is another user's
-    answer = connection and link.exchange(connection, {"crash": name_of(error), "ends": ends})
+    if connection is None:
+        return  # these functions have said why
+    answer = link.exchange(connection, {"crash": name_of(error), "ends": ends})
     if not answer:
         problem = "the debugger's hub does not answer"
         return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: {problem}")

@@ -108,7 +108,8 @@ def start_hub(wait, output=None):
     """Start the hub if none runs. If several start at once, the first one to take the name stays.
 
     wait: whether to return only when the hub accepts programs, or cannot be started. output: a
-    descriptor to which the hub prints until then, instead of descriptor 2.
+    descriptor to which the hub prints until then, instead of descriptor 2. Without it, a program
+    waits, and this function says so if there is no hub for it.
     """
     # A socket's timeout needs no module that gevent patches, and works with any descriptor.
     import _socket
@@ -126,6 +127,8 @@ def start_hub(wait, output=None):
     finally:
         is_ready.close()
         ready.close()
+    if wait and output is None and not exists(HUB):
+        say(f"the debugger's hub cannot start, so pid {os.getpid()} goes on without it")
 
 
 def _execute_hub(is_ready, output):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import dap
-from support.container import Container
+from support.container import Container, imported
 from support.ports import free_port
 from support.project import line, marked, wait_until
 
@@ -177,6 +179,16 @@ def test_own_session_at_another_port_stops_at_breakpoint(container: Container, o
     assert (stop.path, stop.line) == (path, marked(path))
     editor.resume(stop)
     assert container.exit_code() == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydevd itself traces all threads")
+def test_threads_are_found_without_the_programs_ctypes() -> None:
+    """The program may call the same functions of Python, with types of its own."""
+    with imported("remora.tracing") as tracing:
+        assert tracing.cut(threading.get_ident()) in tracing.states()
+    for name in ("PyThreadState_Get", "PyThreadState_Next", "PyInterpreterState_ThreadHead"):
+        function = getattr(ctypes.pythonapi, name)
+        assert (function.restype, function.argtypes) == (ctypes.c_int, None)
 
 
 # What the program's own debugger steps through, where the program imports something.

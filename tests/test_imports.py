@@ -50,8 +50,8 @@ def test_loader_of_several_modules_stays_as_it_is(
     sys.path.insert(0, str(tmp_path / "app.zip"))
     imports.change({"awaited_package.first": note})
     spec = importlib.util.find_spec("awaited_package.first")
-    loader: Any = spec.loader
-    assert loader.get_source("awaited_package.first") == ""
+    source = spec.loader.get_source(spec.name)  # type: ignore[attr-defined]
+    assert source == ""
     first = importlib.import_module("awaited_package.first")
     second = importlib.import_module("awaited_package.second")
     assert noted == ["awaited_package.first"]

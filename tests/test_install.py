@@ -25,7 +25,7 @@ def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["cpython-313"]
 
 
-# A file called python3 that is no interpreter, or none for this image
+# A file called python3 that this image cannot run as an interpreter
 BROKEN = {
     "another processor": b"\x7fELF\x02\x01\x01" + bytes(57),
     "no interpreter": b"#!/opt/gone/bin/python3\n",

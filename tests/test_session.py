@@ -537,15 +537,40 @@ def test_hub_keeps_no_pipe_open(container: Container) -> None:
 
 
 def test_off_leaves_no_trace(container: Container) -> None:
-    names = "[name for name in sys.modules if 'debug' in name or name == 'remora.program']"
+    names = "[name for name in sys.modules if 'debug' in name or 'remora' in name]"
     code = f"import sys; print({names}, sys.path)"
     container.write("x.py", code)
     container.start("python x.py", mode="off")
     assert container.exit_code() == 0
     wait_until(lambda: container.lines != [])
     (line,) = container.lines
-    assert line.startswith("[] ") and "/remora'" not in line
+    left = [] if container.version < (3, 15) else ["remora", "remora.hook"]
+    assert line.startswith(f"{left} ") and "/remora'" not in line
     assert not container.is_open()
+
+
+@pytest.mark.parametrize(
+    ("mode", "target"), [("off", ""), ("wait", "another.py"), ("demand", "another.py")]
+)
+def test_package_of_the_program_called_remora(container: Container, mode: str, target: str) -> None:
+    if container.version >= (3, 15):
+        pytest.skip("see main() in hook.py")
+    container.write("remora/__init__.py", "")
+    container.write("remora/models.py", "")
+    container.write("p.py", "import remora.models\nprint(remora.__file__)\n")
+    container.start("exec python p.py", mode=mode, REMORA_TARGET=target)
+    assert container.exit_code() == 0
+    wait_until(lambda: container.lines == [str(container.folder / "remora/__init__.py")])
+
+
+@pytest.mark.parametrize("mode", ["off", "listen"])
+def test_program_that_reads_the_start_up_files_again(container: Container, mode: str) -> None:
+    code = "import site, sys, sysconfig\nsite.addsitedir(sysconfig.get_path('purelib'))\n"
+    code += "print([folder for folder in sys.path if folder.endswith('/remora')])\n"
+    container.write("p.py", code)
+    container.start("exec python p.py", mode=mode)
+    assert container.exit_code() == 0
+    wait_until(lambda: "[]" in container.lines)
 
 
 # ---- Programs whose modules have the same names as the engine's ----

@@ -48,12 +48,13 @@ PIP_PACKAGES = [
     "microdnf install --assumeyes python3-pip",
 ]
 
-# The start-up file of an interpreter: a folder for sys.path, and a line to run. If a volume hides
-# the folder, the line says so, once: in a virtual environment, Python reads the file twice.
+# The start-up file of an interpreter: a folder for sys.path, and a line to run. In a virtual
+# environment, Python reads the file twice, but the hook has removed the folder from sys.path by
+# then. If a volume hides the folder, the line says so, once.
 START_UP = """{home}
-import os, sys; __import__("remora.hook").hook.main() if os.path.exists("{home}/remora") else \
-hasattr(sys, "remora") or setattr(sys, "remora", sys.stderr.write( \
-"remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid()))
+import os, sys; "{home}" in sys.path and __import__("remora.hook").hook.main() \
+if os.path.exists("{home}/remora") else hasattr(sys, "remora") or setattr(sys, "remora", \
+sys.stderr.write("remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid()))
 """
 ENTRY_POINT = "remora.hook:main\n"
 

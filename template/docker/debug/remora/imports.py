@@ -15,7 +15,7 @@ class Finder:
     """Finds the modules of `awaited` by the other finders, and gives each a Loader."""
 
     def __init__(self):
-        # What each thread is looking for. Another finder may ask all finders, as this one does.
+        # What each thread is looking for. Another finder may ask all finders, too.
         self.searches = set()
 
     def find_spec(self, name, path=None, target=None):

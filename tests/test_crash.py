@@ -339,7 +339,7 @@ work(1)
 
 
 def crash_twice(container: Container, **settings: str) -> Path:
-    """Start a program of which two threads crash, and return its path once the second has."""
+    """Start a program with two threads that crash. Return its path once the second has."""
     path = container.write("p.py", RAISE + TWO)
     container.start("exec python p.py", mode="crash", **settings)
     container.says("Waiting for client to attach")

@@ -67,7 +67,7 @@ at           runs `remora at`
 watch        is the client with which `remora at` waits for a line
 place        finds the line, however the user names the file
 relay        runs `remora relay`
-dumps        runs `remora crashes` and `remora dump`
+dumps        runs `remora crashes`
 opening      runs `remora open`
 recorded     answers an editor from a dump
 """

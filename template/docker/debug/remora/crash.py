@@ -94,7 +94,7 @@ def hold(error, ends):
 def wait_for_turn(error, ends):
     """Call wait_for_client() once no other exception of this process waits. Arguments: see hold().
 
-    If the other one is let go, this one is too: the process is to go on.
+    If the hub lets the other one go, it is not kept either: the process is to go on.
     """
     unseen_before = unseen
     if not turn.acquire(False):

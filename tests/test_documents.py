@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import io
 import os
 import re
@@ -383,6 +384,21 @@ def test_architecture_names_every_module() -> None:
     rules = (REPOSITORY / "template").glob("_*.jinja")
     for path in [*modules, *rules]:
         assert f"`{path.name.split('.')[0]}`" in page, path
+
+
+def test_modules_of_the_debug_layer_import_each_other_in_no_circle() -> None:
+    imported: dict[str, set[str]] = {}
+    for path in (REPOSITORY / "template/docker/debug/remora").glob("*.py"):
+        nodes = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)
+        ]
+        names = {name.name for node in nodes if node.module == "remora" for name in node.names}
+        modules = {node.module or "" for node in nodes}
+        imported[path.stem] = names | {
+            name.removeprefix("remora.") for name in modules if name.startswith("remora.")
+        }
+    # Raises CycleError, which names the modules.
+    graphlib.TopologicalSorter(imported).prepare()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

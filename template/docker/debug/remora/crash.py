@@ -4,7 +4,7 @@ import _thread
 import os
 import sys
 
-from remora import link, program, uncaught, waiting
+from remora import forks, link, program, uncaught, waiting
 from remora.hook import say, setting
 
 # Held while an exception of this process waits for a client, or is shown: the hub keeps one crash
@@ -45,7 +45,7 @@ def keep(error, moment):
     if program.is_attached():
         return  # the user has chosen which exceptions to stop at
     if moment == uncaught.WRAPPED:
-        is_main = _thread.get_ident() == program.main
+        is_main = _thread.get_ident() == forks.main
         # Python 3.12 starts no more threads when it ends, so it cannot act later.
         if is_main and sys.version_info[:2] != (3, 12):
             return uncaught.act_later(error)

@@ -79,7 +79,7 @@ def load():
 def reload():
     """Load the engine again, with modules of its own, before gevent patches the program's."""
     global debugpy
-    with program.joining:
+    with forks.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
         sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # else pydevd warns
         debugger = pydevd.get_global_debugger()

@@ -7,10 +7,14 @@ there, and the locks that it held are never released.
 import _thread
 import os
 
-from remora import program
+# These functions, before gevent patches them
+RLock, allocate_lock, get_ident = _thread.RLock, _thread.allocate_lock, _thread.get_ident
 
-# This function, before gevent patches it
-RLock = _thread.RLock
+# The ident of the main thread
+main = get_ident()
+
+# Held while a debugger is let in: the hub may ask while the process connects by itself.
+joining = allocate_lock()
 
 # Held while the engine is loaded or connected, and during a fork. The thread that holds it may fork
 # itself, as in a signal's handler.
@@ -57,10 +61,10 @@ def begin_child():
 
     The hub may ask for this process meanwhile. A lock keeps it from answering twice.
     """
-    global lock
-    lock, program.joining, program.main = RLock(), program.allocate_lock(), program.get_ident()
+    global lock, joining, main
+    lock, joining, main = RLock(), allocate_lock(), get_ident()
     if follows:
-        program.joining.acquire()  # until the end of end_child()
+        joining.acquire()  # until the end of end_child()
 
 
 def end_child():
@@ -72,4 +76,4 @@ def end_child():
     try:
         engine.begin_child()
     finally:
-        program.joining.release()
+        joining.release()

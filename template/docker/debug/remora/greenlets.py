@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from remora import container, imports, program
+from remora import container, forks, imports, program
 
 # Modules that turn threads into greenlets when gevent patches them
 MODULES = {"threading", "_thread", "thread"}
@@ -91,7 +91,7 @@ def tell_threads():
     pydevd's own copy of `threading` takes the thread that has imported it for the main one.
     """
     threading = sys.modules["_pydev_bundle._pydev_saved_modules"].threading
-    main = program.main
+    main = forks.main
     if threading is sys.modules["threading"] or main == program.get_ident():
         return
     if not follows:

@@ -22,12 +22,7 @@ tries = iter([True] * 40)
 loaded_engine = None
 
 # These functions, and sleep(), before gevent patches them
-allocate_lock, start_new_thread = _thread.allocate_lock, _thread.start_new_thread
-get_ident = _thread.get_ident
-main = get_ident()  # the ident of the main thread
-
-# Held while a debugger is let in: the hub may ask while the process connects by itself.
-joining = allocate_lock()
+start_new_thread, get_ident = _thread.start_new_thread, _thread.get_ident
 
 
 def begin(chosen):
@@ -105,12 +100,12 @@ def join(**facts):
     Returns when the program may run, with its breakpoints set. facts: see _let_in() in server.py.
     """
     # A process that connects by itself at this moment need not answer the hub.
-    if not joining.acquire("asked" not in facts):
+    if not forks.joining.acquire("asked" not in facts):
         return False
     try:
         return let_in(facts)
     finally:
-        joining.release()
+        forks.joining.release()
 
 
 def let_in(facts):

@@ -293,6 +293,14 @@ def test_files_called_like_modules_are_not_loaded(container: Container, dumps: P
     one_dump(dumps)
 
 
+def test_message_that_is_slow_to_search(container: Container, dumps: Path) -> None:
+    """A search of the whole text for keys, such as JSON Web Tokens, takes many minutes."""
+    code = 'error = ValueError("-eyJ" * 1_000_000)\nerror.__notes__ = ["-eyJ" * 1_000_000]\n'
+    assert run(container, f"{code}raise error\n")[0] == 1
+    (shown,) = one_dump(dumps)["exceptions"]
+    assert shown["text"].startswith("-eyJ") and len(shown["text"]) < 3000
+
+
 def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None:
     assert run(container, RAISE + CAUGHT) == (0, "done")
     assert not dumps.exists()

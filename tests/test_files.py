@@ -254,7 +254,7 @@ MISSING = {
     "an older one of this or of other/main.py": (
         {"app/main.py": PROGRAM + "# older"},
         "is not in this container, as far as is known: {}/app/main.py"
-        " differs from it, or one of several may be it",
+        " differs from it, or several files may be it",
     ),
     "another one": (
         {"app/lib/main.py": "another"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -339,7 +340,7 @@ def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Pat
     commit(project)
     text = (project / "README.md").read_text()
     (commands,) = re.findall(r"```sh\n(git mv .*?)```", text, re.DOTALL)
-    move, commit_all, answer = commands.splitlines()
+    move, commit_move, answer = commands.splitlines()
     answer = answer.removeprefix("copier update --defaults ").split()
 
     # Without moving the package, its edits would be deleted.
@@ -348,8 +349,8 @@ def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Pat
     assert f"`{move}`" in refused.splitlines()[-1]
     assert contents(project) == before
 
-    git(project, *move.split()[1:])
-    git(project, *commit_all.split()[1:], "--quiet", "--message", "test")
+    git(project, *shlex.split(move)[1:])
+    git(project, *shlex.split(commit_move)[1:], "--quiet")
     update(project, *answer)
     # To Git, the owner's file and the template's are two versions of a new file.
     assert conflicts(project) == {"src/other/train.py"}

@@ -1,61 +1,42 @@
 """Change modules of the program as soon as it has imported them.
 
-While the program has not imported all of them, this module has one finder in sys.meta_path. When
-all modules have come, it takes the finder out, so that another debugger does not stop in it.
+This module puts a finder into sys.meta_path, and removes it when it is not needed any more.
 """
 
 import sys
-from _thread import get_ident
-
-# The functions to call with a module that the program has not imported yet, by the module's name
-awaited = {}
 
 
 class Finder:
-    """Finds the modules of `awaited` by the other finders, and gives each a Loader."""
+    """Calls a function with a module when the program has imported the module.
 
-    def __init__(self):
-        # What each thread is looking for. Another finder may ask all finders, too.
-        self.searches = set()
+    When all modules have come, the finder leaves sys.meta_path, so that another debugger does not
+    stop in it.
 
-    def find_spec(self, name, path=None, target=None):
-        search = name, get_ident()
-        if name not in awaited or search in self.searches:
-            return None
-        self.searches.add(search)
-        try:
-            finders = [getattr(finder, "find_spec", None) for finder in sys.meta_path]
-            specs = (find(name, path, target) for find in finders if find)
-            spec = next(filter(None, specs), None)
-        finally:
-            self.searches.discard(search)
-        if hasattr(getattr(spec, "loader", None), "exec_module"):
-            spec.loader = Loader(spec)
-        return spec
-
-
-class Loader:
-    """Takes the place of a module's loader until it executes the module.
-
-    The loader itself stays as it is, since it may be the loader of other modules, too.
+    actions: functions that take a module, by the module's name.
     """
 
-    def __init__(self, spec):
-        self.spec, self.loader = spec, spec.loader
+    def __init__(self, actions):
+        self.actions = actions
 
-    def __getattr__(self, name):
-        return getattr(self.loader, name)
+    def find_spec(self, name, path=None, target=None):
+        action = self.actions.get(name)
+        if action is None:
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
+        execute = spec and getattr(spec.loader, "exec_module", None)
+        if execute:
 
-    def exec_module(self, module):
-        self.spec.loader = self.loader
-        if getattr(module, "__loader__", None) is self:
-            module.__loader__ = self.loader
-        self.loader.exec_module(module)
-        for action in forget(self.spec.name):
-            action(module)
+            def exec_module(module):
+                execute(module)
+                action(module)
+                self.actions.pop(name, None)
+                if not self.actions and self in sys.meta_path:
+                    sys.meta_path.remove(self)
 
-
-finder = Finder()
+            spec.loader.exec_module = exec_module
+        return spec
 
 
 def change(actions):
@@ -64,18 +45,6 @@ def change(actions):
     actions: functions that take a module, by the module's name.
     """
     for name, action in actions.items():
-        module = sys.modules.get(name)
-        if module is not None:
-            action(module)
-        elif action not in awaited.setdefault(name, []):
-            awaited[name].append(action)
-    if awaited and finder not in sys.meta_path:
-        sys.meta_path.insert(0, finder)
-
-
-def forget(name):
-    """Await a module no longer. Returns the functions that were to be called with it."""
-    actions = awaited.pop(name, [])
-    if not awaited and finder in sys.meta_path:
-        sys.meta_path.remove(finder)
-    return actions
+        if name in sys.modules:
+            action(sys.modules[name])
+    sys.meta_path.insert(0, Finder(actions))

@@ -33,7 +33,7 @@ class Keeping:
         error = str(said["crash"])[:200]
         if pid not in self.kept and len(self.kept) >= self.most:
             return await self._refuse(reader, writer, pid, error, bool(said.get("ends")))
-        kept = self._note(pid, error)
+        self._note(pid, error)
         try:
             program = self.programs.get(pid)
             if program and not program.is_configured:
@@ -41,8 +41,7 @@ class Keeping:
             await link.answer(writer, kept=True)
             await reader.read(1)
         finally:
-            if self.kept.get(pid) is kept:  # or the process has replaced itself, and crashed again
-                del self.kept[pid]
+            del self.kept[pid]
             await self._change.note()
 
     def lines(self, pid):
@@ -50,11 +49,12 @@ class Keeping:
         return [f"{self.kept[pid][0]} in pid {pid}, kept as it is"] if pid in self.kept else []
 
     def _note(self, pid, error):
-        """Note that a process is kept, and until when. Returns what is noted."""
-        kept = self.kept[pid] = error, time.time() + self.limit if self.limit else None
+        """Note that a process is kept, and until when."""
+        until = None
         if self.limit:
-            asyncio.get_event_loop().call_later(self.limit, self._expire, pid, kept)
-        return kept
+            until = time.time() + self.limit
+            asyncio.get_event_loop().call_later(self.limit, self._expire, pid, until)
+        self.kept[pid] = error, until
 
     async def _refuse(self, reader, writer, pid, error, ends):
         """Let a process end that is not kept.
@@ -77,7 +77,7 @@ class Keeping:
                 await self._change.wait(1)
         finally:
             end.cancel()
-            self.held.pop(pid, None)
+            del self.held[pid]
 
     def _siblings(self, pid):
         parent = container.parent_of(pid)
@@ -92,12 +92,12 @@ class Keeping:
             self.programs[pid].close()
         return found
 
-    def _expire(self, pid, kept):
-        if self.kept.get(pid) is not kept:
+    def _expire(self, pid, until):
+        if self.kept.get(pid, (None, None))[1] != until:
             return
         program = self.programs.get(pid)
         if program is None:  # it is still loading its engine
-            asyncio.get_event_loop().call_later(1, self._expire, pid, kept)
+            asyncio.get_event_loop().call_later(1, self._expire, pid, until)
         elif not program.is_configured:
             container.log(f"pid {pid} is let go: REMORA_KEEP_FOR is {setting('KEEP_FOR')}")
             program.close()

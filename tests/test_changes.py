@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import dap
-from support.container import Container
+from support.container import Container, imported
 from support.ports import free_port
 from support.project import line, marked, wait_until
 
@@ -158,6 +160,15 @@ def test_own_listen_at_another_port_while_a_client_is_there(container: Container
     assert container.exit_code() == 0
 
 
+def test_own_listen_starts_no_child_session(container: Container) -> None:
+    code = "import debugpy, os\ndebugpy.listen(int(os.environ['REMORA_PORT']))\nn = 1  # here\n"
+    path = container.write("p.py", code)
+    container.start("python p.py")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.line == marked(path) and editor.clients == [stop.client]
+
+
 def test_own_session_at_another_port_stops_at_breakpoint(container: Container, own) -> None:
     path = container.write("p.py", "breakpoint()\nn = 1  # here\n")
     container.port = free_port()  # where the client should find it, instead of the hub's port
@@ -168,6 +179,16 @@ def test_own_session_at_another_port_stops_at_breakpoint(container: Container, o
     assert (stop.path, stop.line) == (path, marked(path))
     editor.resume(stop)
     assert container.exit_code() == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydevd itself traces all threads")
+def test_threads_are_found_without_the_programs_ctypes() -> None:
+    """The program may call the same functions of Python, with types of its own."""
+    with imported("remora.tracing") as tracing:
+        assert tracing.cut(threading.get_ident()) in tracing.states()
+    for name in ("PyThreadState_Get", "PyThreadState_Next", "PyInterpreterState_ThreadHead"):
+        function = getattr(ctypes.pythonapi, name)
+        assert (function.restype, function.argtypes) == (ctypes.c_int, None)
 
 
 # What the program's own debugger steps through, where the program imports something.

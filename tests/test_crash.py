@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from support.container import Container
@@ -290,3 +291,93 @@ def test_bad_setting_is_refused(container: Container, name: str, value: str) -> 
     container.reader.join()
     (said,) = container.lines
     assert said.startswith(f"remora: REMORA_{name} must be ") and repr(value) in said
+
+
+# What a program does to its children, and to its descriptors
+SIGNALS = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+# As the arbiter of gunicorn
+REAPS = """
+import os
+owner = os.getpid()
+
+def fork(before=os.fork):
+    pid = before()
+    if pid and os.getpid() == owner:
+        os.waitpid(-1, 0)
+    return pid
+
+os.fork = fork
+"""
+DESCRIPTORS = "import os\nfound = [os.open('/dev/null', 0) for _ in range(1100)]\n"
+
+
+@pytest.mark.parametrize(
+    "code", [SIGNALS, REAPS, DESCRIPTORS], ids=["SIGCHLD", "waitpid", "descriptors"]
+)
+def test_crash_is_kept_whatever_the_program_has_of_the_system(
+    container: Container, code: str
+) -> None:
+    path = container.write("p.py", code + RAISE + "work(1)\n")
+    container.start("ulimit -n 4096; exec python p.py", mode="crash")
+    container.shows_crash(path)
+    assert container.exit_code() == 1
+    assert "remora: cannot" not in container.log()
+
+
+# The main thread crashes, and then another one, which does not keep Python from ending.
+TWO = """
+import os, time
+
+def later():
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    work(5)
+
+threading.Thread(target=later, daemon=True).start()
+work(1)
+"""
+
+
+def crash_twice(container: Container, **settings: str) -> Path:
+    """Start a program with two threads that crash. Return its path once the second has."""
+    path = container.write("p.py", RAISE + TWO)
+    container.start("exec python p.py", mode="crash", **settings)
+    container.says("Waiting for client to attach")
+    container.write("go", "")
+    container.says("ValueError in pid 1 is shown after the one that is kept")
+    return path
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_second_crash_of_a_process_is_shown_after_the_first(
+    container: Container, leaves: bool
+) -> None:
+    path = crash_twice(container)
+    assert "ValueError, kept until an editor attaches" in container.remora("status").stdout
+    editor = container.attach({})
+    first = editor.stopped()
+    assert (first.path, first.line, first.locals["b"]) == (path, marked(path), "2")
+    if leaves:
+        editor.detach()
+        wait_until(lambda: container.log().count("Waiting for client to attach") == 2)
+        editor = container.attach({})
+    else:
+        editor.resume(first)
+    second = editor.stopped()
+    assert (second.path, second.line, second.locals["b"]) == (path, marked(path), "6")
+    editor.resume(second)
+    assert container.exit_code() == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"REMORA_KEEP_FOR": "10"}])
+def test_process_of_two_crashes_is_let_go_at_once(
+    container: Container, settings: dict[str, str]
+) -> None:
+    crash_twice(container, **settings)
+    if settings:
+        container.says("pid 1 is let go: REMORA_KEEP_FOR is 10")
+    else:
+        assert container.remora("let-go").stdout == "pid 1 ends as it would have\n"
+    assert container.exit_code() == 1
+    assert container.log().count("Waiting for client to attach") == 1
+    assert "Traceback" not in (container.folder / "hub.log").read_text()

@@ -293,6 +293,14 @@ def test_files_called_like_modules_are_not_loaded(container: Container, dumps: P
     one_dump(dumps)
 
 
+def test_message_that_is_slow_to_search(container: Container, dumps: Path) -> None:
+    """A search of the whole text for keys, such as JSON Web Tokens, takes many minutes."""
+    code = 'error = ValueError("-eyJ" * 1_000_000)\nerror.__notes__ = ["-eyJ" * 1_000_000]\n'
+    assert run(container, f"{code}raise error\n")[0] == 1
+    (shown,) = one_dump(dumps)["exceptions"]
+    assert shown["text"].startswith("-eyJ") and len(shown["text"]) < 3000
+
+
 def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None:
     assert run(container, RAISE + CAUGHT) == (0, "done")
     assert not dumps.exists()
@@ -309,8 +317,8 @@ def test_start_loads_what_it_needs(container: Container, mode: str) -> None:
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('remora.')))\n"
     _, output = run(container, code)
-    wanted = "checks commandline container dumping hook imports link program reported uncaught"
-    assert output == str([f"remora.{name}" for name in wanted.split()])
+    names = "checks commandline container dumping forks hook imports link program reported uncaught"
+    assert output == str([f"remora.{name}" for name in names.split()])
 
 
 # ---- What a dump contains ----
@@ -1012,6 +1020,63 @@ def test_dump_that_may_not_be_removed(container: Container, dumps: Path) -> None
     done = container.remora("crashes", "--remove", name)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{name} cannot be removed: Is a directory\n"
+
+
+def test_files_that_another_user_leaves_among_the_dumps(container: Container, dumps: Path) -> None:
+    crashed(container)
+    (path,) = dumps.iterdir()
+    os.utime(path, (1, 1))
+    os.mkfifo(dumps / "pipe.json.gz")
+    (dumps / "link.json.gz").symlink_to("nowhere")
+    (dumps / "a\x1b[2J.json.gz").write_text("text")
+    (dumps / "folder.json.gz").mkdir()
+    listed = container.remora("crashes")
+    assert listed.returncode == 0 and listed.stdout.endswith(f"  {path.name}\n")
+    said = "".join(sorted(listed.stderr.splitlines(keepends=True)))
+    for pattern in (
+        r"a\uFFFD\[2J.json.gz: .* is not a dump, or only a part of one\n",
+        r"folder.json.gz: .* cannot be read: Is a directory\n",
+        r"link.json.gz: .* cannot be read: No such file or directory\n",
+        r"pipe.json.gz: .* is not a file\n",
+    ):
+        match = re.match(pattern, said)
+        assert match, said
+        said = said[match.end() :]
+    assert said == ""
+    for arguments in (["--show", "pipe"], ["--show", "a"]):
+        done = container.remora("crashes", *arguments)
+        assert done.returncode == 1 and "\x1b" not in done.stderr
+    assert container.remora("crashes", "--remove", "link*", "pipe*").returncode == 0
+
+
+def test_dump_that_is_removed_while_they_are_listed(tmp_path: Path) -> None:
+    for name in ("a.json.gz", "b.json.gz"):
+        (tmp_path / name).touch()
+    found = list(os.scandir(tmp_path))
+    (tmp_path / "b.json.gz").unlink()
+    setting = {"REMORA_DUMPS": str(tmp_path)}
+    with imported("remora.dumps") as dumps, mock.patch.dict(os.environ, setting):
+        with mock.patch.object(dumps.os, "scandir", return_value=found):
+            assert dumps.names() == ["a.json.gz"]
+
+
+# As `python /dev/stdin`, whose writer may still be there
+FROM_A_PIPE = """
+import os, time
+os.mkfifo("pipe")
+code = "def work():\\n    print('runs', flush=True)\\n    while True: time.sleep(0.01)"
+exec(compile(code, os.path.abspath("pipe"), "exec"))
+work()
+"""
+
+
+def test_program_that_was_read_from_a_pipe(container: Container, dumps: Path) -> None:
+    container.write("p.py", FROM_A_PIPE)
+    container.start("exec python p.py", mode="dump", REMORA_DUMPS=str(dumps))
+    container.says("runs")
+    done = container.remora("dump")
+    assert done.returncode == 0, done
+    assert list(one_dump(dumps)["sources"]) == [str(container.folder / "p.py")]
 
 
 def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:

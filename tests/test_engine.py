@@ -149,19 +149,24 @@ def test_off_loads_nothing(container: Container) -> None:
     )
     container.start("python p.py", mode="off")
     assert container.exit_code() == 0
-    last_line_is(container, "True remora remora.hook")
+    left = "" if container.version < (3, 15) else " remora remora.hook"
+    last_line_is(container, f"True{left}")
 
 
 @pytest.mark.parametrize("target", ["another.py", "*another.p?"])
 def test_program_that_is_passed_over_loads_little(container: Container, target: str) -> None:
     """It does not even load `re`, whose import takes longer than the rest of the hook."""
-    code = "import sys\nprint(*[m for m in sys.modules if 'remora' in m or m == 're'])\n"
+    code = "import sys\nprint('left:', *[m for m in sys.modules if 'remora' in m or m == 're'])\n"
     container.write("p.py", code)
-    container.start("python p.py", mode="wait", REMORA_TARGET=target)
+    container.start("python -X importtime p.py", mode="wait", REMORA_TARGET=target)
     assert container.exit_code() == 0
     # Older versions of Python read their command line in /proc.
-    reads = " remora.container" if container.version < (3, 10) else ""
-    last_line_is(container, f"remora remora.hook remora.commandline{reads}")
+    reads = ["remora.container"] if container.version < (3, 10) else []
+    wanted = ["remora", "remora.hook", "remora.commandline", *reads]
+    left = [] if container.version < (3, 15) else wanted
+    last_line_is(container, " ".join(["left:", *left]))
+    loaded = [text.split("|")[-1].strip() for text in container.lines]
+    assert {name for name in loaded if "remora" in name} == set(wanted)
 
 
 IMPORTING = """
@@ -607,6 +612,141 @@ work("parent")
     assert stop.locals["name"] == "'a'"
     editor.resume(stop)
     container.says("traced")
+
+
+# Forks without end. A new thread of each child imports a module, which finds what another thread of
+# the parent has left in the child. At the end, the program prints how its children have ended.
+FORKING = """
+import os, signal, sys, threading, time
+
+def work():
+    try:
+        import mine
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+def status_of(pid):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+print("up", flush=True)
+ends = set()
+while not os.path.exists("end"):
+    pid = os.fork()
+    if pid == 0:
+        threading.Thread(target=work).start()
+        signal.pause()
+    ends.add(status_of(pid))
+print("children ended with", *ends, flush=True)
+"""
+
+
+def test_program_forks_while_clients_come_and_go(container: Container) -> None:
+    container.write("mine.py", "x = 1\n")
+    container.write("p.py", FORKING)
+    container.start("exec python p.py", mode="listen")
+    container.says("up")
+    for _ in range(5):
+        container.attach({}).close()
+    container.write("end", "")
+    container.says("children ended with")
+    assert "children ended with 0" in container.lines
+
+
+# Forks after a session, as if another thread still ended that session.
+FORK_AT_END = """
+import os, sys, time
+
+while not os.path.exists("fork"):
+    time.sleep(0.01)
+pydevd = sys.modules["pydevd"]
+while pydevd.get_global_debugger() is not None:
+    time.sleep(0.01)
+lock = sys.modules["remora.ending"].lock
+lock.acquire()
+pid = os.fork()
+if pid > 0:
+    lock.release()
+    print("forked", flush=True)
+    os.waitpid(pid, 0)
+while True:
+    time.sleep(0.01)  # here
+"""
+
+
+def test_child_that_is_forked_while_a_session_ends(container: Container) -> None:
+    path = container.write("p.py", FORK_AT_END)
+    container.start("exec python p.py", mode="listen")
+    container.attach({}).close()
+    container.write("fork", "")
+    container.says("forked")
+    assert is_here(container.attach({path: [marked(path)]}).stopped(), path)
+
+
+# ---- An engine or a hub that cannot be started ----
+
+REFUSING = """
+import sys, time
+
+def refuse(event, arguments):
+    if event == "import" and arguments[0] == "debugpy.server.api":
+        raise ImportError("not here")
+
+sys.addaudithook(refuse)
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_engine_that_cannot_be_loaded(container: Container) -> None:
+    """The hub notes the reason, and does not ask again."""
+    container.write("p.py", REFUSING)
+    container.start("exec python p.py", mode="listen")
+    container.says("up")
+    container.attach({})
+    wait_until(lambda: "ImportError('not here')" in container.remora("status").stdout)
+    done = container.remora("attach")
+    assert "cannot be debugged: ImportError('not here')" in done.stdout
+    assert container.log().count("cannot be debugged") == 1
+
+
+# Denies the hook its fork, as the kernel does when there are too many processes.
+NO_FORK = """
+import os
+
+fork = os.fork
+
+def fail():
+    os.fork = fork  # later forks work
+    raise BlockingIOError(11, "too many processes")
+
+os.fork = fail
+"""
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen"])
+def test_hub_that_cannot_be_started(container: Container, mode: str) -> None:
+    """The program goes on, and can be debugged later."""
+    path = container.write("no_fork.py", NO_FORK)
+    container.write("p.py", "import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
+    (site_packages,) = container.python.parents[1].glob("lib/python3*/site-packages")
+    # Before remora.pth, in alphabetical order.
+    start_up = site_packages / "a.pth"
+    start_up.write_text(f"import sys; exec(open({str(path)!r}).read(), {{}})\n")
+    try:
+        container.start("exec python p.py", mode=mode)
+        container.says("goes on without a debugger: BlockingIOError")
+        container.says("up")
+    finally:
+        start_up.unlink()
+    assert "pid 1 is ready" in container.remora("attach").stdout
 
 
 # ---- Mode `crash` ----

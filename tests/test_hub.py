@@ -1105,6 +1105,54 @@ def test_hub_is_the_only_one(world: World) -> None:
     world.serves()
 
 
+@pytest.mark.parametrize("mode", ["wait", "crash"])
+def test_hub_that_cannot_start_is_said(shop: Container, mode: str) -> None:
+    """The program that would be held runs on."""
+    python = shop.python.parents[2] / "remora/python"
+    python.unlink()
+    python.symlink_to("/bin/false")
+    shop.write("p.py", "print('runs', flush=True)\n1 / 0\n")
+    shop.start("exec python p.py", mode)
+    assert shop.exit_code() == 1
+    shop.reader.join()
+    assert "runs" in shop.lines
+    said = [line for line in shop.lines if line.startswith("remora: ")]
+    assert said == ["remora: the debugger's hub cannot start, so pid 1 goes on without it"]
+
+
+# ---- A program that the hub asks for a dump ----
+
+
+@pytest.mark.parametrize("answer", [{"asked": True}, {"problem": "another debugger"}])
+def test_program_that_is_asked_for_a_dump_may_come_for_another_reason(
+    world: World, answer: dict[str, Any]
+) -> None:
+    """Such as one that is inside a library, and in which another thread crashes."""
+
+    def say(connection: socket.socket, **message: Any) -> dict[str, Any]:
+        connection.settimeout(dap.TIMEOUT)
+        connection.sendall(json.dumps(message).encode() + b"\n")
+        return json.loads(connection.makefile("rb").readline())
+
+    worker = world.worker()
+    worker.catch_signal()
+    with world.worker().connect() as asks:
+        asks.settimeout(dap.TIMEOUT)
+        asks.sendall(json.dumps({"ask": "dump", "pids": [worker.pid]}).encode() + b"\n")
+        for _ in range(3):
+            world.status()  # until the hub has asked the program
+        with worker.connect() as crashed:
+            assert say(crashed, crash="ValueError", ends=False) == {"kept": True}
+        program = Engine(worker, held=True)
+        assert program.is_wanted()
+        program.leave()
+        with worker.connect() as asked:
+            assert say(asked, **answer)["dump"]
+            say(asked, dumped="/dumps/p")
+        found = json.loads(asks.makefile("rb").readline())
+        assert found["dumped"] == {str(worker.pid): "/dumps/p"}
+
+
 # ---- A program that the hub asks for while it joins by itself ----
 
 

@@ -20,6 +20,46 @@ def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pat
         with pytest.raises(SystemExit, match=r"pip could not fetch debugpy.* docker/debug/wheels"):
             python = {"version": (3, 13), "tag": "cpython-313"}
             install.debugpy(sys.executable, python, {}, install.HOME)
+    # Nothing is left in the cache of later builds.
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["cpython-313"]
+
+
+# A file called python3 that this image cannot run as an interpreter
+BROKEN = {
+    "another processor": b"\x7fELF\x02\x01\x01" + bytes(57),
+    "no interpreter": b"#!/opt/gone/bin/python3\n",
+    "another program": b"#!/bin/sh\necho usage\n",
+    "another answer": b"#!/bin/sh\necho 3\n",
+    "silent": b"#!/bin/sh\n",
+    "failing": b"#!/bin/sh\nexit 1\n",
+    "hanging": b"#!/bin/sh\nexec sleep 100\n",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_file_that_only_looks_like_an_interpreter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "bin/python3"
+    path.parent.mkdir()
+    path.write_bytes(BROKEN[kind])
+    path.chmod(0o755)
+    with imported("install") as install:
+        monkeypatch.setattr(install, "PATIENCE", 1)
+        monkeypatch.setattr(install.os, "walk", lambda root: [(str(path.parent), [], [path.name])])
+        assert install.interpreters() == {}
+        # pip's candidates are such files, too.
+        monkeypatch.setattr(install, "PIP_PACKAGES", [])
+        assert install.pip([str(path), sys.executable])[0] == sys.executable
+
+
+def test_interpreter_behind_a_script_that_prints(tmp_path: Path) -> None:
+    path = tmp_path / "python3"
+    path.write_text(f'#!/bin/sh\necho welcome\nexec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    with imported("install") as install:
+        assert install.describe(str(path))["version"] == sys.version_info[:2]
 
 
 def test_image_without_pip(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,68 @@ def test_installers_are_not_held(container: Container, installer: str) -> None:
     assert container.exit_code() == 0
 
 
+# A shell stands in for each init and for uv: it has the same command line.
+@pytest.mark.parametrize("name", ["docker-init", "tini", "dumb-init", "watchexec", "uv"])
+def test_program_that_uv_runs_is_held(container: Container, name: str) -> None:
+    path = container.write("p.py", PROGRAM)
+    arguments = ["run", "p.py"] if name == "uv" else ["uv", "run", "p.py"]
+    container.write(arguments[0], "python p.py a; :")
+    container.start(f"exec bash -c 'exec -a {name} bash {' '.join(arguments)}'")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    assert stop.locals["name"] == "'a'"
+    editor.resume(stop)
+    assert container.exit_code() == 0
+
+
+def test_what_uv_starts_to_install_is_not_held(container: Container) -> None:
+    container.write("p.py", PROGRAM)
+    container.write("sync", "python p.py a; :")
+    container.start("bash -c 'exec -a uv bash sync' && echo installed")
+    assert container.exit_code() == 0
+    wait_until(lambda: container.lines == ["done a", "installed"])
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python -m pip install x", True),
+        ("/usr/bin/python3 /usr/bin/pip3.13 install x", True),
+        ("python -m uv run p.py", True),  # it becomes uv itself
+        ("uv sync", True),
+        ("/usr/local/bin/uv pip install x", True),
+        ("uv tool install x", True),
+        ("uv run p.py", False),
+        ("uv --directory /app run --frozen p.py", False),
+        ("uv tool uvx ruff", False),
+        ("docker-init -- uv run p.py", False),
+        ("tini uv sync", False),
+        ("python pip.py", False),
+        ("", False),
+    ],
+)
+def test_what_is_an_installer(command: str, expected: bool) -> None:
+    with imported("remora.commandline") as commandline:
+        assert commandline.is_installer(command.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python p.py x", "p.py"),
+        ("python -u -m pack.age x", "pack.age"),
+        ("python -- p.py", "p.py"),
+        ("python -c code p.py", None),
+        ("python - p.py", None),
+        ("python -u - p.py", None),
+        ("python", None),
+    ],
+)
+def test_what_a_command_line_runs(command: str, expected: str | None) -> None:
+    with imported("remora.commandline") as commandline:
+        assert commandline.program_of(command.split()) == expected
+
+
 def test_helper_of_a_library_is_not_held(container: Container) -> None:
     path = container.write("p.py", PROGRAM)
     helper = container.write("lib/site-packages/ray/agent.py", "print('helped')")
@@ -475,15 +537,40 @@ def test_hub_keeps_no_pipe_open(container: Container) -> None:
 
 
 def test_off_leaves_no_trace(container: Container) -> None:
-    names = "[name for name in sys.modules if 'debug' in name or name == 'remora.program']"
+    names = "[name for name in sys.modules if 'debug' in name or 'remora' in name]"
     code = f"import sys; print({names}, sys.path)"
     container.write("x.py", code)
     container.start("python x.py", mode="off")
     assert container.exit_code() == 0
     wait_until(lambda: container.lines != [])
     (line,) = container.lines
-    assert line.startswith("[] ") and "/remora'" not in line
+    left = [] if container.version < (3, 15) else ["remora", "remora.hook"]
+    assert line.startswith(f"{left} ") and "/remora'" not in line
     assert not container.is_open()
+
+
+@pytest.mark.parametrize(
+    ("mode", "target"), [("off", ""), ("wait", "another.py"), ("demand", "another.py")]
+)
+def test_package_of_the_program_called_remora(container: Container, mode: str, target: str) -> None:
+    if container.version >= (3, 15):
+        pytest.skip("see main() in hook.py")
+    container.write("remora/__init__.py", "")
+    container.write("remora/models.py", "")
+    container.write("p.py", "import remora.models\nprint(remora.__file__)\n")
+    container.start("exec python p.py", mode=mode, REMORA_TARGET=target)
+    assert container.exit_code() == 0
+    wait_until(lambda: container.lines == [str(container.folder / "remora/__init__.py")])
+
+
+@pytest.mark.parametrize("mode", ["off", "listen"])
+def test_program_that_reads_the_start_up_files_again(container: Container, mode: str) -> None:
+    code = "import site, sys, sysconfig\nsite.addsitedir(sysconfig.get_path('purelib'))\n"
+    code += "print([folder for folder in sys.path if folder.endswith('/remora')])\n"
+    container.write("p.py", code)
+    container.start("exec python p.py", mode=mode)
+    assert container.exit_code() == 0
+    wait_until(lambda: "[]" in container.lines)
 
 
 # ---- Programs whose modules have the same names as the engine's ----

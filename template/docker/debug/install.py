@@ -48,12 +48,13 @@ PIP_PACKAGES = [
     "microdnf install --assumeyes python3-pip",
 ]
 
-# The start-up file of an interpreter: a folder for sys.path, and a line to run. If a volume hides
-# the folder, the line says so, once: in a virtual environment, Python reads the file twice.
+# The start-up file of an interpreter: a folder for sys.path, and a line to run. In a virtual
+# environment, Python reads the file twice, but the hook has removed the folder from sys.path by
+# then. If a volume hides the folder, the line says so, once.
 START_UP = """{home}
-import os, sys; __import__("remora.hook").hook.main() if os.path.exists("{home}/remora") else \
-hasattr(sys, "remora") or setattr(sys, "remora", sys.stderr.write( \
-"remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid()))
+import os, sys; "{home}" in sys.path and __import__("remora.hook").hook.main() \
+if os.path.exists("{home}/remora") else hasattr(sys, "remora") or setattr(sys, "remora", \
+sys.stderr.write("remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid()))
 """
 ENTRY_POINT = "remora.hook:main\n"
 
@@ -65,8 +66,8 @@ OLD_COMMAND = """#!/bin/sh
 exec remora debug-attach "$@"
 """
 
-# What an interpreter tells about itself. The tag names all that a wheel must fit: the version, the
-# processor and the C library.
+# What an interpreter tells about itself, in its last line. The tag names all that a wheel must fit:
+# the version, the processor and the C library.
 DESCRIBE = """
 import json, platform, site, sys, sysconfig
 tag = [sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag, *platform.libc_ver()]
@@ -76,6 +77,9 @@ print(json.dumps({
     "site": site.getsitepackages()[0],
 }))
 """
+
+# How long an interpreter may take to tell that, in seconds. Builds may emulate another processor.
+PATIENCE = 60
 
 
 def requirement(version):
@@ -100,14 +104,30 @@ def interpreters():
             path = os.path.join(folder, name)
             if not re.fullmatch(r"python3(\.\d+)?", name) or not os.access(path, os.X_OK):
                 continue
-            answer = subprocess.run([path, "-I", "-c", DESCRIBE], stdout=subprocess.PIPE)
-            if answer.returncode != 0:
-                continue
-            python = json.loads(answer.stdout)
-            python["version"] = tuple(python["version"])
-            if python["version"] >= (3, 8):
+            python = describe(path)
+            if python and python["version"] >= (3, 8):
                 found[path] = python
     return found
+
+
+def describe(path):
+    """Return what the interpreter at `path` tells about itself (see DESCRIBE); None if it does not.
+
+    It may be for another processor or C library, a link to another program, or a broken script.
+    """
+    try:
+        answer = subprocess.run(
+            [path, "-I", "-c", DESCRIBE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=True,
+        )
+        python = json.loads(answer.stdout.splitlines()[-1])
+        python["version"] = tuple(python["version"])
+        return python
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
+        return None
 
 
 def pip(pythons):
@@ -122,7 +142,7 @@ def pip(pythons):
             continue
         for python in [*pythons, "/usr/bin/python3"]:
             found = [python, "-m", "pip"]
-            if os.path.exists(python) and subprocess.call([*found, "--version"]) == 0:
+            if describe(python) and subprocess.call([*found, "--version"]) == 0:
                 return found
     sys.exit(
         "install.py: the image has no pip to fetch debugpy with, and none could be installed:"
@@ -180,22 +200,23 @@ def debugpy(path, python, pythons, home):
         if WHEELS.is_dir():
             command += ["--no-index", "--find-links", str(WHEELS)]
         # Another build may do the same at this moment: the folder appears only when it is complete.
-        draft = Path(tempfile.mkdtemp(dir=str(CACHE)))
-        if subprocess.call([*command, "--dest", str(draft), wanted], env=settings()) != 0:
-            sys.exit(
-                f"install.py: pip could not fetch {wanted}: see above; it needs a package"
-                " index, or that wheel in the folder docker/debug/wheels"
-            )
-        wheel = next(draft.glob("*.whl"))
-        with zipfile.ZipFile(str(wheel)) as archive:
-            needed = [name for name in archive.namelist() if not NEEDLESS.search(name)]
-            archive.extractall(str(draft), needed)
-        wheel.unlink()
-        compile_all(path, draft, home)
-        try:
-            os.rename(str(draft), str(folder))
-        except OSError:
-            shutil.rmtree(str(draft))  # the other build was faster
+        with tempfile.TemporaryDirectory(dir=str(CACHE)) as temporary:
+            draft = Path(temporary, "debugpy")
+            if subprocess.call([*command, "--dest", str(draft), wanted], env=settings()) != 0:
+                sys.exit(
+                    f"install.py: pip could not fetch {wanted}: see above; it needs a package"
+                    " index, or that wheel in the folder docker/debug/wheels"
+                )
+            wheel = next(draft.glob("*.whl"))
+            with zipfile.ZipFile(str(wheel)) as archive:
+                needed = [name for name in archive.namelist() if not NEEDLESS.search(name)]
+                archive.extractall(str(draft), needed)
+            wheel.unlink()
+            compile_all(path, draft, home)
+            try:
+                os.rename(str(draft), str(folder))
+            except OSError:
+                pass  # the other build was faster
     return folder
 
 

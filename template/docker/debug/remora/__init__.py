@@ -4,7 +4,8 @@ A program that can be debugged:
 
 hook         runs at the start of every Python, and checks the mode and the port
 checks       checks the settings of single modes
-program      makes the process ready to be asked: at its start, by a signal, after a fork
+program      makes the process ready to be asked: at its start, by a signal
+forks        lets forks wait for the engine, and makes each child ready
 waiting      waits for a client, and lets signals end the wait
 ranks        tells the rank of the process, and whether REMORA_RANK holds it
 commandline  reads what a command line runs
@@ -66,7 +67,7 @@ at           runs `remora at`
 watch        is the client with which `remora at` waits for a line
 place        finds the line, however the user names the file
 relay        runs `remora relay`
-dumps        runs `remora crashes` and `remora dump`
+dumps        runs `remora crashes`
 opening      runs `remora open`
 recorded     answers an editor from a dump
 """

@@ -6,7 +6,7 @@
     remora ready            wait until a client can attach
     remora relay            connect a client by standard input and output: see relay.py
     remora at FILE:LINE     print what a program has at a line, without an editor: see at.py
-    remora dump [PID...]    write the state of running programs to files: see dumps.py
+    remora dump [PID...]    write the state of running programs to files
     remora crashes          list, print or remove the files of mode `dump`: see dumps.py
     remora open [NAME]      show such a file to a client: see opening.py
 
@@ -87,6 +87,37 @@ def attach(chosen):
         print("nothing can be debugged:")
         processes.show(processes.states(answer), answer)
     return 0 if wanted and programs.issuperset(wanted) else 1
+
+
+def dump(chosen):
+    """Write dumps of running programs, and return the exit code.
+
+    chosen: their pids; an empty list means all.
+    """
+    if mode() == "off":
+        print(OFF)
+        return 1
+    start_hub()
+    answer = ask("dump", pids=chosen)
+    if answer is None:
+        print(NO_HUB)
+        return 1
+    from remora.dumps import plain
+
+    written = {int(pid): path for pid, path in answer["dumped"].items()}
+    for pid in chosen or written:
+        path = written.get(pid)
+        if path:
+            print(plain(path))
+        elif pid not in written:
+            print(f"pid {pid} cannot write a dump: `remora status` says why, if it is Python")
+        elif path is None:
+            print(f"pid {pid} {NO_ANSWER}")
+        else:
+            print(f"pid {pid} could not write a dump: the container's log says why")
+    if not chosen and not written:
+        print("no program can write a dump")
+    return 0 if written and all(map(written.get, chosen or written)) else 1
 
 
 def let_go(chosen):
@@ -175,14 +206,14 @@ def main(arguments):
     one = commands.add_parser("dump", help="write the state of running programs to files")
     one.add_argument("pids", metavar="PID", nargs="*", type=int, help="only these processes")
     one = commands.add_parser("crashes", help="list, print or remove the dumps of mode `dump`")
-    dump = "print a dump, by default the newest"
-    one.add_argument("--show", metavar="NAME", nargs="?", const="", help=dump)
-    dump = "remove dumps; a name may be a pattern with * and ?"
-    one.add_argument("--remove", metavar="NAME", nargs="+", help=dump)
+    shown = "print a dump, by default the newest"
+    one.add_argument("--show", metavar="NAME", nargs="?", const="", help=shown)
+    removed = "remove dumps; a name may be a pattern with * and ?"
+    one.add_argument("--remove", metavar="NAME", nargs="+", help=removed)
     one.add_argument("--json", action="store_true", help="print a JSON object for each dump")
     one = commands.add_parser("open", help="show a dump to a client, with its stacks and variables")
-    dump = "the dump to show, by default the newest"
-    one.add_argument("name", metavar="NAME", nargs="?", help=dump)
+    opened = "the dump to show, by default the newest"
+    one.add_argument("name", metavar="NAME", nargs="?", help=opened)
     options = parser.parse_args(arguments)
     if options.command == "status":
         return status()
@@ -200,10 +231,12 @@ def main(arguments):
         from remora import at  # only now: the health check needs none of it
 
         return at.main(options)
-    if options.command in ("crashes", "dump"):
+    if options.command == "dump":
+        return dump(options.pids)
+    if options.command == "crashes":
         from remora import dumps
 
-        return dumps.moment(options.pids) if options.command == "dump" else dumps.crashes(options)
+        return dumps.crashes(options)
     if options.command == "open":
         from remora import opening
 

@@ -11,8 +11,14 @@ LAUNCHERS = frozenset(
     " torch.distributed.launch torch.distributed.run".split()
 )
 
+# How the file names of interpreters begin
+INTERPRETERS = ("python", "pypy")
+
 # Tools that install programs. Mode `wait` does not hold them.
 INSTALLERS = frozenset("compileall ensurepip pip py_compile uv venv virtualenv".split())
+
+# The commands by which uv runs a program (`uv run`, `uv tool run`, `uvx`). All others install.
+UV_RUNS = frozenset(["run", "uvx"])
 
 
 def parsed(command):
@@ -25,6 +31,8 @@ def parsed(command):
     for argument in arguments:
         if argument == "--":
             return letters, next(arguments, None)
+        if argument == "-":
+            return letters, None
         if not argument.startswith("-"):
             return letters, argument
         if argument == "--check-hash-based-pycs":
@@ -50,7 +58,15 @@ def program_of(command):
 
 
 def is_installer(command):
-    """Tell whether a Python command line runs a tool of INSTALLERS, or a part of one."""
+    """Tell whether a command line, of Python or not, runs a tool of INSTALLERS or a part of one.
+
+    An init or a watcher, which has the tool among its arguments (`tini -- uv run x.py`), is none.
+    """
+    own_name = os.path.basename(command[0]) if command else ""
+    if own_name == "uv":
+        return UV_RUNS.isdisjoint(command[1:])
+    if not own_name.startswith(INTERPRETERS):
+        return False
     name = program_of(command) or ""
     # pip3.13 is pip, and pip runs its own parts by their paths.
     base = os.path.basename(name).split(".")[0].rstrip("0123456789")

@@ -82,7 +82,7 @@ def is_interpreter(pid):
         name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except OSError:  # it belongs to another user
         name = os.path.basename((command_of(pid) or [""])[0])
-    return name.startswith(("python", "pypy"))
+    return name.startswith(commandline.INTERPRETERS)
 
 
 def is_python(pid):

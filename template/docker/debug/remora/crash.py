@@ -4,8 +4,15 @@ import _thread
 import os
 import sys
 
-from remora import link, program, uncaught, waiting
+from remora import forks, link, program, uncaught, waiting
 from remora.hook import say, setting
+
+# Held while an exception of this process waits for a client, or is shown: the hub keeps one crash
+# of a process, and a client is shown one after the other.
+turn = _thread.allocate_lock()
+
+# How many exceptions nobody has looked at, as the hub has let them go
+unseen = 0
 
 
 def catch():
@@ -20,7 +27,14 @@ def catch():
         from remora import reported
 
         more = reported.handed_on()
+    os.register_at_fork(after_in_child=free_turn)
     uncaught.catch(keep, more)
+
+
+def free_turn():
+    """Forget the parent's exceptions in a forked process, which has one thread."""
+    global turn
+    turn = _thread.allocate_lock()
 
 
 def keep(error, moment):
@@ -31,7 +45,7 @@ def keep(error, moment):
     if program.is_attached():
         return  # the user has chosen which exceptions to stop at
     if moment == uncaught.WRAPPED:
-        is_main = _thread.get_ident() == program.main
+        is_main = _thread.get_ident() == forks.main
         # Python 3.12 starts no more threads when it ends, so it cannot act later.
         if is_main and sys.version_info[:2] != (3, 12):
             return uncaught.act_later(error)
@@ -72,9 +86,25 @@ def hold(error, ends):
     ends: whether the process then ends.
     """
     try:
-        waiting.until_signal(wait_for_client, error, ends)
+        waiting.until_signal(wait_for_turn, error, ends)
     except Exception as problem:
         say(f"cannot show the {name_of(error)} of pid {os.getpid()}: {problem!r}")
+
+
+def wait_for_turn(error, ends):
+    """Call wait_for_client() once no other exception of this process waits. Arguments: see hold().
+
+    If the hub lets the other one go, it is not kept either: the process is to go on.
+    """
+    unseen_before = unseen
+    if not turn.acquire(False):
+        say(f"{name_of(error)} in pid {os.getpid()} is shown after the one that is kept")
+        turn.acquire()
+    try:
+        if unseen == unseen_before:
+            wait_for_client(error, ends)
+    finally:
+        turn.release()
 
 
 def wait_for_client(error, ends):
@@ -82,6 +112,7 @@ def wait_for_client(error, ends):
 
     Arguments: see hold().
     """
+    global unseen
     # The output that reports the exception may be in a buffer, which a signal would discard.
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -90,9 +121,9 @@ def wait_for_client(error, ends):
             pass  # closed, or None
     link.start_hub(wait=True)
     connection = link.connect()
-    if connection is None and link.exists(link.HUB):
-        return None  # connect() has said that the hub is another user's
-    answer = connection and link.exchange(connection, {"crash": name_of(error), "ends": ends})
+    if connection is None:
+        return  # these functions have said why
+    answer = link.exchange(connection, {"crash": name_of(error), "ends": ends})
     if not answer:
         problem = "the debugger's hub does not answer"
         return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: {problem}")
@@ -102,6 +133,8 @@ def wait_for_client(error, ends):
     if answer["kept"]:
         if program.join(crashed=True):
             show(error)
+        else:
+            unseen += 1
     elif answer["holds"]:
         connection.recv(1)  # until the hub closes the connection
     connection.close()

@@ -1,6 +1,5 @@
 """Find, read, list, print and remove the files of mode `dump`. No code from a file is run.
 
-    remora dump [PID...]             write a dump of each running program, without a crash
     remora crashes [--json]          list the dumps, the newest first
     remora crashes --show [NAME]     print one, or the newest
     remora crashes --remove NAME...  remove these; a name may be a pattern with * and ?
@@ -13,11 +12,13 @@ removed.
 import json
 import os
 import re
+import stat
 import sys
 import time
 import zlib
+from contextlib import suppress
 
-from remora import command, container, texts
+from remora import container, texts
 from remora.commandline import matches
 from remora.dump import FOLDER, NAME, SUFFIX
 from remora.hook import setting
@@ -27,7 +28,6 @@ MAX_BYTES = 2**30
 
 # What a file has between the other facts and the values.
 HEAD_END = b', "nodes": {'
-
 
 # What to do if there is none
 HINT = "REMORA_MODE=dump writes one when a program crashes"
@@ -39,6 +39,9 @@ DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
 class Unreadable(Exception):
     """There is no such file, or the file is not a dump. The text says so."""
 
+    def __init__(self, text):
+        super().__init__(plain(text))
+
 
 def folder():
     """Return the folder of the container's dumps."""
@@ -47,12 +50,12 @@ def folder():
 
 def names():
     """Return the file names of the dumps, the newest first."""
-    try:
-        found = [entry for entry in os.scandir(folder()) if entry.name.endswith(SUFFIX)]
-    except OSError:
-        return []
-    found.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
-    return [entry.name for entry in found]
+    found = []
+    with suppress(OSError):  # there is no folder
+        for entry in os.scandir(folder()):
+            with suppress(OSError):  # another process has removed it
+                found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+    return [name for _, name in sorted(found, reverse=True) if name.endswith(SUFFIX)]
 
 
 def find(name):
@@ -79,7 +82,11 @@ def read(path, head_only=False):
     """
     unpacker, content, room = zlib.decompressobj(47), bytearray(), MAX_BYTES
     try:
-        with open(path, "rb") as file:
+        # Another user may have left a pipe in the folder, which nobody writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Unreadable(f"{path} is not a file")
             while not (unpacker.eof or (head_only and HEAD_END in content)):
                 part = file.read(2**16)
                 if not part:
@@ -98,38 +105,6 @@ def read(path, head_only=False):
     if not isinstance(found, dict) or found.get("format") != 1:
         raise Unreadable(f"{path} is not a dump of format 1, which this debug layer reads")
     return found
-
-
-# ---- What a program does now ----
-
-
-def moment(chosen):
-    """Write dumps of running programs, and return the exit code.
-
-    chosen: their pids; an empty list means all.
-    """
-    if command.mode() == "off":
-        print(command.OFF)
-        return 1
-    command.start_hub()
-    answer = command.ask("dump", pids=chosen)
-    if answer is None:
-        print(command.NO_HUB)
-        return 1
-    written = {int(pid): path for pid, path in answer["dumped"].items()}
-    for pid in chosen or written:
-        path = written.get(pid)
-        if path:
-            print(path)
-        elif pid not in written:
-            print(f"pid {pid} cannot write a dump: `remora status` says why, if it is Python")
-        elif path is None:
-            print(f"pid {pid} {command.NO_ANSWER}")
-        else:
-            print(f"pid {pid} could not write a dump: the container's log says why")
-    if not chosen and not written:
-        print("no program can write a dump")
-    return 0 if written and all(map(written.get, chosen or written)) else 1
 
 
 # ---- What is printed ----
@@ -184,15 +159,14 @@ def crashes(options):
         try:
             facts = summary(name)
         except (Unreadable, *DAMAGED) as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(plain(f"{name}: {error}"), file=sys.stderr)
             continue
         if options.json:
             print(json.dumps(facts))
             continue
         what = facts["exception"] or "no exception"
         place = f"{facts['file']}:{facts['line']}"
-        print(plain(f"{facts['time']}  {facts['service']}  {what}  {place}"))
-        print(f"  {name}")
+        print(plain(f"{facts['time']}  {facts['service']}  {what}  {place}\n  {name}"))
     if not found:
         print(f"there is no dump in {folder()}: {HINT}", file=sys.stderr)
     return 0

@@ -12,7 +12,18 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 
-from remora import apart, changes, ending, explicit, greenlets, link, program, threads, watchdogs
+from remora import (
+    apart,
+    changes,
+    ending,
+    explicit,
+    forks,
+    greenlets,
+    link,
+    program,
+    threads,
+    watchdogs,
+)
 from remora.hook import say
 
 # The folder of debugpy
@@ -68,7 +79,7 @@ def load():
 def reload():
     """Load the engine again, with modules of its own, before gevent patches the program's."""
     global debugpy
-    with program.joining:
+    with forks.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
         sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # else pydevd warns
         debugger = pydevd.get_global_debugger()
@@ -144,8 +155,9 @@ def attach(connected):
     ending.end_session(pydevd, pydevd.get_global_debugger())
     ending.forget_stops()
     connection = connected
-    threads.call(begin_session)
-    register_fork()
+    with forks.lock:
+        threads.call(begin_session)
+        forks.follow()
     return program.is_attached()
 
 
@@ -191,35 +203,23 @@ def stop_here():
 
 # ---- Forks ----
 
-has_registered = False
 
-
-def register_fork():
-    """Make pydevd debug the forked children of this process, too."""
-    global has_registered
-    if not has_registered:
-        has_registered = True
-        os.register_at_fork(after_in_child=after_fork)
-
-
-def after_fork():
-    """Go on in a forked process, which gets a debugger of its own if a client is attached.
-
-    The hub may ask for this process meanwhile. begin_child() of program.py holds the lock that
-    keeps this process from answering twice.
-    """
-    try:
-        debugger = sys.modules["pydevd"].get_global_debugger()
-        if debugger is not None:
-            leave_parent(debugger)
-    finally:
-        program.joining.release()
+def begin_child():
+    """Go on in a forked process, which gets a debugger of its own if a client is attached."""
+    pydevd = sys.modules["pydevd"]
+    was_ending = ending.lock.locked()
+    # Another thread of the parent may have held any of these locks.
+    ending.lock, changes.lock = threading.Lock(), threading.Lock()
+    sys.modules["_pydevd_bundle.pydevd_constants"].after_fork()
+    debugger = pydevd.get_global_debugger()
+    if debugger is not None:
+        leave_parent(debugger)
+    elif was_ending:
+        ending.stop_tracing(pydevd)
 
 
 def leave_parent(debugger):
     """Replace the debugger of the parent process by one of this process."""
-    ending.lock = threading.Lock()
-    changes.lock = threading.Lock()
     pydevd = sys.modules["pydevd"]
     was_attached = debugger.is_attached()
     # Close this copy of the socket, so that the hub notices when the parent ends.
@@ -227,7 +227,8 @@ def leave_parent(debugger):
         debugger._client_socket.close()
     except (AttributeError, OSError):
         pass
-    caller = sys._getframe(2).f_code
+    # The function that has forked called end_child() of forks.py, and that begin_child().
+    caller = sys._getframe(3).f_code
     runs_another = caller.co_name == "_execute_child"  # subprocess, with a preexec_fn
     try:
         with changes.about_to_trace():

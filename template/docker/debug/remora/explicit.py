@@ -14,7 +14,7 @@ This module replaces functions of the modules debugpy and pydevd.
 import os
 import sys
 
-from remora import link, program
+from remora import imports, link, program
 from remora.hook import say, setting
 
 
@@ -22,7 +22,7 @@ def answer(debugpy, skip=()):
     """Replace the functions of debugpy that the hub answers, except those named in `skip`."""
     if not hasattr(debugpy, "wait_for_client"):
         return  # a module of the program that is also called debugpy
-    ACTIONS.pop("pydevd", None)  # the pydevd that debugpy imports is its own
+    imports.forget("pydevd")  # the pydevd that debugpy imports is its own
     for name, function in FUNCTIONS.items():
         if name not in skip:
             setattr(debugpy, name, _wrapped(function, getattr(debugpy, name)))
@@ -76,7 +76,8 @@ def _listen(original, address, **options):
         )
         if "ipykernel.debugger" in sys.modules:
             raise RuntimeError("another client debugs this kernel")  # or it waits there forever
-    link.start_hub(wait=True)
+    if not link.exists(link.HUB):  # a client would be shown the fork
+        link.start_hub(wait=True)
     return "127.0.0.1", port
 
 

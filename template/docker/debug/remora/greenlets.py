@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from remora import container, imports, program
+from remora import container, forks, imports, program
 
 # Modules that turn threads into greenlets when gevent patches them
 MODULES = {"threading", "_thread", "thread"}
@@ -18,6 +18,9 @@ follows = False
 
 # Whether gevent was about to patch a module of MODULES after pydevd had been imported
 is_coming = False
+
+# The function that watch() was last given
+reload = None
 
 
 def is_patched():
@@ -46,17 +49,25 @@ def support():
                 os.environ[name] = before[name]
 
 
-def watch(reload):
-    """Call `reload`, a function without arguments, before gevent turns threads into greenlets."""
+def watch(function):
+    """Call `function`, without arguments, before gevent turns threads into greenlets."""
+    global reload
+    reload = function
+    imports.change({"gevent.events": subscribe})
 
-    def on_event(event):
-        global is_coming
-        is_patch = type(event).__name__ == "GeventWillPatchModuleEvent"
-        if is_patch and event.module_name in MODULES and not is_patched():
-            is_coming = True
-            reload()
 
-    imports.change({"gevent.events": lambda module: module.subscribers.append(on_event)})
+def subscribe(events):
+    """Let gevent tell what it is about to patch. events: its module."""
+    if on_event not in events.subscribers:
+        events.subscribers.append(on_event)
+
+
+def on_event(event):
+    global is_coming
+    is_patch = type(event).__name__ == "GeventWillPatchModuleEvent"
+    if is_patch and event.module_name in MODULES and not is_patched():
+        is_coming = True
+        reload()
 
 
 def follow():
@@ -80,7 +91,7 @@ def tell_threads():
     pydevd's own copy of `threading` takes the thread that has imported it for the main one.
     """
     threading = sys.modules["_pydev_bundle._pydev_saved_modules"].threading
-    main = program.main
+    main = forks.main
     if threading is sys.modules["threading"] or main == program.get_ident():
         return
     if not follows:

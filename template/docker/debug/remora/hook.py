@@ -1,14 +1,11 @@
 """Run at the start of every Python interpreter of the debug image, by remora.pth or remora.start.
 
 Most of these interpreters will not be debugged. So this module imports only what Python has loaded
-by then, and leaves nothing behind in mode `off`.
+by then, and leaves no modules behind if it has nothing to do, as in mode `off`.
 """
 
 import os
 import sys
-
-# `site` reads the .pth files of a virtual environment twice.
-has_run = False
 
 
 def say(message):
@@ -66,27 +63,35 @@ def end_by_signal(number, _=None):
     os._exit(128 + number)  # a signal does not end PID 1
 
 
+def begin():
+    """Do what the settings say. Returns whether this process can be debugged."""
+    mode = setting("MODE")
+    if mode == "off":
+        return False
+    check_settings(mode)
+    from remora import commandline
+
+    if mode and not commandline.is_target(own_command(), setting("TARGET")):
+        return False
+    from remora import program
+
+    program.begin(mode)
+    return program.mode != ""
+
+
 def main():
     """Make this process one that can be debugged, as the settings say. Never raises."""
-    global has_run
-    if has_run:
-        return
-    has_run = True
     # Keep the program from finding the debug layer's modules.
     home = os.path.dirname(os.path.dirname(__file__))
     sys.path[:] = [folder for folder in sys.path if folder != home]
+    if "remora.program" in sys.modules:
+        return  # `site` reads the .pth files of a folder again for site.addsitedir()
     try:
-        mode = setting("MODE")
-        if mode == "off":
-            return
-        check_settings(mode)
-        from remora import commandline
-
-        if mode and not commandline.is_target(own_command(), setting("TARGET")):
-            return
-        from remora import program
-
-        program.begin(mode)
+        # The program may have a package called `remora`. But Python 3.15 imports this module again,
+        # in a virtual environment, to call this function a second time.
+        if not begin() and sys.version_info < (3, 15):
+            for name in [name for name in sys.modules if name.partition(".")[0] == "remora"]:
+                del sys.modules[name]
     except KeyboardInterrupt:
         end_by_signal(2)  # SIGINT
     except Exception as error:

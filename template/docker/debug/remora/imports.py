@@ -1,42 +1,61 @@
 """Change modules of the program as soon as it has imported them.
 
-This module puts a finder into sys.meta_path, and removes it when it is not needed any more.
+While the program has not imported all of them, this module has one finder in sys.meta_path. When
+all modules have come, it takes the finder out, so that another debugger does not stop in it.
 """
 
 import sys
+from _thread import get_ident
+
+# The functions to call with a module that the program has not imported yet, by the module's name
+awaited = {}
 
 
 class Finder:
-    """Calls a function with a module when the program has imported the module.
+    """Finds the modules of `awaited` by the other finders, and gives each a Loader."""
 
-    When all modules have come, the finder leaves sys.meta_path, so that another debugger does not
-    stop in it.
-
-    actions: functions that take a module, by the module's name.
-    """
-
-    def __init__(self, actions):
-        self.actions = actions
+    def __init__(self):
+        # What each thread is looking for. Another finder may ask all finders, too.
+        self.searches = set()
 
     def find_spec(self, name, path=None, target=None):
-        action = self.actions.get(name)
-        if action is None:
+        search = name, get_ident()
+        if name not in awaited or search in self.searches:
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
-        execute = spec and getattr(spec.loader, "exec_module", None)
-        if execute:
-
-            def exec_module(module):
-                execute(module)
-                action(module)
-                self.actions.pop(name, None)
-                if not self.actions and self in sys.meta_path:
-                    sys.meta_path.remove(self)
-
-            spec.loader.exec_module = exec_module
+        self.searches.add(search)
+        try:
+            finders = [getattr(finder, "find_spec", None) for finder in sys.meta_path]
+            specs = (find(name, path, target) for find in finders if find)
+            spec = next(filter(None, specs), None)
+        finally:
+            self.searches.discard(search)
+        if hasattr(getattr(spec, "loader", None), "exec_module"):
+            spec.loader = Loader(spec)
         return spec
+
+
+class Loader:
+    """Takes the place of a module's loader until it executes the module.
+
+    The loader itself stays as it is, since it may be the loader of other modules, too.
+    """
+
+    def __init__(self, spec):
+        self.spec, self.loader = spec, spec.loader
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+    def exec_module(self, module):
+        self.spec.loader = self.loader
+        if getattr(module, "__loader__", None) is self:
+            module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        for action in forget(self.spec.name):
+            action(module)
+
+
+finder = Finder()
 
 
 def change(actions):
@@ -45,6 +64,18 @@ def change(actions):
     actions: functions that take a module, by the module's name.
     """
     for name, action in actions.items():
-        if name in sys.modules:
-            action(sys.modules[name])
-    sys.meta_path.insert(0, Finder(actions))
+        module = sys.modules.get(name)
+        if module is not None:
+            action(module)
+        elif action not in awaited.setdefault(name, []):
+            awaited[name].append(action)
+    if awaited and finder not in sys.meta_path:
+        sys.meta_path.insert(0, finder)
+
+
+def forget(name):
+    """Await a module no longer. Returns the functions that were to be called with it."""
+    actions = awaited.pop(name, [])
+    if not awaited and finder in sys.meta_path:
+        sys.meta_path.remove(finder)
+    return actions

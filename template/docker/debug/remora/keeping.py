@@ -33,7 +33,7 @@ class Keeping:
         error = str(said["crash"])[:200]
         if pid not in self.kept and len(self.kept) >= self.most:
             return await self._refuse(reader, writer, pid, error, bool(said.get("ends")))
-        self._note(pid, error)
+        kept = self._note(pid, error)
         try:
             program = self.programs.get(pid)
             if program and not program.is_configured:
@@ -41,7 +41,8 @@ class Keeping:
             await link.answer(writer, kept=True)
             await reader.read(1)
         finally:
-            del self.kept[pid]
+            if self.kept.get(pid) is kept:  # or the process has replaced itself, and crashed again
+                del self.kept[pid]
             await self._change.note()
 
     def lines(self, pid):
@@ -49,12 +50,11 @@ class Keeping:
         return [f"{self.kept[pid][0]} in pid {pid}, kept as it is"] if pid in self.kept else []
 
     def _note(self, pid, error):
-        """Note that a process is kept, and until when."""
-        until = None
+        """Note that a process is kept, and until when. Returns what is noted."""
+        kept = self.kept[pid] = error, time.time() + self.limit if self.limit else None
         if self.limit:
-            until = time.time() + self.limit
-            asyncio.get_event_loop().call_later(self.limit, self._expire, pid, until)
-        self.kept[pid] = error, until
+            asyncio.get_event_loop().call_later(self.limit, self._expire, pid, kept)
+        return kept
 
     async def _refuse(self, reader, writer, pid, error, ends):
         """Let a process end that is not kept.
@@ -77,7 +77,7 @@ class Keeping:
                 await self._change.wait(1)
         finally:
             end.cancel()
-            del self.held[pid]
+            self.held.pop(pid, None)
 
     def _siblings(self, pid):
         parent = container.parent_of(pid)
@@ -92,12 +92,12 @@ class Keeping:
             self.programs[pid].close()
         return found
 
-    def _expire(self, pid, until):
-        if self.kept.get(pid, (None, None))[1] != until:
+    def _expire(self, pid, kept):
+        if self.kept.get(pid) is not kept:
             return
         program = self.programs.get(pid)
         if program is None:  # it is still loading its engine
-            asyncio.get_event_loop().call_later(1, self._expire, pid, until)
+            asyncio.get_event_loop().call_later(1, self._expire, pid, kept)
         elif not program.is_configured:
             container.log(f"pid {pid} is let go: REMORA_KEEP_FOR is {setting('KEEP_FOR')}")
             program.close()

@@ -108,15 +108,37 @@ def start_hub(wait, output=None):
     """Start the hub if none runs. If several start at once, the first one to take the name stays.
 
     wait: whether to return only when the hub accepts programs, or cannot be started. output: a
-    descriptor to which the hub prints until then, instead of descriptor 2.
+    descriptor to which the hub prints until then, instead of descriptor 2. Without it, a program
+    waits, and this function says so if there is no hub for it.
     """
+    # A socket's timeout needs no module that gevent patches, and works with any descriptor.
+    import _socket
+
+    ready, is_ready = _socket.socketpair()
+    try:
+        _execute_hub(is_ready.fileno(), output)
+        is_ready.close()
+        if wait:
+            # The hub closes its end when it is ready. If it ends before, the kernel closes it.
+            ready.settimeout(TIMEOUT)
+            ready.recv(1)
+    except _socket.timeout:
+        pass
+    finally:
+        is_ready.close()
+        ready.close()
+    if wait and output is None and not exists(HUB):
+        say(f"the debugger's hub cannot start, so pid {os.getpid()} goes on without it")
+
+
+def _execute_hub(is_ready, output):
+    """Execute the hub in a new process. is_ready: see Server.run(). output: see start_hub()."""
     import warnings
 
     home = os.path.dirname(os.path.dirname(__file__))
     python = os.path.join(home, "python")
     if not os.path.exists(python):
         python = sys.executable
-    ready, is_ready = os.pipe()
     # Python 3.12 warns of a fork of a process with threads. This child only executes another
     # program.
     with warnings.catch_warnings():
@@ -134,11 +156,7 @@ def start_hub(wait, output=None):
                 os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
         finally:
             os._exit(0)
-    os.close(is_ready)
-    os.waitpid(child, 0)
-    if wait:
-        # The hub closes its end when it is ready. If it ends before, the kernel closes it.
-        import select
-
-        select.select([ready], [], [], TIMEOUT)
-    os.close(ready)
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:
+        pass  # the program ignores SIGCHLD, or has waited for any child meanwhile

@@ -1,4 +1,4 @@
-"""This process, as one that can be debugged: at its start, when the hub asks, after a fork."""
+"""This process, as one that can be debugged: at its start, and when the hub asks."""
 
 import _signal
 import _thread
@@ -6,7 +6,7 @@ import os
 import sys
 from time import sleep
 
-from remora import commandline, container, link
+from remora import commandline, container, forks, link
 from remora.hook import own_command, say, setting
 
 # The mode of this process
@@ -22,12 +22,7 @@ tries = iter([True] * 40)
 loaded_engine = None
 
 # These functions, and sleep(), before gevent patches them
-allocate_lock, start_new_thread = _thread.allocate_lock, _thread.start_new_thread
-get_ident = _thread.get_ident
-main = get_ident()  # the ident of the main thread
-
-# Held while a debugger is let in: the hub may ask while the process connects by itself.
-joining = allocate_lock()
+start_new_thread, get_ident = _thread.start_new_thread, _thread.get_ident
 
 
 def begin(chosen):
@@ -61,8 +56,18 @@ def begin(chosen):
         _signal.signal(container.SIGNAL, on_signal)
     except ValueError:
         return  # a sub-interpreter, which cannot be debugged
-    os.register_at_fork(after_in_child=begin_child)
+    forks.watch()
     sys.breakpointhook = breakpoint_hook
+    try:
+        begin_mode(command)
+    finally:
+        is_beginning = False
+        if was_asked and "remora.engine" not in sys.modules:
+            answer()
+
+
+def begin_mode(command):
+    """Do what the mode says for the process with this command line."""
     if mode == "crash":
         from remora import crash
 
@@ -76,38 +81,17 @@ def begin(chosen):
 
         imports.change(explicit.ACTIONS)
     if mode == "wait" and container.is_held(command):
-        from remora import ranks
+        from remora import ranks, waiting
 
-        wait_for_client(held=True, **ranks.facts_for_hub())
+        waiting.for_client(held=True, **ranks.facts_for_hub())
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
-        wait_for_client(held_if="wait")
+        from remora import waiting
+
+        waiting.for_client(held_if="wait")
     elif link.exists(link.ATTACHED) and not container.is_beside(command):
         join()
     elif mode in ("wait", "listen") and not link.exists(link.HUB):
         link.start_hub(wait=False)
-    is_beginning = False
-    if was_asked and "remora.engine" not in sys.modules:
-        join(asked=True)
-
-
-def wait_for_client(**facts):
-    """Connect to the hub, and wait where the mode says so. facts: see join()."""
-    from remora import waiting
-
-    def wait():
-        if mode == "wait":
-            link.start_hub(wait=True)
-        join(**facts)
-
-    waiting.until_signal(wait)
-
-
-def begin_child():
-    """Go on in a forked process. If it has an engine, after_fork() in engine.py does more."""
-    global joining, main
-    joining, main = allocate_lock(), get_ident()
-    if loaded_engine and loaded_engine.has_registered:
-        joining.acquire()  # engine.after_fork() releases it
 
 
 def join(**facts):
@@ -116,12 +100,12 @@ def join(**facts):
     Returns when the program may run, with its breakpoints set. facts: see _let_in() in server.py.
     """
     # A process that connects by itself at this moment need not answer the hub.
-    if not joining.acquire("asked" not in facts):
+    if not forks.joining.acquire("asked" not in facts):
         return False
     try:
         return let_in(facts)
     finally:
-        joining.release()
+        forks.joining.release()
 
 
 def let_in(facts):
@@ -134,23 +118,24 @@ def let_in(facts):
 
         problem = engine.problem()
         if problem:
-            # The hub notes the reason for the user, and does not ask again.
-            answer = link.exchange(connection, {"problem": problem})
-            if is_dumped(connection, answer):
-                return False
-            connection.close()
-            say(f"pid {os.getpid()} cannot be debugged: {problem}")
+            if not tell_problem(connection, problem):
+                say(f"pid {os.getpid()} cannot be debugged: {problem}")
             return False
     answer = link.exchange(connection, dict(facts, command=own_command()))
     if is_dumped(connection, answer):
         return False
     is_wanted = bool(answer and answer["engine"])
     if is_wanted:
-        from remora import engine
-
         try:
-            engine.load()  # it may fail, so do it before the user is told to attach
-        except BaseException:
+            with forks.lock:
+                from remora import engine
+
+                engine.load()  # it may fail, so do it before the user is told to attach
+        except BaseException as error:
+            # Tell the hub before the connection ends, or the hub would ask again at once.
+            another = isinstance(error, Exception) and link.connect()
+            if another:
+                tell_problem(another, repr(error))
             connection.close()
             raise
     for line in (answer or {}).get("say", []):
@@ -160,6 +145,16 @@ def let_in(facts):
         return False
     connection.settimeout(None)
     return engine.attach(connection)
+
+
+def tell_problem(connection, problem):
+    """Tell the hub why this process cannot be debugged, a text. Returns whether it is dumped.
+
+    The hub notes the reason for the user, and does not ask again.
+    """
+    is_done = is_dumped(connection, link.exchange(connection, {"problem": problem}))
+    connection.close()
+    return is_done
 
 
 def is_dumped(connection, answer):

@@ -5,6 +5,7 @@ mounted in place of the copy, and the files are the present ones. This module on
 """
 
 import os
+import stat
 
 from remora.pathnames import below, parts_of
 
@@ -88,8 +89,13 @@ def size_of(path):
 
 
 def content_of(path):
-    """Return the bytes of a file, also of a file in a zip file; None if it cannot be read."""
+    """Return the bytes of a file, also of a file in a zip file; None if it cannot be read.
+
+    Another kind of file is not read: a pipe, as in `python /dev/stdin`, may never end.
+    """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
         with open(path, "rb") as file:
             return file.read()
     except NotADirectoryError:

@@ -35,8 +35,8 @@ def catch_handed_on(module):
     place, name = HANDED_ON[module.__name__]
     kind = getattr(module, place, None)
     call = getattr(kind, name, None)
-    if call is None:
-        return
+    if kind is None or call is None:
+        return  # another version, or a module of the program with that name
 
     def hand_on(*arguments, **options):
         act_on(sys.exc_info()[1], GOING_ON)

@@ -95,7 +95,9 @@ class Server:
 
     async def _take_program(self, reader, writer, pid, said):
         """Handle the first message (`said`) of a program that has connected: see _let_in()."""
-        if self.moments.is_asked(pid):
+        # A program whose debugger cannot be used says that instead.
+        answers = said.get("asked") or "problem" in said
+        if answers and self.moments.is_asked(pid):
             await self.moments.take(pid, reader, writer)
         elif "problem" in said:
             self.hub.calls.note_problem(pid, str(said["problem"]))

@@ -72,7 +72,7 @@ class Stacks:
         found = [value for name, value in graph.attributes(error) if name == "__notes__"]
         notes = found[0] if found and type(found[0]) is list else []
         shown = [note for note in notes if type(note) is str][:EXCEPTIONS]
-        return [texts.cut(texts.without_secrets(note, self.graph.secrets)) for note in shown]
+        return [texts.excerpt(note, self.graph.secrets) for note in shown]
 
     # ---- Threads ----
 

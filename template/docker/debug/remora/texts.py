@@ -111,6 +111,14 @@ def cut(text, length=LENGTH):
     return text if len(text) <= length else f"{text[:length]}…"
 
 
+def excerpt(text, known=()):
+    """Return the beginning of a text, without secrets, LENGTH characters long at most.
+
+    The end of a secret may lie behind that. A search of megabytes would hold up the program's end.
+    """
+    return cut(without_secrets(text[: LENGTH * 10], known))
+
+
 def line(value, known=(), depth=1):
     """Return the text of a value, at most twice LENGTH long.
 
@@ -231,7 +239,7 @@ def message_of(error, known=()):
         shown += [OSError.filename.__get__(error), OSError.filename2.__get__(error)]
     are_plain = all(is_exactly(one, str, bytes, int, float, type(None)) for one in shown)
     if text_of is not BaseException and is_builtin(text_of) and are_plain:
-        return cut(without_secrets(text_of.__str__(error), known))
+        return excerpt(text_of.__str__(error), known)
     if len(arguments) == 1 and type(arguments[0]) is str:
-        return cut(without_secrets(arguments[0], known))
+        return excerpt(arguments[0], known)
     return ", ".join(line(one, known, 0) for one in arguments[:SHOWN])

@@ -20,6 +20,9 @@ TRACE_FUNCTION = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
 )
 
+# Python's C API. The program may use ctypes.pythonapi, with other types of arguments and results.
+API = ctypes.PyDLL(None)
+
 # How many bytes of a PyThreadState are searched for the ident of its thread.
 LENGTH = 512
 
@@ -38,7 +41,7 @@ class Library:
 
     def __init__(self, settrace):
         self.settrace = settrace
-        self._set_trace = ctypes.pythonapi._PyEval_SetTrace
+        self._set_trace = API._PyEval_SetTrace
         self._set_trace.argtypes = [ctypes.c_void_p, TRACE_FUNCTION, ctypes.py_object]
 
     def AttachDebuggerTracing(self, _verbose, _settrace, trace, ident, _argument):
@@ -120,16 +123,15 @@ def trace_nothing(frame, event, argument):
 
 def states():
     """Return the addresses of all PyThreadStates, by the thread's ident, cut to an unsigned int."""
-    api = ctypes.pythonapi
-    for function in (api.PyThreadState_Get, api.PyInterpreterState_Get):
+    for function in (API.PyThreadState_Get, API.PyInterpreterState_Get):
         function.restype = ctypes.c_void_p
-    for function in (api.PyInterpreterState_ThreadHead, api.PyThreadState_Next):
+    for function in (API.PyInterpreterState_ThreadHead, API.PyThreadState_Next):
         function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    own = words(api.PyThreadState_Get()).index(program.get_ident())
-    found, state = {}, api.PyInterpreterState_ThreadHead(api.PyInterpreterState_Get())
+    own = words(API.PyThreadState_Get()).index(program.get_ident())
+    found, state = {}, API.PyInterpreterState_ThreadHead(API.PyInterpreterState_Get())
     while state:
         found[cut(words(state)[own])] = state
-        state = api.PyThreadState_Next(state)
+        state = API.PyThreadState_Next(state)
     return found
 
 

@@ -9,7 +9,7 @@ import builtins
 import os
 import sys
 
-from remora import imports, program
+from remora import forks, imports
 
 # When an exception is found: it is about to end the process; the process goes on; Python is ending;
 # or another hook wraps this layer's hook, and may print its report only afterwards.
@@ -205,7 +205,7 @@ def catch_exits():
             # By convention, a program ends with 2 if its command line is wrong.
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
-            if _thread.get_ident() == program.main:
+            if _thread.get_ident() == forks.main:
                 handled_at_exit = None
                 if is_failure and ending.__context__ is not None:
                     frame = sys._getframe(1)

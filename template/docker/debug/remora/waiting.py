@@ -2,7 +2,19 @@
 
 import _signal
 
+from remora import link, program
 from remora.hook import end_by_signal
+
+
+def for_client(**facts):
+    """Connect to the hub, and wait where the mode says so. facts: see join() in program.py."""
+
+    def wait():
+        if program.mode == "wait":
+            link.start_hub(wait=True)
+        program.join(**facts)
+
+    until_signal(wait)
 
 
 def until_signal(wait, *arguments):

@@ -39,6 +39,7 @@ REPLACED = {
     "do_wait_suspend": True,
     "set_tracing_for_untraced_contexts": True,
     "_thread_events": True,
+    "initialize_network": True,
     "_abs_and_canonical_path": False,
     "map_file_to_client": False,
     "MoreItems": True,

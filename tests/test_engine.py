@@ -962,3 +962,28 @@ def test_step_wakes_the_thread_that_goes_on(container: Container) -> None:
         assert stop.line == marked(path) + steps
     editor.resume(stop)
     assert container.exit_code() == 0
+
+
+PAUSES = """
+import sys
+import time
+
+sleep = time.sleep
+
+def noted(seconds):
+    if sys._getframe(1).f_code.co_filename.endswith("pydevd.py"):
+        print("pydevd pauses", flush=True)
+    sleep(seconds)
+
+time.sleep = noted
+while True:
+    sleep(0.05)  # here
+"""
+
+
+def test_session_begins_without_a_pause(container: Container) -> None:
+    path = container.write("p.py", PAUSES)
+    container.start("python p.py", mode="listen")
+    container.says("Listening")
+    assert container.attach({path: [marked(path)]}).stopped().line == marked(path)
+    assert "pydevd pauses" not in container.log()

@@ -521,6 +521,27 @@ def test_hub_that_is_killed_is_survived(container: Container) -> None:
     assert container.attach({path: [marked(path)]}).stopped().path == path
 
 
+def test_no_other_hub_is_started_beside_one(container: Container) -> None:
+    """Otherwise, each program that is held would wait until that other hub has ended."""
+
+    def next_pid() -> int:
+        return int(container.execute("sh", "-c", "echo $$").stdout)
+
+    container.start("sleep 600", mode="demand")
+    assert container.remora("attach").returncode == 0
+    before = next_pid()
+    assert container.remora("attach").returncode == 0
+    assert next_pid() == before + 2  # the command, and this shell
+
+
+def test_hub_that_does_not_listen_yet_is_waited_for() -> None:
+    with imported("remora.link") as link, socket.socket(socket.AF_UNIX) as hub:
+        hub.bind("\0" + link.name(link.HUB))
+        assert link.exists(link.HUB) and not link.is_served()
+        hub.listen()
+        assert link.is_served()
+
+
 def test_hub_loads_no_library_for_encryption(container: Container) -> None:
     """Such a library would be a fifth of the hub's memory."""
     container.write("loop.py", LOOP)

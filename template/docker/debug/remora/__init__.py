@@ -16,7 +16,7 @@ apart        imports pydevd apart from the program's own modules
 changes      changes pydevd to serve the hub
 ending       ends a session without a trace
 tracing      traces threads that run already, on Python 3.8 to 3.11
-waking       makes pydevd wake the threads that a client resumes
+delays       removes delays of pydevd
 threads      starts the layer's own threads
 values       makes pydevd show big values quickly
 templates    sets breakpoints in Django and Jinja templates

@@ -13,7 +13,7 @@ import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from remora import ending, paths, templates, tracing, values, waking
+from remora import delays, ending, paths, templates, tracing, values
 from remora.hook import say
 
 applied = False
@@ -52,7 +52,8 @@ def apply(pydevd):
             pause_in_program,
             keep_no_frames,
             forget_breakpoints,
-            waking.apply,
+            delays.wake_threads,
+            delays.begin_at_once,
             end_quietly,
             tracing.take_threads_as_they_are,
             tracing.start_threads_quietly,

@@ -34,6 +34,14 @@ def exists(kind):
     return f"@{name(kind)}\n" in read("self", "net/unix", 2**24)
 
 
+def is_served():
+    """Tell whether a hub accepts connections: whether its socket listens (__SO_ACCEPTCON)."""
+    from remora.container import read
+
+    sockets = (line.split() for line in read("self", "net/unix", 2**24).splitlines())
+    return any(line[3] == "00010000" and line[-1] == f"@{name(HUB)}" for line in sockets)
+
+
 def peer(connection):
     """Return (pid, user, group) of the other side of a Unix socket."""
     import socket
@@ -111,6 +119,8 @@ def start_hub(wait, output=None):
     descriptor to which the hub prints until then, instead of descriptor 2. Without it, a program
     waits, and this function says so if there is no hub for it.
     """
+    if wait and is_served():
+        return  # to start one that ends at once takes a tenth of a second
     # A socket's timeout needs no module that gevent patches, and works with any descriptor.
     import _socket
 

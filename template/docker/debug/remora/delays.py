@@ -1,4 +1,7 @@
-"""Removes delays of pydevd. Each function raises AttributeError if pydevd lacks what it replaces."""
+"""Removes delays of pydevd.
+
+Each function raises AttributeError if pydevd lacks what the function replaces.
+"""
 
 from types import SimpleNamespace
 

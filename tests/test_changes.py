@@ -40,6 +40,7 @@ REPLACED = {
     "set_tracing_for_untraced_contexts": True,
     "_thread_events": True,
     "initialize_network": True,
+    "apply_files_filter": True,
     "_abs_and_canonical_path": False,
     "map_file_to_client": False,
     "MoreItems": True,

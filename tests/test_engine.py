@@ -987,3 +987,38 @@ def test_session_begins_without_a_pause(container: Container) -> None:
     container.says("Listening")
     assert container.attach({path: [marked(path)]}).stopped().line == marked(path)
     assert "pydevd pauses" not in container.log()
+
+
+# A library with many functions, and a program that calls all of them again and again
+MANY = "\n".join(f"def f{n}(x):\n    return x + {n}\n" for n in range(50))
+LIBRARY = f"{MANY}\ndef last(x):\n    return x  # here\n"
+CALLS_MANY = """
+import sys
+sys.path.append("site-packages")
+import library, time
+
+while True:
+    for n in range(50):
+        getattr(library, f"f{n}")(n)
+    library.last(0)
+    time.sleep(0.02)  # here
+"""
+
+
+def test_library_is_skipped_as_a_whole(container: Container) -> None:
+    """One decision is stored for its file, until a client sets a breakpoint there."""
+    library = container.write("site-packages/library.py", LIBRARY)
+    path = container.write("p.py", CALLS_MANY)
+    container.start("python p.py", mode="listen")
+    container.says("Listening")
+    editor = container.attach({path: [marked(path)]})
+    editor.resume(editor.stopped())
+    stop = editor.stopped()
+    frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    debugger = "__import__('sys').modules['pydevd'].get_global_debugger()"
+    asked = f"len({debugger}._apply_filter_cache)"
+    decisions = stop.client.request("evaluate", expression=asked, frameId=frame)["result"]
+    assert 0 < int(decisions) < 20
+    editor.set_breakpoints(library, marked(library))
+    editor.resume(stop)
+    assert editor.stopped().path == library

@@ -35,9 +35,13 @@ WHEELS = HERE / "wheels"
 # The secrets that the build of the service has
 SECRETS = Path("/run/secrets")
 
-# Parts of debugpy that do nothing here, almost half of it: the sources of its compiled modules, and
-# its parts for Windows.
-NEEDLESS = re.compile(r"\.(c|cpp|h|pxd|pyx)$|/winappdbg/")
+# Parts of debugpy that do nothing here, more than half of it: the sources of its compiled modules,
+# its tests, and its parts for Windows, for test runners, and for attaching from outside. Each edit
+# of the code copies the rest into the image again.
+NEEDLESS = re.compile(
+    r"\.(c|cpp|h|hpp|pxd|pyx)$|/winappdbg/|/tests/|/pydev_runfiles|/pydev_sitecustomize/"
+    r"|/pydevd_attach_to_process/(?!attach_linux)"
+)
 
 # How to get pip if the image has none. This happens in a build stage: only DESTINATION is kept.
 PIP_PACKAGES = [

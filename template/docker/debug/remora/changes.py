@@ -54,6 +54,7 @@ def apply(pydevd):
             forget_breakpoints,
             delays.wake_threads,
             delays.begin_at_once,
+            delays.skip_libraries,
             end_quietly,
             tracing.take_threads_as_they_are,
             tracing.start_threads_quietly,

@@ -6,6 +6,7 @@ breakpoints by that name. So a breakpoint stops wherever its file appears, and h
 """
 
 import os
+import sys
 
 from remora.files import Files, working_directory
 from remora.project import FOLDER, Project, content_of
@@ -165,9 +166,12 @@ def with_folder_to_watch(options):
 
 
 def forget(utils):
-    """Make pydevd ask again for the name of each file."""
+    """Make pydevd ask again for the name of each file, and whether the file is the user's."""
     utils.NORM_PATHS_CONTAINER.clear()
     utils.NORM_PATHS_AND_BASE_CONTAINER.clear()
+    debugger = sys.modules["pydevd"].get_global_debugger()
+    if debugger is not None:
+        debugger._clear_caches()
 
 
 def name_of(local):

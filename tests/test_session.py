@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import shutil
 import socket
 import subprocess
@@ -346,6 +347,39 @@ def test_helper_of_a_library_is_not_held(container: Container) -> None:
     container.says("helped")
     editor = container.attach({path: [marked(path)]})
     assert editor.stopped().locals["name"] == "'a'"
+
+
+@pytest.mark.parametrize("mode", ["wait", "demand"])
+def test_program_that_the_loader_runs(container: Container, mode: str) -> None:
+    """The kernel knows it by the loader's name, as it knows an emulated program by the emulator's.
+
+    That is how an image for another processor runs, for example on a Mac.
+    """
+    (loader, *_) = glob.glob("/lib*/ld-linux*.so.*") + glob.glob("/lib/ld-musl*.so.1")
+    path = container.write("loop.py", LOOP)
+    container.start(f'exec {loader} "$(command -v python)" loop.py', mode=mode)
+    if mode == "demand":
+        wait_until(lambda: "runs" in container.remora("status").stdout)
+        assert "is ready" in container.remora("attach").stdout
+    stop = container.attach({path: [marked(path)]}).stopped()
+    assert (stop.path, stop.line) == (path, marked(path))
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/usr/bin/qemu-x86_64 /usr/bin/python3 a.py", "/usr/bin/python3 a.py"),
+        ("/usr/bin/qemu-x86_64 /usr/bin/python3 python3 a.py", "python3 a.py"),
+        ("/run/rosetta/rosetta /app/venv/bin/python python -m a", "python -m a"),
+        ("/lib64/ld-linux-x86-64.so.2 /usr/bin/tini -- a", "/usr/bin/tini -- a"),
+        ("/usr/bin/qemu-x86_64", "/usr/bin/qemu-x86_64"),
+        ("python a.py", "python a.py"),
+        ("", ""),
+    ],
+)
+def test_emulator_is_no_part_of_the_command_line(command: str, expected: str) -> None:
+    with imported("remora.container") as layer:
+        assert layer.without_emulator(command.split()) == expected.split()
 
 
 def test_program_with_python_built_in_runs_on(container: Container) -> None:

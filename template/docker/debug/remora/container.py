@@ -13,6 +13,11 @@ from remora import commandline
 SIGNAL = 23  # SIGURG, on all processors except MIPS and the like
 
 
+# How the file names begin of what runs another program, its argument: an emulator of another
+# processor, as for an image for amd64 on a Mac with Apple's processor, or the dynamic loader
+EMULATORS = ("qemu-", "rosetta", "ld-linux", "ld-musl")
+
+
 def read(pid, name, limit=2**20):
     """Return a file of /proc/<pid> as text; "" if the process is gone or belongs to another user.
 
@@ -39,7 +44,23 @@ def read(pid, name, limit=2**20):
 
 def command_of(pid):
     """Return the command line of a process, a list of texts; [] if it cannot be read."""
-    return read(pid, "cmdline").split("\0")[:-1]
+    return without_emulator(read(pid, "cmdline").split("\0")[:-1])
+
+
+def without_emulator(command):
+    """Return a command line without the emulator or loader that runs the program, if there is one.
+
+    The emulator's arguments are the program's path and arguments. With the flag P of binfmt_misc,
+    which Docker Desktop sets, the path comes twice: as the kernel found it, and as it was typed.
+    """
+    if len(command) < 2 or not is_emulator(command[0]):
+        return command
+    names = [os.path.basename(part) for part in command[1:3]]
+    return command[2:] if len(names) > 1 and names[0] == names[1] else command[1:]
+
+
+def is_emulator(path):
+    return os.path.basename(path).startswith(EMULATORS)
 
 
 def environment_of(pid):
@@ -79,10 +100,12 @@ def pids():
 def is_interpreter(pid):
     """Tell whether a process is a Python interpreter, and not a program with Python built in."""
     try:
-        name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
-    except OSError:  # it belongs to another user
-        name = os.path.basename((command_of(pid) or [""])[0])
-    return name.startswith(commandline.INTERPRETERS)
+        path = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        path = ""  # it belongs to another user
+    if not path or is_emulator(path):
+        path = (command_of(pid) or [""])[0]
+    return os.path.basename(path).startswith(commandline.INTERPRETERS)
 
 
 def is_python(pid):

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 
-from remora import container, link
-from remora.calls import ANSWER_TIMEOUT, Calls
-from remora.debuggee import Gone
+from . import container, link
+from .calls import ANSWER_TIMEOUT, Calls
+from .debuggee import Gone
 
 # How long a client may take to open a session for a program, in seconds.
 CHILD_TIMEOUT = 5

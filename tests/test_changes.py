@@ -201,7 +201,7 @@ files = set()
 sys.settrace(lambda frame, *_: files.add(frame.f_code.co_filename))
 import colorsys
 sys.settrace(None)
-print("imported", len(files) > 0, [x for x in files if "remora/remora" in x], flush=True)
+print("imported", len(files) > 0, [x for x in files if "/_remora/" in x], flush=True)
 """
 
 

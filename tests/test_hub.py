@@ -58,7 +58,7 @@ def work(orders):
 ready, is_ready = os.pipe()
 if os.fork() == 0:
     os.set_inheritable(is_ready, True)
-    main = f"{home}/remora/__main__.py"
+    main = f"{home}/_remora/__main__.py"
     os.execv(sys.executable, [sys.executable, "-I", "-S", main, "hub", str(is_ready)])
 os.close(is_ready)
 os.read(ready, 1)

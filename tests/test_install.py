@@ -155,7 +155,7 @@ def test_what_an_interpreter_gets(
     assert (site / "remora.pth").read_text().startswith(f"{home}\n")
     assert (site / "remora.start").exists() == (version >= (3, 15))
     assert (tree / home[1:] / "debugpy/__init__.py").exists()
-    assert (tree / home[1:] / "remora/hook.py").exists()
+    assert (tree / home[1:] / "_remora/hook.py").exists()
     assert (tree / home[1:] / "python").readlink() == Path(sys.executable)
     for name in ("remora", "debug-attach"):
         command = tree / "usr/local/bin" / name

@@ -599,23 +599,59 @@ def test_off_leaves_no_trace(container: Container) -> None:
     assert container.exit_code() == 0
     wait_until(lambda: container.lines != [])
     (line,) = container.lines
-    left = [] if container.version < (3, 15) else ["remora", "remora.hook"]
+    left = [] if container.version < (3, 15) else ["_remora", "_remora.hook"]
     assert line.startswith(f"{left} ") and "/remora'" not in line
     assert not container.is_open()
 
 
-@pytest.mark.parametrize(
-    ("mode", "target"), [("off", ""), ("wait", "another.py"), ("demand", "another.py")]
-)
-def test_package_of_the_program_called_remora(container: Container, mode: str, target: str) -> None:
-    if container.version >= (3, 15):
-        pytest.skip("see main() in hook.py")
-    container.write("remora/__init__.py", "")
-    container.write("remora/models.py", "")
-    container.write("p.py", "import remora.models\nprint(remora.__file__)\n")
-    container.start("exec python p.py", mode=mode, REMORA_TARGET=target)
-    assert container.exit_code() == 0
-    wait_until(lambda: container.lines == [str(container.folder / "remora/__init__.py")])
+# A program that has a package called `remora`.
+OWN_REMORA = """
+import sys, time
+import remora.models
+
+def crash(number):
+    raise ValueError(remora.__file__)
+
+while "crash" not in sys.argv:
+    found = remora.__file__
+    time.sleep(0.01)  # here
+crash(1)
+"""
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "dump", "off"])
+def test_package_of_the_program_called_remora(
+    container: Container, mode: str, is_installed: bool
+) -> None:
+    (site_packages,) = container.python.parents[1].glob("lib/python3*/site-packages")
+    package = (site_packages if is_installed else container.folder) / "remora"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "models.py").touch()
+    path = container.write("p.py", OWN_REMORA)
+    runs = mode in ("wait", "listen", "demand")
+    dumps = container.folder / "dumps"
+    try:
+        command = "exec python p.py" + ("" if runs else " crash")
+        container.start(command, mode=mode, REMORA_DUMPS=str(dumps))
+        if mode == "demand":
+            wait_until(lambda: container.remora("attach").returncode == 0)
+        if runs:
+            stop = container.attach({path: [marked(path)]}).stopped()
+            assert stop.locals["found"] == repr(str(package / "__init__.py"))
+            return
+        if mode == "crash":
+            editor = container.attach({})
+            stop = editor.stopped()
+            assert stop.locals["number"] == "1"
+            editor.resume(stop)
+        assert container.exit_code() == 1
+        container.says(f"ValueError: {package}/__init__.py")
+        assert len(list(dumps.glob("*"))) == (mode == "dump")
+    finally:
+        container.stop()
+        shutil.rmtree(package)
 
 
 @pytest.mark.parametrize("mode", ["off", "listen"])

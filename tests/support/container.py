@@ -100,7 +100,7 @@ def debug_python(root: Path) -> Path:
     base, version = os.environ.get("DEBUGGED_PYTHON"), os.environ.get("DEBUGPY")
     home, environment = root / "remora", root / "venv"
     home.mkdir()
-    shutil.copytree(DEBUG / "remora", home / "remora", ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copytree(DEBUG / "remora", home / "_remora", ignore=shutil.ignore_patterns("*.pyc"))
     if base or version:
         subprocess.run([base or sys.executable, "-m", "venv", environment], check=True)
         wanted = f"debugpy=={version}" if version else "debugpy"
@@ -253,7 +253,7 @@ class Container:
 
     def command(self, *arguments: str) -> list[str]:
         """The command `remora` of the container."""
-        main = self.python.parents[2] / "remora/remora/__main__.py"
+        main = self.python.parents[2] / "remora/_remora/__main__.py"
         return [str(self.python), "-I", "-S", str(main), *arguments]
 
     def shows_crash(self, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The script runs in the image, as root. The debug image copies DESTINATION onto / of the same image:
 
-    /opt/remora/python3.X               debugpy, the package `remora`, and a link to its interpreter
+    /opt/remora/python3.X               debugpy, this package `remora` as `_remora`, and a link to
+                                        its interpreter
     /usr/local/bin/remora               the command; also as `debug-attach`, its former name
     /usr/local/bin/debug-entrypoint.sh  the entry point, if there is one here
     <site-packages>/remora.pth          runs the hook at the start of every interpreter
@@ -56,15 +57,15 @@ PIP_PACKAGES = [
 # environment, Python reads the file twice, but the hook has removed the folder from sys.path by
 # then. If a volume hides the folder, the line says so, once.
 START_UP = """{home}
-import os, sys; "{home}" in sys.path and __import__("remora.hook").hook.main() \
-if os.path.exists("{home}/remora") else hasattr(sys, "remora") or setattr(sys, "remora", \
+import os, sys; "{home}" in sys.path and __import__("_remora.hook").hook.main() \
+if os.path.exists("{home}/_remora") else hasattr(sys, "remora") or setattr(sys, "remora", \
 sys.stderr.write("remora: there is no {home}, pid %d goes on without a debugger\\n" % os.getpid()))
 """
-ENTRY_POINT = "remora.hook:main\n"
+ENTRY_POINT = "_remora.hook:main\n"
 
 # The command, isolated from the program's modules
 COMMAND = """#!/bin/sh
-exec {home}/python -I -S {home}/remora/__main__.py "$@"
+exec {home}/python -I -S {home}/_remora/__main__.py "$@"
 """
 OLD_COMMAND = """#!/bin/sh
 exec remora debug-attach "$@"
@@ -258,11 +259,12 @@ def install(path, python, pythons, destination):
     for package in debugpy(path, python, pythons, home).iterdir():
         shutil.copytree(str(package), str(copy / package.name))
     (copy / "python").symlink_to(path)
-    make_folder(destination, home / "remora")
+    # The program may have a package called `remora`.
+    make_folder(destination, home / "_remora")
     for module in (HERE / "remora").glob("*.py"):
         # Anybody may read the copies, whatever the modes are here.
-        write_file(copy / "remora" / module.name, module.read_text())
-    compile_all(path, copy / "remora", home / "remora")
+        write_file(copy / "_remora" / module.name, module.read_text())
+    compile_all(path, copy / "_remora", home / "_remora")
     return home
 
 

@@ -9,13 +9,14 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+# install.py has given the package this name.
 if sys.argv[1:2] == ["hub"]:
     # asyncio does without it, and it takes 4 MB.
     sys.modules["ssl"] = None
-    from remora import server
+    from _remora import server
 
     server.main(int(sys.argv[2]))
 else:
-    from remora import command
+    from _remora import command
 
     sys.exit(command.main(sys.argv[1:]))

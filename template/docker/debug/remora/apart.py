@@ -40,8 +40,8 @@ def script_folder():
 
     Raises OSError if that is the working directory, and it is deleted.
     """
-    from remora.commandline import program_of
-    from remora.hook import own_command
+    from .commandline import program_of
+    from .hook import own_command
 
     command = own_command()
     name = program_of(command)

@@ -17,9 +17,9 @@ import json
 import sys
 from contextlib import redirect_stdout
 
-from remora import command, processes
-from remora.place import Place, Unknown
-from remora.watch import Ended, Refused, Watch
+from . import command, processes
+from .place import Place, Unknown
+from .watch import Ended, Refused, Watch
 
 
 class Problem(Exception):

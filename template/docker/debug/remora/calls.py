@@ -6,7 +6,7 @@ The hub asks by the signal container.SIGNAL. A process then connects to the hub.
 import asyncio
 import os
 
-from remora import container
+from . import container
 
 # How long a process may take to connect after it was asked, in seconds.
 ANSWER_TIMEOUT = 10

@@ -13,8 +13,8 @@ import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from remora import delays, ending, paths, templates, tracing, values
-from remora.hook import say
+from . import delays, ending, paths, templates, tracing, values
+from .hook import say
 
 applied = False
 
@@ -79,7 +79,7 @@ def replace(owner, name, replacement):
 
 def connect_by_hub(pydevd):
     """Make pydevd use this process's socket to the hub."""
-    from remora import engine
+    from . import engine
 
     connect = pydevd.start_client
 

@@ -3,7 +3,7 @@
 hook.py checks the settings that all programs have. This module is imported only if it is needed.
 """
 
-from remora.hook import refuse, setting
+from .hook import refuse, setting
 
 # The settings that limit dumps, without DUMP_ in front
 LIMITS = ("LIMIT", "KEEP", "TOTAL", "SECONDS")

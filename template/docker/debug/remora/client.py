@@ -2,9 +2,9 @@
 
 import asyncio
 
-from remora import protocol
-from remora.breakpoints import BreakpointIds
-from remora.debuggee import Gone
+from . import protocol
+from .breakpoints import BreakpointIds
+from .debuggee import Gone
 
 # How long a client may take to read the last messages before its connection is cut, in seconds.
 CLOSE_TIMEOUT = 5

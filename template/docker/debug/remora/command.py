@@ -16,8 +16,8 @@ The docstring of each function says its exit codes.
 import argparse
 import sys
 
-from remora import container, link, processes
-from remora.processes import mode
+from . import container, link, processes
+from .processes import mode
 
 # The reasons why a command can do nothing
 OFF = "REMORA_MODE is off, so nothing in this container can be debugged"
@@ -102,7 +102,7 @@ def dump(chosen):
     if answer is None:
         print(NO_HUB)
         return 1
-    from remora.dumps import plain
+    from .dumps import plain
 
     written = {int(pid): path for pid, path in answer["dumped"].items()}
     for pid in chosen or written:
@@ -224,21 +224,21 @@ def main(arguments):
     if options.command == "ready":
         return ready(options.health)
     if options.command == "relay":
-        from remora import relay
+        from . import relay
 
         return relay.main()
     if options.command == "at":
-        from remora import at  # only now: the health check needs none of it
+        from . import at  # only now: the health check needs none of it
 
         return at.main(options)
     if options.command == "dump":
         return dump(options.pids)
     if options.command == "crashes":
-        from remora import dumps
+        from . import dumps
 
         return dumps.crashes(options)
     if options.command == "open":
-        from remora import opening
+        from . import opening
 
         return opening.main(options.name)
     parser.print_help()

@@ -6,7 +6,7 @@ The kernel's answers cannot be forged, and nothing has to be removed when a proc
 import os
 import sys
 
-from remora import commandline
+from . import commandline
 
 # The signal by which the hub asks a process for its debugger. By default the kernel ignores this
 # signal, so it does no harm to a process that has lost its handler.

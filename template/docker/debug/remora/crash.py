@@ -4,8 +4,8 @@ import _thread
 import os
 import sys
 
-from remora import forks, link, program, uncaught, waiting
-from remora.hook import say, setting
+from . import forks, link, program, uncaught, waiting
+from .hook import say, setting
 
 # Held while an exception of this process waits for a client, or is shown: the hub keeps one crash
 # of a process, and a client is shown one after the other.
@@ -24,7 +24,7 @@ def catch():
     """
     more = ()
     if setting("TARGET"):
-        from remora import reported
+        from . import reported
 
         more = reported.handed_on()
     os.register_at_fork(after_in_child=free_turn)
@@ -142,7 +142,7 @@ def wait_for_client(error, ends):
 
 def show(error):
     """Stop the client at the line that raised an exception, with its variables."""
-    from remora.engine import debugpy
+    from .engine import debugpy
 
     error = uncaught.innermost(error)
     api = debugpy.server.api  # its functions import nothing, unlike debugpy's own

@@ -5,7 +5,7 @@ This module changes the descriptors of the process.
 
 import os
 
-from remora.hook import say, setting
+from .hook import say, setting
 
 
 def close_inherited(keep):

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from remora import protocol
+from . import protocol
 
 # The events of an engine that a client gets. Others could make an editor act, such as start
 # programs.

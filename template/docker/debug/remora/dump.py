@@ -20,8 +20,8 @@ import sys
 import time
 import zlib
 
-from remora import graph, stacks, texts, uncaught
-from remora.hook import own_command, say, setting
+from . import graph, stacks, texts, uncaught
+from .hook import own_command, say, setting
 
 # The default of REMORA_DUMPS
 FOLDER = "/var/lib/remora/dumps"

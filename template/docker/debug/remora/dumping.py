@@ -3,10 +3,10 @@
 import _signal
 import os
 
-from remora import program, reported, uncaught
-from remora.hook import say, setting
+from . import program, reported, uncaught
+from .hook import say, setting
 
-# The module `dump`, once it is loaded, because the program may have a package called `remora`.
+# The module `dump`, once it is loaded
 writer = None
 
 
@@ -21,10 +21,10 @@ def write(error=None, frame=None):
     global writer
     try:
         if writer is None:
-            from remora import apart
+            from . import apart
 
             with apart.only(os.path.dirname(os.path.dirname(__file__))):
-                from remora import dump
+                from . import dump
             writer = dump
         return writer.write(error, frame)
     except BaseException as problem:

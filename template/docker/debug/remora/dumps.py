@@ -18,10 +18,10 @@ import time
 import zlib
 from contextlib import suppress
 
-from remora import container, texts
-from remora.commandline import matches
-from remora.dump import FOLDER, NAME, SUFFIX
-from remora.hook import setting
+from . import container, texts
+from .commandline import matches
+from .dump import FOLDER, NAME, SUFFIX
+from .hook import setting
 
 # How much of a file is read, in bytes after decompression.
 MAX_BYTES = 2**30

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from remora import paths, tracing, values
+from . import paths, tracing, values
 
 # Held until everything is undone that pydevd has changed in the process.
 lock = threading.Lock()

@@ -12,7 +12,7 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 
-from remora import (
+from . import (
     apart,
     changes,
     ending,
@@ -24,7 +24,7 @@ from remora import (
     threads,
     watchdogs,
 )
-from remora.hook import say
+from .hook import say
 
 # The folder of debugpy
 HOME = os.path.dirname(os.path.dirname(__file__))

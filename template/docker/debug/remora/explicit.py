@@ -14,8 +14,8 @@ This module replaces functions of the modules debugpy and pydevd.
 import os
 import sys
 
-from remora import imports, link, program
-from remora.hook import say, setting
+from . import imports, link, program
+from .hook import say, setting
 
 
 def answer(debugpy, skip=()):
@@ -37,7 +37,7 @@ def answer_settrace(pydevd):
     def settrace(*arguments, **options):
         caller = sys._getframe(1)
         package = caller.f_globals.get("__name__", "").partition(".")[0]
-        if package in ("remora", "debugpy", "pydevd"):
+        if package in ("_remora", "debugpy", "pydevd"):
             return original(*arguments, **options)
         if program.is_attached():
             is_to_stop = options.get("suspend", arguments[4] if len(arguments) > 4 else True)

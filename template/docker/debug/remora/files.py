@@ -12,10 +12,10 @@ This module only reads files. It does not use pydevd: see paths.py.
 import os
 import sys
 
-from remora.apart import script_folder, standard_library
-from remora.container import read
-from remora.pathnames import below, common_tail, import_path, joined, parts_of
-from remora.project import is_copy, size_of
+from .apart import script_folder, standard_library
+from .container import read
+from .pathnames import below, common_tail, import_path, joined, parts_of
+from .project import is_copy, size_of
 
 
 def mounts():

@@ -71,7 +71,7 @@ def end_child():
     """Go on with the engine in a forked process."""
     if not follows:
         return
-    from remora import engine
+    from . import engine
 
     try:
         engine.begin_child()

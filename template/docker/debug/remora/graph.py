@@ -21,9 +21,9 @@ from types import (
     ModuleType,
 )
 
-from remora import summaries, texts
-from remora.texts import HIDDEN, is_a, is_exactly
-from remora.values import SHOWN
+from . import summaries, texts
+from .texts import HIDDEN, is_a, is_exactly
+from .values import SHOWN
 
 # Types of a program's own parts, and types of values without children
 PARTS = (type, CodeType, FunctionType, BuiltinFunctionType, ModuleType)

@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from remora import container, forks, imports, program
+from . import container, forks, imports, program
 
 # Modules that turn threads into greenlets when gevent patches them
 MODULES = {"threading", "_thread", "thread"}

@@ -39,7 +39,7 @@ def check_settings(mode):
     if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
         refuse(f"REMORA_PORT must be a port number from 1 to 65535, not {port!r}")
     if mode in ("crash", "dump") or setting("RANK"):
-        from remora import checks
+        from . import checks
 
         checks.check_more(mode)
 
@@ -48,7 +48,7 @@ def own_command():
     """Return the command line of this process, a list of texts."""
     command = getattr(sys, "orig_argv", None)  # Python 3.10
     if not command:
-        from remora import container
+        from . import container
 
         command = container.command_of("self")
     return command
@@ -69,11 +69,11 @@ def begin():
     if mode == "off":
         return False
     check_settings(mode)
-    from remora import commandline
+    from . import commandline
 
     if mode and not commandline.is_target(own_command(), setting("TARGET")):
         return False
-    from remora import program
+    from . import program
 
     program.begin(mode)
     return program.mode != ""
@@ -84,13 +84,13 @@ def main():
     # Keep the program from finding the debug layer's modules.
     home = os.path.dirname(os.path.dirname(__file__))
     sys.path[:] = [folder for folder in sys.path if folder != home]
-    if "remora.program" in sys.modules:
+    if "_remora.program" in sys.modules:
         return  # `site` reads the .pth files of a folder again for site.addsitedir()
     try:
-        # The program may have a package called `remora`. But Python 3.15 imports this module again,
-        # in a virtual environment, to call this function a second time.
+        # In a virtual environment, Python 3.15 imports this module again, to call this function a
+        # second time.
         if not begin() and sys.version_info < (3, 15):
-            for name in [name for name in sys.modules if name.partition(".")[0] == "remora"]:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "_remora"]:
                 del sys.modules[name]
     except KeyboardInterrupt:
         end_by_signal(2)  # SIGINT

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 
-from remora import container, link
-from remora.calls import ANSWER_TIMEOUT, Calls
-from remora.debuggee import Gone
+from . import container, link
+from .calls import ANSWER_TIMEOUT, Calls
+from .debuggee import Gone
 
 # How long a client may take to open a session for a program, in seconds.
 CHILD_TIMEOUT = 5
@@ -161,7 +161,7 @@ class Hub:
         root = self.root
         if root is None or not root.is_configured:
             if root and not program.kept:
-                asyncio.get_event_loop().call_later(CHILD_TIMEOUT, self._let_go, program, False)
+                asyncio.get_event_loop().call_later(CHILD_TIMEOUT, self._put_off, program)
             return
         expecting = self.children.get(program.pid)
         if root.program is None:
@@ -190,22 +190,27 @@ class Hub:
             root.request("startDebugging", {"request": "attach", "configuration": configuration})
         else:
             root.event("debugpyAttach", dict(configuration, request="attach"))
-        asyncio.get_event_loop().call_later(CHILD_TIMEOUT, self._let_go, program, True)
+        asyncio.get_event_loop().call_later(CHILD_TIMEOUT, self._give_up, program)
 
-    def _let_go(self, program, offered):
-        """Let a program run on that no session shows. offered: whether a session was offered."""
-        root = self.root
+    def _put_off(self, program):
+        """Let a program run on until its client has sent everything. The hub then asks again."""
+        if self._has_no_session(program) and not self.root.is_configured:
+            program.close()
+
+    def _give_up(self, program):
+        """Let a program run on for which the client has opened no session."""
+        if not self._has_no_session(program):
+            return
+        program.close()
+        self.calls.without_session.add(program.pid)
+        text = f"pid {program.pid} runs on without a debugger: the client opened no session for it"
+        self.root.say(f"{text} ({' '.join(program.command)[:200]})")
+        container.log(text)
+
+    def _has_no_session(self, program):
+        """Tell whether a client is there, and no session for the program, which need not wait."""
         is_there = self.programs.get(program.pid) is program
-        if not is_there or program.session or root is None or program.is_crash:
-            return
-        if root.is_configured and not offered:
-            return
-        program.close()  # the hub asks again, unless the client has had its chance
-        if offered:
-            self.calls.without_session.add(program.pid)
-            text = f"pid {program.pid} runs on without a debugger: the client opened no session"
-            root.say(f"{text} for it ({' '.join(program.command)[:200]})")
-            container.log(f"{text} for it")
+        return is_there and not program.session and self.root and not program.is_crash
 
     def _ended(self, program):
         """Note that a program or its engine has ended."""

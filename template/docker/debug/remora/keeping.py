@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-from remora import container, link
-from remora.calls import Change
-from remora.checks import seconds, whole_number
-from remora.hook import setting
+from . import container, link
+from .calls import Change
+from .checks import seconds, whole_number
+from .hook import setting
 
 
 class Keeping:

@@ -9,7 +9,7 @@ are no secrets to keep.
 import os
 import sys
 
-from remora.hook import say
+from .hook import say
 
 # How long the hub may take to start or to answer, in seconds.
 TIMEOUT = 30
@@ -29,14 +29,14 @@ def name(kind):
 
 def exists(kind):
     """Tell whether a name exists: HUB or ATTACHED. To read /proc is cheaper than to connect."""
-    from remora.container import read
+    from .container import read
 
     return f"@{name(kind)}\n" in read("self", "net/unix", 2**24)
 
 
 def is_served():
     """Tell whether a hub accepts connections: whether its socket listens (__SO_ACCEPTCON)."""
-    from remora.container import read
+    from .container import read
 
     sockets = (line.split() for line in read("self", "net/unix", 2**24).splitlines())
     return any(line[3] == "00010000" and line[-1] == f"@{name(HUB)}" for line in sockets)
@@ -162,7 +162,7 @@ def _execute_hub(is_ready, output):
                 os.set_inheritable(is_ready, True)
                 if output is not None:
                     os.dup2(output, 2)
-                main = os.path.join(home, "remora", "__main__.py")
+                main = os.path.join(home, "_remora", "__main__.py")
                 os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
         finally:
             os._exit(0)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 
-from remora import container, link
+from . import container, link
 
 # How long a program may take to write a dump, in seconds; the command waits a little longer.
 TIMEOUT = 25

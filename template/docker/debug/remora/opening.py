@@ -8,8 +8,8 @@ import asyncio
 import os
 import sys
 
-from remora import command, dumps, link, protocol
-from remora.recorded import Recorded, Refused
+from . import command, dumps, link, protocol
+from .recorded import Recorded, Refused
 
 
 def main(name):

@@ -8,8 +8,8 @@ breakpoints by that name. So a breakpoint stops wherever its file appears, and h
 import os
 import sys
 
-from remora.files import Files, working_directory
-from remora.project import FOLDER, Project, content_of
+from .files import Files, working_directory
+from .project import FOLDER, Project, content_of
 
 # The project's files, and what they are for the present client
 project = files = None

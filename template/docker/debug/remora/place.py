@@ -7,9 +7,9 @@ import dis
 import os
 from types import CodeType
 
-from remora.files import Files, working_directory
-from remora.pathnames import below, common_tail, import_path, joined, parts_of
-from remora.project import Project, content_of
+from .files import Files, working_directory
+from .pathnames import below, common_tail, import_path, joined, parts_of
+from .project import Project, content_of
 
 # The project's folder in the paths that the hub is given. No container has such a folder.
 ROOT = "/<project>"

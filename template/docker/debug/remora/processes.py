@@ -3,8 +3,8 @@
 import os
 import time
 
-from remora import commandline, container
-from remora.hook import setting
+from . import commandline, container
+from .hook import setting
 
 # How long an interpreter may take to come to the hook, in seconds
 START = 5
@@ -55,7 +55,7 @@ def age(pid):
 def pythons():
     """Yield the pids of all Python processes of the container except those of the debug layer."""
     for pid in container.pids():
-        is_own = "/remora/__main__.py" in " ".join(container.command_of(pid)[:4])
+        is_own = "/_remora/__main__.py" in " ".join(container.command_of(pid)[:4])
         if pid != os.getpid() and not is_own and container.is_python(pid):
             yield pid
 

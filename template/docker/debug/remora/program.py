@@ -6,8 +6,8 @@ import os
 import sys
 from time import sleep
 
-from remora import commandline, container, forks, link
-from remora.hook import own_command, say, setting
+from . import commandline, container, forks, link
+from .hook import own_command, say, setting
 
 # The mode of this process
 mode = ""
@@ -47,7 +47,7 @@ def begin(chosen):
             return
     held_ranks = setting("RANK", environment=settings)
     if held_ranks:
-        from remora import ranks
+        from . import ranks
 
         if not ranks.is_held(held_ranks, command):
             chosen = ranks.MODE_WHEN_FREE.get(chosen, chosen)
@@ -62,30 +62,30 @@ def begin(chosen):
         begin_mode(command)
     finally:
         is_beginning = False
-        if was_asked and "remora.engine" not in sys.modules:
+        if was_asked and "_remora.engine" not in sys.modules:
             answer()
 
 
 def begin_mode(command):
     """Do what the mode says for the process with this command line."""
     if mode == "crash":
-        from remora import crash
+        from . import crash
 
         crash.catch()
     if mode == "dump":
-        from remora import dumping
+        from . import dumping
 
         dumping.catch()
     if mode in ("wait", "listen"):
-        from remora import explicit, imports
+        from . import explicit, imports
 
         imports.change(explicit.ACTIONS)
     if mode == "wait" and container.is_held(command):
-        from remora import ranks, waiting
+        from . import ranks, waiting
 
         waiting.for_client(held=True, **ranks.facts_for_hub())
     elif mode == "unknown" and link.exists(link.HUB) and container.is_held(command):
-        from remora import waiting
+        from . import waiting
 
         waiting.for_client(held_if="wait")
     elif link.exists(link.ATTACHED) and not container.is_beside(command):
@@ -114,7 +114,7 @@ def let_in(facts):
     if connection is None:
         return False
     if "pydevd" in sys.modules or "debugpy.server" in sys.modules:
-        from remora import engine
+        from . import engine
 
         problem = engine.problem()
         if problem:
@@ -128,7 +128,7 @@ def let_in(facts):
     if is_wanted:
         try:
             with forks.lock:
-                from remora import engine
+                from . import engine
 
                 engine.load()  # it may fail, so do it before the user is told to attach
         except BaseException as error:
@@ -161,7 +161,7 @@ def is_dumped(connection, answer):
     """Write a dump of this process if the hub asks for one. Returns whether it does."""
     if not (answer and answer.get("dump")):
         return False
-    from remora import dumping
+    from . import dumping
 
     link.exchange(connection, {"dumped": dumping.write()})
     connection.close()
@@ -187,7 +187,7 @@ def on_signal(_, frame):
         return
     has_gevent = "gevent.monkey" in sys.modules
     # If the new thread imported `threading` first, that would take the new thread for the main one.
-    needed = ["threading", "remora.greenlets"] if has_gevent else ["threading"]
+    needed = ["threading", "_remora.greenlets"] if has_gevent else ["threading"]
     missing = [name for name in needed if name not in sys.modules]
     if missing and put_off(container.SIGNAL, frame):
         return
@@ -196,7 +196,7 @@ def on_signal(_, frame):
     # pydevd replaces this function, and takes threads that begin otherwise for dummies.
     start, function = _thread.start_new_thread, start_answer
     if has_gevent:
-        greenlets = sys.modules["remora.greenlets"]
+        greenlets = sys.modules["_remora.greenlets"]
         greenlets.follow()
         if greenlets.is_patched():  # one of `threading` would be a greenlet
             start, function = start_new_thread, answer
@@ -226,7 +226,7 @@ def send_again(number):
 
 def start_answer():
     """Answer in a thread of `threading`: a thread of `_thread` would be a dummy there."""
-    from remora import threads
+    from . import threads
 
     threads.start(answer)
 

@@ -7,7 +7,7 @@ mounted in place of the copy, and the files are the present ones. This module on
 import os
 import stat
 
-from remora.pathnames import below, parts_of
+from .pathnames import below, parts_of
 
 # The copy in the image
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")

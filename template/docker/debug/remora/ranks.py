@@ -2,7 +2,7 @@
 
 import os
 
-from remora import commandline
+from . import commandline
 
 # Variables with the rank of a process. A variable of the process comes before one of its container.
 VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "JOB_COMPLETION_INDEX")

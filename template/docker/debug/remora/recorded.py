@@ -6,9 +6,9 @@ No code runs. An expression is parsed, and only its names, attributes and items 
 import ast
 import os
 
-from remora.files import Files
-from remora.paths import pairs_of
-from remora.project import Project, content_of
+from .files import Files
+from .paths import pairs_of
+from .project import Project, content_of
 
 # Answers to requests that have no effect here
 IDLE = {

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from remora import command, link
+from . import command, link
 
 
 def main():

@@ -5,7 +5,7 @@ This module replaces functions of these libraries: see imports.py.
 
 import sys
 
-from remora.uncaught import GOING_ON, act_on
+from .uncaught import GOING_ON, act_on
 
 # What a worker calls to hand an exception on to its parent, as (name, method), by the module. The
 # parent raises the exception again, but without the variables of the worker.

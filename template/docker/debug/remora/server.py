@@ -12,14 +12,14 @@ import signal
 import socket
 import sys
 
-from remora import container, daemon, link, protocol, ranks
-from remora.calls import ANSWER_TIMEOUT
-from remora.debuggee import Debuggee
-from remora.hook import say, setting
-from remora.hub import Hub
-from remora.keeping import Keeping
-from remora.moments import Moments
-from remora.session import Session
+from . import container, daemon, link, protocol, ranks
+from .calls import ANSWER_TIMEOUT
+from .debuggee import Debuggee
+from .hook import say, setting
+from .hub import Hub
+from .keeping import Keeping
+from .moments import Moments
+from .session import Session
 
 # How many connections may exist that are not a session yet. The oldest are closed.
 STRANGERS = 100

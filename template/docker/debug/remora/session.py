@@ -6,9 +6,9 @@ container lives. Programs that run at the same time have *child* sessions, one e
 
 import asyncio
 
-from remora import protocol
-from remora.client import CAPABILITIES, Client
-from remora.debuggee import Gone, Memory
+from . import protocol
+from .client import CAPABILITIES, Client
+from .debuggee import Gone, Memory
 
 # How long a client may take from its connection to its attach, in seconds.
 PATIENCE = 60

@@ -4,9 +4,9 @@ import os
 import sys
 import threading
 
-from remora import graph, texts, uncaught
-from remora.apart import standard_library
-from remora.project import content_of
+from . import graph, texts, uncaught
+from .apart import standard_library
+from .project import content_of
 
 # The debug layer, whose frames are left out
 HOME = os.path.dirname(os.path.dirname(__file__)) + "/"

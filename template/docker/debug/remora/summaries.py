@@ -7,8 +7,8 @@ their own classes.
 import sys
 import warnings
 
-from remora import texts
-from remora.values import SHOWN
+from . import texts
+from .values import SHOWN
 
 # How many elements are read for statistics. For more, torch would start threads, which hang in a
 # forked process.

@@ -10,9 +10,9 @@ This module replaces methods of pydevd.
 import os
 import sys
 
-from remora import imports, paths
-from remora.files import loaded
-from remora.project import content_of
+from . import imports, paths
+from .files import loaded
+from .project import content_of
 
 # The module without which no template is rendered, by the name of the plugin
 LIBRARIES = {

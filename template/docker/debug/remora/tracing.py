@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from remora import program
+from . import program
 
 # A trace function in C: Py_tracefunc. The last argument may be NULL.
 TRACE_FUNCTION = ctypes.PYFUNCTYPE(

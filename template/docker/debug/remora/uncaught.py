@@ -9,7 +9,7 @@ import builtins
 import os
 import sys
 
-from remora import forks, imports
+from . import forks, imports
 
 # When an exception is found: it is about to end the process; the process goes on; Python is ending;
 # or another hook wraps this layer's hook, and may print its report only afterwards.

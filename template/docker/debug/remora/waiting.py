@@ -2,8 +2,8 @@
 
 import _signal
 
-from remora import link, program
-from remora.hook import end_by_signal
+from . import link, program
+from .hook import end_by_signal
 
 
 def for_client(**facts):

@@ -8,9 +8,9 @@ import asyncio
 import os
 from contextlib import suppress
 
-from remora import container, link, protocol
-from remora.place import ROOT, name_of
-from remora.texts import cut
+from . import container, link, protocol
+from .place import ROOT, name_of
+from .texts import cut
 
 # How many characters of a value are read, and how many frames of a stack, from the innermost.
 LENGTH, FRAMES = 200, 50

@@ -5,7 +5,7 @@ This module replaces functions of gunicorn and uvicorn: see imports.py.
 
 import time
 
-from remora import imports, program
+from . import imports, program
 
 
 def lift():

@@ -100,7 +100,7 @@ def test_hub_that_is_killed(project: Project, starter: str) -> None:
     settings: dict[str, Any] = {} if starter == "the health check" else {"healthcheck": check}
     path = start(project, **settings)
     editor, _ = stop_at_breakpoint(project, path)
-    is_hub = "tr '\\0' ' ' <$p/cmdline | grep -q 'remora/[_]_main__.py hub'"
+    is_hub = "tr '\\0' ' ' <$p/cmdline | grep -q '_remora/[_]_main__.py hub'"
     kill = f"for p in /proc/[0-9]*; do {is_hub} && kill -KILL ${{p#/proc/}} && echo killed; done"
     done = project.compose("exec", "-T", "train", "bash", "-c", kill, check=False)
     assert done.stdout == "killed\n"

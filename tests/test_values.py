@@ -125,7 +125,7 @@ def test_text_of_an_object_is_made_once(container: Container) -> None:
     methods = values.inside("verbose", "special variables")
     assert methods["__repr__"]["value"] == "<bound method Verbose.__repr__ of a Verbose>"
     assert values.evaluate("touched['Verbose']") == before
-    values.evaluate("setattr(__import__('sys').modules['remora.values'], 'PATIENCE', 0)")
+    values.evaluate("setattr(__import__('sys').modules['_remora.values'], 'PATIENCE', 0)")
     assert values.evaluate("verbose") == "verbose"
     assert "repr() took 0.0 s before" in values.evaluate("verbose")
 

@@ -14,6 +14,7 @@ link         connects to the hub through a Unix socket
 engine       loads pydevd, and connects it to the hub
 apart        imports pydevd apart from the program's own modules
 changes      changes pydevd to serve the hub
+answering    makes pydevd answer at the right moment, or refuse
 ending       ends a session without a trace
 tracing      traces threads that run already, on Python 3.8 to 3.11
 delays       removes delays of pydevd

@@ -12,14 +12,21 @@ class BreakpointIds:
         # engine
         self._by_path, self._by_engine, self._last = {}, {}, 0
 
-    def give(self, path, count):
-        """Return `count` new ids for the breakpoints of the file `path`.
+    def give(self, path, wanted):
+        """Give the breakpoints of a file new ids, instead of its former ones.
 
-        They replace its former ids.
+        path: the file, or FUNCTIONS: see debuggee.py. wanted: the breakpoints, as the client has
+        sent them. Returns the body of the answer to the client if no program runs.
         """
-        self._by_path[path] = [self._last + n for n in range(1, count + 1)]
-        self._last += count
-        return self._by_path[path]
+        self._by_path[path] = [self._last + n for n in range(1, len(wanted) + 1)]
+        self._last += len(wanted)
+        message = f"Waiting for a program that has this {'file' if path else 'function'}."
+        pending = {"verified": False, "message": message}
+        found = [
+            dict(pending, id=number, **({"line": breakpoint["line"]} if path else {}))
+            for number, breakpoint in zip(self._by_path[path], wanted)  # noqa: B905 - Python 3.8
+        ]
+        return {"breakpoints": found}
 
     def forget_engine(self):
         """Forget the ids of the present engine, because another engine takes its place."""

@@ -10,17 +10,12 @@ import itertools
 import os
 import sys
 import threading
-from contextlib import contextmanager
 from types import SimpleNamespace
 
-from . import delays, ending, paths, templates, tracing, values
+from . import answering, delays, ending, paths, templates, tracing, values
 from .hook import say
 
 applied = False
-
-# Answers that pydevd may give only once it traces the process, as (debugger, answer). None while
-# pydevd is not about to begin: then no answer has to wait.
-held, lock = None, threading.Lock()
 
 # Where a session begins to count changes of breakpoints: see forget_breakpoints().
 changes_before = itertools.count(10_000, 10_000)
@@ -48,7 +43,8 @@ def apply(pydevd):
                 " on Python 3.8, earlier threads can only on x86 with glibc"
             )
         for improvement in (
-            answer_when_traced,
+            answering.answer_when_traced,
+            answering.refuse_what_fails,
             pause_in_program,
             keep_no_frames,
             forget_breakpoints,
@@ -126,37 +122,6 @@ def stop_when_closed(pydevd):
         ending.end_session(pydevd, thread.py_db)
 
     replace(pydevd_comm.ReaderThread, "_terminate_on_socket_close", end)
-
-
-def answer_when_traced(pydevd):
-    """Delay pydevd's answer to configurationDone until the program stops at breakpoints."""
-    from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
-
-    answer = PyDevJsonCommandProcessor.on_configurationdone_request
-
-    def on_configurationdone_request(self, py_db, request):
-        found = answer(self, py_db, request)
-        with lock:
-            if held is None:
-                return found
-            held.append((py_db, found))
-
-    PyDevJsonCommandProcessor.on_configurationdone_request = on_configurationdone_request
-
-
-@contextmanager
-def about_to_trace():
-    """Hold the answers of answer_when_traced() while the body of the `with` begins the tracing."""
-    global held
-    with lock:
-        held = []
-    try:
-        yield
-    finally:
-        with lock:
-            ready, held = held, None
-        for debugger, answer in ready:
-            debugger.writer.add_command(answer)
 
 
 def forget_breakpoints(pydevd):

@@ -4,10 +4,23 @@ import asyncio
 
 from . import protocol
 from .breakpoints import BreakpointIds
-from .debuggee import Gone
+from .debuggee import Gone, Memory
 
-# How long a client may take to read the last messages before its connection is cut, in seconds.
+# How long a client may take to disconnect after its session has ended, and to read the last
+# messages before its connection is cut, in seconds.
 CLOSE_TIMEOUT = 5
+
+# Keys of a configuration that are about its own session alone
+OWN = {
+    "host",
+    "listen",
+    "port",
+    "postDebugTask",
+    "preLaunchTask",
+    "processId",
+    "request",
+    "restart",
+}
 
 # What the hub offers, which is what debugpy can do.
 CAPABILITIES = {
@@ -32,10 +45,36 @@ CAPABILITIES = {
     "supportsValueFormattingOptions": True,
     "supportTerminateDebuggee": True,
     "exceptionBreakpointFilters": [
-        {"filter": "raised", "label": "Raised Exceptions", "default": False},
-        {"filter": "uncaught", "label": "Uncaught Exceptions", "default": True},
-        {"filter": "userUnhandled", "label": "User Uncaught Exceptions", "default": False},
+        {
+            "filter": "raised",
+            "label": "Raised Exceptions",
+            "default": False,
+            "description": "Break whenever any exception is raised.",
+        },
+        {
+            "filter": "uncaught",
+            "label": "Uncaught Exceptions",
+            "default": True,
+            "description": "Break when the process is exiting due to unhandled exception.",
+        },
+        {
+            "filter": "userUnhandled",
+            "label": "User Uncaught Exceptions",
+            "default": False,
+            "description": "Break when exception escapes into library code.",
+        },
     ],
+}
+
+# Requests that need no program, with the answer if there is none
+WITHOUT_PROGRAM = {
+    "threads": {"threads": []},
+    "modules": {"modules": [], "totalModules": 0},
+    "continue": {"allThreadsContinued": True},
+    "setExceptionBreakpoints": {},
+    "setDebuggerProperty": {},
+    "debugpySystemInfo": {},
+    "terminate": {},
 }
 
 
@@ -44,13 +83,15 @@ class Client:
 
     program         the program that the client is shown; None if there is none at this moment
     ids             the ids of breakpoints that the client knows
+    memory          what the client has asked for
     is_configured   whether the client has sent all its breakpoints and settings
+    is_ended        whether the client has been told that the session has ended
     """
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
-        self.program, self.ids = None, BreakpointIds()
-        self.is_closed = self.is_configured = False
+        self.program, self.ids, self.memory = None, BreakpointIds(), Memory()
+        self.is_configured = self.is_ended = False
         self._seq = 0
         self._draining = asyncio.Lock()
 
@@ -71,7 +112,7 @@ class Client:
 
     def refuse(self, seq, command, why):
         message = {"type": "response", "request_seq": seq, "command": command, "success": False}
-        error = {"id": 1, "format": why.replace("{", "(").replace("}", ")"), "showUser": True}
+        error = {"id": 1, "format": why.replace("{", "(").replace("}", ")")}
         self._send(dict(message, message=why, body={"error": error}))
 
     def say(self, text):
@@ -87,7 +128,7 @@ class Client:
                 pass
 
     def close(self):
-        self.is_closed = True
+        self.is_ended = True
         self.writer.close()
         transport = self.writer.transport
         if transport.get_write_buffer_size():  # a client that never reads would keep it open
@@ -141,8 +182,59 @@ class Client:
             for breakpoint in self.ids.known(path, answer)["breakpoints"]:
                 self.event("breakpoint", {"reason": "changed", "breakpoint": breakpoint})
 
+    def forward(self, seq, command, arguments):
+        """Let the program answer a request."""
+        if self.program is None:
+            if command in WITHOUT_PROGRAM:
+                self.respond(seq, command, WITHOUT_PROGRAM[command])
+            else:
+                self.refuse(seq, command, "no program runs at this moment")
+            return
+        self.relay(seq, command, self.program.send(command, arguments))
+
+    def relay(self, seq, command, future, translate=None):
+        """Give the client the engine's answer when it comes.
+
+        translate: a function that makes the client's body from the engine's, after a success.
+        """
+
+        def pass_on(done):
+            if done.exception() is None:
+                answer = dict(done.result(), type="response", request_seq=seq, command=command)
+                if translate and answer["success"]:
+                    answer["body"] = translate(answer["body"])
+                self._send(answer)
+            elif command in WITHOUT_PROGRAM:
+                self.respond(seq, command, WITHOUT_PROGRAM[command])
+            else:
+                self.refuse(seq, command, "the program has ended")
+
+        future.add_done_callback(pass_on)
+
+    def offer(self, program, port):
+        """Ask the client to open a session for a program that runs beside its own.
+
+        port: the hub's, unless the client has connected to another one.
+        """
+        # The client gets its configuration back, with keys that only the client knows.
+        configuration = {k: v for k, v in self.memory.configuration.items() if k not in OWN}
+        attach = self.memory.attach
+        connect = {"host": attach.get("host", "127.0.0.1"), "port": attach.get("port", port)}
+        connect.update(attach.get("connect", {}))
+        configuration.update(connect=connect, name=f"pid {program.pid}", subProcessId=program.pid)
+        initialize = self.memory.initialize
+        # By this event, VS Code ties the session to the root, so that Stop ends both.
+        if initialize.get("supportsStartDebuggingRequest") and initialize.get("clientID") not in (
+            "vscode",
+            "code-server",
+        ):
+            self.request("startDebugging", {"request": "attach", "configuration": configuration})
+        else:
+            self.event("debugpyAttach", dict(configuration, request="attach"))
+
     def terminate(self):
-        """End the session, and tell the client so."""
-        if not self.is_closed:
+        """End the session, and tell the client so, which then disconnects."""
+        if not self.is_ended:
+            self.is_ended = True
             self.event("terminated")
-            self.close()
+            asyncio.get_event_loop().call_later(CLOSE_TIMEOUT, self.close)

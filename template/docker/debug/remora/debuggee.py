@@ -20,6 +20,9 @@ EVENTS = {
     "thread",
 }
 
+# What stands for a path where breakpoints are on functions
+FUNCTIONS = ""
+
 
 class Gone(Exception):
     """The program has ended, or its engine has."""
@@ -30,7 +33,10 @@ class Memory:
 
     def __init__(self):
         self.initialize, self.attach = {}, {}
-        # Arguments of setBreakpoints by path, and of the other requests that set something, by name
+        # The configuration with which the client opens a session for another program
+        self.configuration = {}
+        # Arguments of setBreakpoints by path (see FUNCTIONS), and of the other requests that set
+        # something, by name
         self.breakpoints, self.others = {}, {}
 
 
@@ -43,6 +49,7 @@ class Debuggee:
                      opening.py); "" if it does not wait
     session         the client's session that shows this program; None if there is none
     is_configured   whether the engine has the client's breakpoints, and the program runs
+    is_interrupted  whether the client has sent the program Ctrl+C, to end it
     """
 
     def __init__(self, reader, writer, pid, started, command, kept):
@@ -51,7 +58,7 @@ class Debuggee:
         # Whether the process shows a state that is over, and cannot run on
         self.is_crash = kept in ("crash", "recorded")
         self.session = None
-        self.is_configured = False
+        self.is_configured = self.is_interrupted = False
         # A future of the response that comes when the program stops at breakpoints
         self.running = None
         # Whether the engine has said that the program ends
@@ -86,7 +93,7 @@ class Debuggee:
         return self.send("attach", dict(memory.attach, subProcess=False))
 
     def set_breakpoints(self, path, arguments):
-        """Set the breakpoints of a file, unless the engine has set or is setting them.
+        """Set the breakpoints of a path (see Memory), unless the engine has set or is setting them.
 
         If they were set again, they would be missing for a moment. Returns a future of the
         response.
@@ -94,7 +101,8 @@ class Debuggee:
         told, answer = self.told.get(path, (None, None))
         if told == arguments:
             return answer
-        answer = self.send("setBreakpoints", arguments)
+        command = "setFunctionBreakpoints" if path == FUNCTIONS else "setBreakpoints"
+        answer = self.send(command, arguments)
         self.told[path] = (arguments, answer)
 
         def note(done):
@@ -147,9 +155,7 @@ class Debuggee:
             if message.get("type") == "response":
                 future = self._requests.pop(message.get("request_seq"), None)
                 if future and not future.done():
-                    message.setdefault("body", {})
-                    message["success"] = message.get("success") is True
-                    future.set_result(message)
+                    future.set_result(response_of(message))
                     # Let the client get the answer before the engine's next message.
                     await asyncio.sleep(0)
             elif message.get("type") == "event":
@@ -215,3 +221,14 @@ class Debuggee:
         for future in requests.values():
             if not future.done():
                 future.set_exception(Gone())
+
+
+def response_of(message):
+    """Return what of an engine's response is for a client. pydevd adds more to each response.
+
+    The protocol has another body for failures than pydevd.
+    """
+    body = message.get("body")
+    if message.get("success") is True:
+        return {"success": True, "body": body if isinstance(body, dict) else {}}
+    return {"success": False, "message": str(message.get("message"))}

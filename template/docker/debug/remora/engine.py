@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager, suppress
 
 from . import (
+    answering,
     apart,
     changes,
     ending,
@@ -163,7 +164,7 @@ def attach(connected):
 
 def begin_session():
     """Make pydevd connect to the hub and trace this process."""
-    with changes.about_to_trace():
+    with answering.about_to_trace():
         sys.modules["pydevd"].settrace(
             host=HOST,
             port=0,
@@ -209,7 +210,7 @@ def begin_child():
     pydevd = sys.modules["pydevd"]
     was_ending = ending.lock.locked()
     # Another thread of the parent may have held any of these locks.
-    ending.lock, changes.lock = threading.Lock(), threading.Lock()
+    ending.lock, answering.lock = threading.Lock(), threading.Lock()
     sys.modules["_pydevd_bundle.pydevd_constants"].after_fork()
     debugger = pydevd.get_global_debugger()
     if debugger is not None:
@@ -231,7 +232,7 @@ def leave_parent(debugger):
     caller = sys._getframe(3).f_code
     runs_another = caller.co_name == "_execute_child"  # subprocess, with a preexec_fn
     try:
-        with changes.about_to_trace():
+        with answering.about_to_trace():
             pydevd.settrace_forked(setup_tracing=was_attached and not runs_another)
     except Exception as error:
         if was_attached and not runs_another:

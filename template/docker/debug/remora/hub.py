@@ -42,7 +42,7 @@ class Hub:
 
         Raises Gone if there cannot be such a session.
         """
-        if session.is_closed:
+        if session.is_ended:
             raise Gone()
         if session.pid is not None:
             program = self.programs.get(session.pid)
@@ -170,26 +170,24 @@ class Hub:
             expecting.take(program)
         else:
             if not program.is_crash:
+                if self.leaves_out(program.pid):
+                    program.close()
+                    return
                 program.configure(root.memory)
             self._offer(program)
 
+    def leaves_out(self, pid):
+        """Tell whether the client wants no session for a program, as it runs beside the root's."""
+        root = self.root
+        shown = root.program if root else None
+        if not shown or shown.pid == pid or root.memory.attach.get("subProcess", True):
+            return False
+        self.calls.without_session.add(pid)
+        return True
+
     def _offer(self, program):
         """Ask the client to open a session for a program that runs beside the root's program."""
-        root = self.root
-        configuration = dict(root.memory.attach)
-        port = configuration.pop("port", self.port)
-        host = configuration.pop("host", "127.0.0.1")
-        configuration.setdefault("connect", {"host": host, "port": port})
-        configuration.update(name=f"pid {program.pid}", subProcessId=program.pid)
-        initialize = root.memory.initialize
-        # By this event, VS Code ties the session to the root, so that Stop ends both.
-        if initialize.get("supportsStartDebuggingRequest") and initialize.get("clientID") not in (
-            "vscode",
-            "code-server",
-        ):
-            root.request("startDebugging", {"request": "attach", "configuration": configuration})
-        else:
-            root.event("debugpyAttach", dict(configuration, request="attach"))
+        self.root.offer(program, self.port)
         asyncio.get_event_loop().call_later(CHILD_TIMEOUT, self._give_up, program)
 
     def _put_off(self, program):
@@ -218,7 +216,7 @@ class Hub:
             return
         del self.programs[program.pid]
         session, program.session = program.session, None
-        if session and not session.is_closed:
+        if session and not session.is_ended:
             session.lose(program)
             if session is self.root:
                 self._fill_root(program)
@@ -237,7 +235,7 @@ class Hub:
     def _fill_root(self, ended):
         """Show another program in the root session, if one waits for a session."""
         is_all = ended.kept == "recorded" or container.ends_with(ended.pid)
-        if ended.is_ending and is_all:
+        if (ended.is_ending and is_all) or ended.is_interrupted:
             self.root.terminate()
             return
         waiting = [p for p in self.programs.values() if p.session is None]

@@ -78,6 +78,8 @@ def apply(pydevd):
     def set_debug_options(self, py_db, args, start_reason):
         start(utils, args.get("pathMappings") or [])
         args = dict(args, pathMappings=[], autoReload=with_folder_to_watch(args))
+        if str(args.get("clientOS")).upper() not in ("WINDOWS", "UNIX"):
+            args.pop("clientOS", None)  # pydevd would fail
         return set_options(self, py_db, args, start_reason)
 
     def has_code(path, line):

@@ -105,6 +105,7 @@ ATTACH = {
     "stepping": bool,
     "steppingResumesAllThreads": bool,
     "stopAllThreadsOnSuspend": bool,
+    "subProcess": bool,
     "terminateChildProcesses": bool,
     "variablePresentation": {
         "all": str,
@@ -140,6 +141,7 @@ REQUESTS = {
     "exceptionInfo": {"threadId!": int},
     "goto": {"threadId!": int, "targetId!": int},
     "gotoTargets": {"source!": SOURCE, "line!": int, "column": int},
+    "launch": {},
     "modules": {"startModule": int, "moduleCount": int},
     "next": STEP,
     "pause": {"threadId": int},

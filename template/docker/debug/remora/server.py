@@ -62,7 +62,7 @@ class Server:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         session = Session(self.hub, reader, writer)
-        self._strangers = [s for s in self._strangers if s.is_stranger and not s.is_closed]
+        self._strangers = [s for s in self._strangers if s.is_stranger and not s.is_ended]
         for oldest in self._strangers[:-STRANGERS]:
             oldest.close()
         self._strangers.append(session)
@@ -128,6 +128,8 @@ class Server:
                 kept = ""
         asked = bool(said.get("asked"))
         if asked and (pid in self.hub.programs or not self.hub.calls.is_chosen(pid)):
+            wanted = False
+        elif not kept and self.hub.leaves_out(pid):
             wanted = False
         else:
             wanted = bool(kept or self.hub.root or (self.port_server and asked))

@@ -8,20 +8,13 @@ import asyncio
 
 from . import protocol
 from .client import CAPABILITIES, Client
-from .debuggee import Gone, Memory
+from .debuggee import FUNCTIONS, Gone
 
 # How long a client may take from its connection to its attach, in seconds.
 PATIENCE = 60
 
-# Requests that need no program, with the answer if there is none
-WITHOUT_PROGRAM = {
-    "threads": {"threads": []},
-    "modules": {"modules": [], "totalModules": 0},
-    "continue": {"allThreadsContinued": True},
-    "setExceptionBreakpoints": {},
-    "setDebuggerProperty": {},
-    "debugpySystemInfo": {},
-}
+# Requests that a client may send before its attach
+WITHOUT_ATTACH = ("initialize", "attach", "launch", "terminate", "disconnect")
 
 
 class Session(Client):
@@ -30,12 +23,12 @@ class Session(Client):
     def __init__(self, hub, reader, writer):
         super().__init__(reader, writer)
         self.hub = hub
-        self.memory = Memory()
         # The pid of the program, if this is a child session
         self.pid = None
         self.is_attached = False
-        # The number of the request attach, answered when the client has configured its session
-        self._attach = None
+        # The number of the request attach, answered when the client has configured its session.
+        # And that of configurationDone, if it has come before the hub has found a program.
+        self._attach = self._early = None
         # Whether the hub has not accepted the session yet
         self.is_stranger = True
 
@@ -45,7 +38,7 @@ class Session(Client):
         """Answer the client until it leaves."""
         deadline = asyncio.get_event_loop().call_later(PATIENCE, self._give_up)
         try:
-            while not self.is_closed:
+            while not self.writer.is_closing():
                 # A stranger must not fill the memory.
                 limit = protocol.LIMIT if self.is_attached else protocol.STRANGERS_LIMIT
                 message = await protocol.read(self.reader, limit)
@@ -74,57 +67,38 @@ class Session(Client):
             return
         seq = message["seq"]
         handler = getattr(self, f"_on_{command}", None)
-        if command not in ("initialize", "attach", "disconnect") and not self._attach:
+        if self.is_ended and command not in ("terminate", "disconnect"):
+            self.refuse(seq, command, "the session has ended")
+        elif command not in WITHOUT_ATTACH and self._attach is None:
             self.refuse(seq, command, "attach comes first")
+        elif command == "attach":
+            self._on_attach(seq, arguments, message.get("arguments") or {})
         elif handler:
             handler(seq, arguments)
         else:
-            self._forward(seq, command, arguments)
-
-    def _forward(self, seq, command, arguments):
-        """Let the program answer a request."""
-        if self.program is None:
-            if command in WITHOUT_PROGRAM:
-                self.respond(seq, command, WITHOUT_PROGRAM[command])
-            else:
-                self.refuse(seq, command, "no program runs at this moment")
-            return
-        self._relay(seq, command, self.program.send(command, arguments))
-
-    def _relay(self, seq, command, future, translate=None):
-        """Give the client the engine's answer when it comes.
-
-        translate: a function that makes the client's body from the engine's, after a success.
-        """
-
-        def relay(done):
-            if done.exception() is None:
-                answer = {**done.result(), "request_seq": seq}
-                if translate and answer["success"]:
-                    answer["body"] = translate(answer["body"])
-                self._send(answer)
-            elif command in WITHOUT_PROGRAM:
-                self.respond(seq, command, WITHOUT_PROGRAM[command])
-            else:
-                self.refuse(seq, command, "the program has ended")
-
-        future.add_done_callback(relay)
+            self.forward(seq, command, arguments)
 
     def _on_initialize(self, seq, arguments):
         if self.memory.initialize:
             self.refuse(seq, "initialize", "the session is initialized already")
             return
+        if arguments.get("pathFormat", "path") != "path":
+            self.refuse(seq, "initialize", "pathFormat must be 'path'")
+            return
         self.memory.initialize = {"adapterID": "debugpy", **arguments}
         self.respond(seq, "initialize", CAPABILITIES)
 
-    def _on_attach(self, seq, arguments):
+    def _on_launch(self, seq, arguments):
+        self.refuse(seq, "launch", "the container starts its programs itself: attach instead")
+
+    def _on_attach(self, seq, arguments, configuration):
         if not self.memory.initialize:
             self.refuse(seq, "attach", "initialize comes first")
-        elif self._attach:
+        elif self._attach is not None:
             self.refuse(seq, "attach", "the session is attached already")
         else:
             self._attach = seq
-            self.memory.attach = arguments
+            self.memory.attach, self.memory.configuration = arguments, configuration
             self.pid = arguments.get("subProcessId")
             self.hub.start(self._start(seq))
 
@@ -136,6 +110,9 @@ class Session(Client):
             if self.pid is None:
                 self._attach = None
                 self.refuse(seq, "attach", str(error))
+                if self._early is not None:
+                    self.refuse(self._early, "configurationDone", str(error))
+                    self._early = None
             else:
                 # The program has just ended. The client has done nothing wrong, so refuse nothing.
                 self.respond(seq, "attach", {})
@@ -145,31 +122,33 @@ class Session(Client):
         if program:
             self.take(program)
         self.event("initialized")
+        if self._early is not None:
+            self._on_configurationDone(self._early, {})
 
     def _on_setBreakpoints(self, seq, arguments):
         path = arguments["source"].get("path")
         if not path:
             self.refuse(seq, "setBreakpoints", "arguments.source.path is missing")
             return
+        self._set_breakpoints(seq, "setBreakpoints", path, arguments)
+
+    def _on_setFunctionBreakpoints(self, seq, arguments):
+        self._set_breakpoints(seq, "setFunctionBreakpoints", FUNCTIONS, arguments)
+
+    def _set_breakpoints(self, seq, command, path, arguments):
         wanted = arguments.setdefault("breakpoints", [])
         self.memory.breakpoints[path] = arguments
-        ids = self.ids.give(path, len(wanted))
-        program = self.program
-        if program is None:
-            pending = "Waiting for a program that has this file."
-            found = [
-                {"id": number, "verified": False, "line": b["line"], "message": pending}
-                for number, b in zip(ids, wanted)  # noqa: B905 - Python 3.8
-            ]
-            self.respond(seq, "setBreakpoints", {"breakpoints": found})
-            return
-        future = program.set_breakpoints(path, arguments)
-        self._relay(seq, "setBreakpoints", future, lambda body: self.ids.known(path, body))
+        pending = self.ids.give(path, wanted)
+        if self.program is None:
+            self.respond(seq, command, pending)
+        else:
+            future = self.program.set_breakpoints(path, arguments)
+            self.relay(seq, command, future, lambda body: self.ids.known(path, body))
 
     def _set(self, seq, command, arguments):
         """Remember a request for programs that come later, and let the present one answer."""
         self.memory.others[command] = arguments
-        self._forward(seq, command, arguments)
+        self.forward(seq, command, arguments)
 
     def _on_setExceptionBreakpoints(self, seq, arguments):
         self._set(seq, "setExceptionBreakpoints", arguments)
@@ -177,15 +156,10 @@ class Session(Client):
     def _on_setDebuggerProperty(self, seq, arguments):
         self._set(seq, "setDebuggerProperty", arguments)
 
-    def _on_setFunctionBreakpoints(self, seq, arguments):
-        if self.program:
-            self._set(seq, "setFunctionBreakpoints", arguments)
-            return
-        self.memory.others["setFunctionBreakpoints"] = arguments
-        found = [{"verified": False} for _ in arguments["breakpoints"]]
-        self.respond(seq, "setFunctionBreakpoints", {"breakpoints": found})
-
     def _on_configurationDone(self, seq, arguments):
+        if not self.is_attached and self._early is None:
+            self._early = seq  # a client need not wait for the event `initialized`
+            return
         if self.is_configured or not self.is_attached:
             self.refuse(seq, "configurationDone", "it is not expected now")
             return
@@ -208,30 +182,42 @@ class Session(Client):
         self.respond(self._attach, "attach", {})
 
     def _on_pause(self, seq, arguments):
-        self._forward(seq, "pause", {"threadId": "*"})
+        self.forward(seq, "pause", {"threadId": "*"})
 
     def _on_continue(self, seq, arguments):
         if self.program:
             self.program.continued()
-        self._forward(seq, "continue", {"threadId": "*"})
+        self.forward(seq, "continue", {"threadId": "*"})
 
     def _on_debugpySystemInfo(self, seq, arguments):
         if self.program:
             future = self.program.send("pydevdSystemInfo", {})
-            self._relay(seq, "debugpySystemInfo", future)
+            self.relay(seq, "debugpySystemInfo", future)
         else:
-            self._forward(seq, "debugpySystemInfo", {})
+            self.forward(seq, "debugpySystemInfo", {})
 
     def _on_terminate(self, seq, arguments):
-        self._leave(seq, "terminate", True)
+        program = self.program
+        by_interrupt = self.memory.attach.get("onTerminate") == "KeyboardInterrupt"
+        if program and by_interrupt and not program.is_interrupted:
+            # The session lasts until the program has ended itself, or the client asks again.
+            program.is_interrupted = True
+            self.forward(seq, "terminate", {})
+            return
+        self.hub.left(self, terminate=True)
+        self.respond(seq, "terminate", {})
+        self.terminate()
 
     def _on_disconnect(self, seq, arguments):
-        self._leave(seq, "disconnect", arguments.get("terminateDebuggee", False))
-
-    def _leave(self, seq, command, terminate):
-        self.hub.left(self, terminate)
-        self.respond(seq, command, {})
+        self.hub.left(self, arguments.get("terminateDebuggee", False))
+        self.respond(seq, "disconnect", {})
         self.terminate()
+        self.close()
+
+    def terminate(self):
+        """End the session: another client may come, while this one still disconnects."""
+        super().terminate()
+        self.hub.left(self)
 
     # ---- What happens to programs ----
 

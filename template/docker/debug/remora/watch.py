@@ -177,7 +177,7 @@ class Watch:
                 self.said.append(text)
         elif event in ("terminated", "closed") and session is self._first:
             self._stops.put_nowait(None)
-        elif event == "closed":
+        elif event in ("terminated", "closed"):
             self._sessions.discard(session)
 
     async def _facts(self, session, thread):

@@ -253,6 +253,7 @@ FOUND = [
     ("manifests", "x", "must be a list of paths, such as [k8s/kustomization.yaml], not x"),
     ("manifests", "[1]", "must be a list of paths"),
     ("manifests", ["../x.yaml"], "must be paths below this folder"),
+    ("old_names", "x", "must be true or false, not x"),
     ("refresh", "x", "must be true or false, not x"),
     ("refresh", [], "must be true or false, not []"),
 ]

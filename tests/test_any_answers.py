@@ -400,11 +400,9 @@ def assert_new_project(folder: Path, answers: dict[str, Any]) -> None:
         made = debug["services"][service]
         kind = "tests" if service == "tests" else "debug"
         assert (made["image"], made["build"]["target"]) == (f"{debug['name']}:{kind}", kind)
-        assert made["ports"] == [
-            f"127.0.0.1:{port + number}:${{REMORA_PORT:-${{DEBUGPY_PORT:-5678}}}}"
-        ]
+        assert made["ports"] == [f"127.0.0.1:{port + number}:${{REMORA_PORT:-5678}}"]
         mode = found["debug_mode"] if service != "tests" else "wait"
-        otherwise = f"${{REMORA_MODE:-${{DEBUGPY_MODE:-{mode}}}}}"
+        otherwise = f"${{REMORA_MODE:-{mode}}}"
         expected = f"${{REMORA_MODE_{service.upper()}:-{otherwise}}}"
         assert made["environment"]["REMORA_MODE"] == expected
 

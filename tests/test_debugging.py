@@ -8,13 +8,14 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from support import dap
 from support.project import Project, marked, remora, wait_until
-from support.rendering import replace
+from support.rendering import copy_without_questions, replace
 
 pytestmark = pytest.mark.docker
 
@@ -377,7 +378,11 @@ def test_another_program_in_the_container_is_debugged_with_it(project: Project) 
 
 
 @pytest.mark.parametrize("place", ["shell", ".env"])
-def test_names_of_the_first_release_choose_the_mode(project: Project, place: str) -> None:
+def test_names_of_the_first_release_choose_the_mode(
+    project: Project, template: Path, place: str
+) -> None:
+    done = copy_without_questions(template, project.root, "--overwrite", "--data", "old_names=true")
+    assert done.returncode == 0, done.stderr
     environment: dict[str, Any] = {"DEBUGPY_MODE": "listen"} if place == "shell" else {}
     if place == ".env":
         with (project.root / ".env").open("a") as file:

@@ -520,12 +520,9 @@ def test_port_of_the_container_is_one_that_its_service_does_not_publish(
     render(template, app)
     services = documents(app)[1]["services"]
     for name, port in {"a": 5679, "b": 5680, "c": 5678}.items():
-        assert (
-            services[name]["environment"]["REMORA_PORT"]
-            == f"${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}"
-        )
+        assert services[name]["environment"]["REMORA_PORT"] == f"${{REMORA_PORT:-{port}}}"
         (published,) = services[name]["ports"]
-        assert published.endswith(f":${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}")
+        assert published.endswith(f":${{REMORA_PORT:-{port}}}")
 
 
 def test_ports_are_published_by_the_service_whose_network_it_is(template: Path, app: Path) -> None:
@@ -542,14 +539,14 @@ def test_ports_are_published_by_the_service_whose_network_it_is(template: Path, 
     services = documents(app)[1]["services"]
 
     def inside(name: str) -> list[str]:
-        return re.findall(r"-(\d+)}}", " ".join(services[name].get("ports", [])))
+        return re.findall(r"-(\d+)}", " ".join(services[name].get("ports", [])))
 
     assert {name: inside(name) for name in "abc"} == {"a": [], "b": [], "c": []}
     assert inside("db") == ["5679", "5680"]
     assert inside("web") == ["5679", "5678"]
     for name, port in {"a": 5679, "b": 5680, "c": 5678, "web": 5679}.items():
         found = services[name]["environment"].get("REMORA_PORT", "5678")
-        assert found in (str(port), f"${{REMORA_PORT:-${{DEBUGPY_PORT:-{port}}}}}")
+        assert found in (str(port), f"${{REMORA_PORT:-{port}}}")
 
 
 def test_one_container_is_debugged(template: Path, app: Path) -> None:
@@ -586,12 +583,8 @@ def test_debugging_changes_nothing_that_the_owner_has_set(template: Path, app: P
     assert web["environment"]["REMORA_PORT"] == "5678"
     assert web["healthcheck"]["test"].endswith("curl -f \"http://x/?a=1&b='2'\"")
     # A service that waits for its end should not wait for a debugger.
-    assert job["environment"]["REMORA_MODE"] == (
-        "${REMORA_MODE_JOB:-${REMORA_MODE:-${DEBUGPY_MODE:-demand}}}"
-    )
-    assert web["environment"]["REMORA_MODE"] == (
-        "${REMORA_MODE_WEB:-${REMORA_MODE:-${DEBUGPY_MODE:-listen}}}"
-    )
+    assert job["environment"]["REMORA_MODE"] == ("${REMORA_MODE_JOB:-${REMORA_MODE:-demand}}")
+    assert web["environment"]["REMORA_MODE"] == ("${REMORA_MODE_WEB:-${REMORA_MODE:-listen}}")
 
 
 def test_a_service_alone_is_held_by_its_task(template: Path, app: Path) -> None:

@@ -228,13 +228,9 @@ def test_debug_file(defaults: Path) -> None:
     model = YAML(typ="safe").load(defaults / "docker-compose.debug.yml")
     train = model["services"]["train"]
     assert train["extends"] == {"file": "docker-compose.yml", "service": "train"}
-    assert train["ports"] == ["127.0.0.1:5678:${REMORA_PORT:-${DEBUGPY_PORT:-5678}}"]
-    assert train["environment"]["REMORA_MODE"] == (
-        "${REMORA_MODE_TRAIN:-${REMORA_MODE:-${DEBUGPY_MODE:-wait}}}"
-    )
-    assert model["services"]["tests"]["ports"] == [
-        "127.0.0.1:5679:${REMORA_PORT:-${DEBUGPY_PORT:-5678}}"
-    ]
+    assert train["ports"] == ["127.0.0.1:5678:${REMORA_PORT:-5678}"]
+    assert train["environment"]["REMORA_MODE"] == ("${REMORA_MODE_TRAIN:-${REMORA_MODE:-wait}}")
+    assert model["services"]["tests"]["ports"] == ["127.0.0.1:5679:${REMORA_PORT:-5678}"]
 
 
 @pytest.mark.docker

@@ -197,6 +197,28 @@ def test_python_that_is_not_offered_any_more_stays(
     assert "must be one of 3.15, 3.14, 3.13, 3.12, 3.11, 3.10, not 2.7" in refusal.stderr
 
 
+@pytest.mark.parametrize("kind", ["defaults", "adopted"])
+def test_only_a_project_of_the_first_release_keeps_the_names_of_its_settings(
+    later: Path, tmp_path: Path, kind: str
+) -> None:
+    def has_old_names(project: Path) -> bool:
+        (file,) = project.glob("docker-compose.debug.yml")
+        return "DEBUGPY_" in file.read_text()
+
+    first = start(later, tmp_path / "first/my-app", "0.1.0", KINDS[kind])
+    for version in (NEXT, LATER):
+        update(first, f"--vcs-ref={version}")
+        commit(first)
+        assert has_old_names(first) and answers(first)["old_names"] is True
+    update(first, "--vcs-ref=:current:", "--data=old_names=false")
+    assert not has_old_names(first) and answers(first)["old_names"] is False
+
+    newest = start(later, tmp_path / "newest/my-app", NEXT, KINDS[kind])
+    assert not has_old_names(newest)
+    update(newest)
+    assert not has_old_names(newest) and "old_names" not in answers(newest)
+
+
 def test_recorded_answer_without_effect_does_not_end_an_update(later: Path, tmp_path: Path) -> None:
     project = render(later, tmp_path / "my-app", NEXT)
     with (project / ".copier-answers.yml").open("a") as file:

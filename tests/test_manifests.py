@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -569,21 +570,42 @@ def test_what_cannot_be_adopted_is_said_in_one_line(
     assert contents(root) == before
 
 
-def test_without_a_compose_file_it_is_said_what_to_write(template: Path, tmp_path: Path) -> None:
-    root = write(tmp_path / "shop", folder("k8s", WEB))
-    (root / "compose.yaml").unlink()
-    commit(root)
-    before = contents(root)
-    said = reason(copy_without_questions(template, root).stderr)
+IMAGE = "FROM python:3.13-slim\nCOPY . .\n"
+# Without a Compose file: what there is, and the services that are advised for it
+BUILDS: dict[str, tuple[dict[str, str], str]] = {
+    "one image": ({"Dockerfile": IMAGE, "web.py": ""}, "web: {build: .}"),
+    "an image for each folder": (
+        {"web/Dockerfile": IMAGE, "web/app.py": "", "a/fit/Dockerfile": IMAGE, "a/fit/main.py": ""},
+        "web: {build: web}, fit: {build: a/fit}",
+    ),
+    "a Dockerfile in a folder of its own": (
+        {"docker/Dockerfile": IMAGE, "web.py": ""},
+        "docker: {build: {context: ., dockerfile: docker/Dockerfile}}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_without_a_compose_file_it_is_said_what_to_write(
+    template: Path, tmp_path: Path, name: str
+) -> None:
+    files, services = BUILDS[name]
+    for path, text in {**folder("k8s", WEB), **files}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    commit(tmp_path)
+    before = contents(tmp_path)
+    said = reason(copy_without_questions(template, tmp_path).stderr)
     assert said.startswith("no Compose file was found: looked for files called")
-    advised = "write a compose.yaml that says how the images of k8s/web-deployment.yaml are built"
-    assert advised in said
-    assert contents(root) == before
-    (root / "compose.yaml").write_text(said.split("`")[1])
-    render(template, root)
-    assert answers(root)["debug_services"] == [{"name": "web"}]
-    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
-    assert (root / "deploy/debug.sh").exists()
+    command = f"echo 'services: {{{services}}}' >compose.yaml"
+    assert said.endswith(f"or say how the images are built: {command}")
+    assert contents(tmp_path) == before
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    render(template, tmp_path)
+    found = [service["name"] for service in answers(tmp_path)["debug_services"]]
+    assert found == re.findall(r"(\w+): {build", services)
+    assert [workload["name"] for workload in answers(tmp_path)["workloads"]] == ["web"]
+    assert (tmp_path / "deploy/debug.sh").exists()
 
 
 @pytest.mark.parametrize("name", ["documents", "chart", "no Python"])

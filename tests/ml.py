@@ -28,7 +28,10 @@ def work(a):
 
 """
 # What pip installs into the image, beside the wheel of torch
-LIBRARIES = "celery hydra-core numpy pandas pillow polars pytest rich sentry-sdk typer"
+LIBRARIES = (
+    "accelerate celery hydra-core joblib lightning numpy pandas pillow polars pytest ray rich"
+    " sentry-sdk typer"
+)
 
 RANKS = """
 import time
@@ -138,11 +141,11 @@ def with_libraries(build) -> Project:
         (wheel,) = Path(os.environ["WHEELS"]).glob("torch-*.whl")
         (root / "wheels").mkdir()
         shutil.copy(wheel, root / "wheels")
-        mounts = "--mount=type=bind,source=wheels,target=/wheels"
-        torch = f"/wheels/{wheel.name}"
-        install = f"pip --python /opt/venv install --root-user-action=ignore {torch} {LIBRARIES}"
+        uv = "--mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv"
+        wheels = "--mount=type=bind,source=wheels,target=/wheels"
+        install = f"uv pip install --no-cache /wheels/{wheel.name} {LIBRARIES}"
         end = "\n\n\n# ---- Production"
-        replace(root / "Dockerfile", end, f"\nRUN {mounts} \\\n    {install}{end}")
+        replace(root / "Dockerfile", end, f"\nRUN {uv} {wheels} {install}{end}")
         replace(root / ".dockerignore", "!src\n", "!src\n!wheels\n")
 
     return build(prepare, python_version="3.11")

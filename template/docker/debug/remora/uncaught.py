@@ -135,9 +135,11 @@ def catch_in_children(traceback):
     report = traceback.print_exc
 
     def print_exc(*arguments, **options):
+        global handled_at_exit
         report(*arguments, **options)
         caller = sys._getframe(1).f_code
         if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
+            handled_at_exit = None
             act_on(sys.exc_info()[1], ENDING)
 
     traceback.print_exc = print_exc
@@ -205,10 +207,12 @@ def catch_exits():
             # By convention, a program ends with 2 if its command line is wrong.
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
-            if _thread.get_ident() == forks.main:
+            frame = sys._getframe(1)
+            # multiprocessing has caught the exit of a spawned child, and repeats it here.
+            is_repeated = is_failure and frame.f_code.co_name == "spawn_main"
+            if _thread.get_ident() == forks.main and not is_repeated:
                 handled_at_exit = None
                 if is_failure and ending.__context__ is not None:
-                    frame = sys._getframe(1)
                     while frame.f_back is not None:
                         frame = frame.f_back
                     handled_at_exit = ending.__context__, frame, frame.f_lasti

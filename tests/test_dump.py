@@ -54,6 +54,22 @@ if __name__ == "__main__":
         except ValueError as error:
             print("got", error)
 """
+# As torch.multiprocessing ends a worker
+EXITS = """
+import multiprocessing
+
+def run():
+    try:
+        work(1)
+    except ValueError:
+        sys.exit(1)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("%s").Process(target=run)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
 # The ways in which libraries handle exceptions themselves, by mechanism.
 CRASHES = {
     "main thread": "work(1)\n",
@@ -132,21 +148,8 @@ except ValueError as error:
     print("failed:", error, flush=True)
     os._exit(3)
 """,
-    "worker that exits": """
-import multiprocessing
-
-def run():
-    try:
-        work(1)
-    except ValueError:
-        sys.exit(1)
-
-if __name__ == "__main__":
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
-    sys.exit(process.exitcode)
-""",
+    "worker that exits": EXITS % "fork",
+    "spawned worker that exits": EXITS % "spawn",
     "hooks of several libraries": """
 def wrapped(before):
     def report(*error):
@@ -373,7 +376,9 @@ def inner(path):
         deep.append([])
         deep = deep[0]
     cyclic.append(cyclic)
+    rows = numpy.array([("me", "swordfish")], dtype=[("name", "U9"), ("password", "U9")])
     text = "x" * 100_000_000
+    token = numpy.str_("swordfish")
     number = 10 ** 100_000
     raise HostileError("no", path)  # here
 
@@ -417,6 +422,9 @@ def test_content(
     assert inner["password"] == ["str", "(hidden)"]
     assert inner["number"] == ["int", "<int of 332193 bits>"]
     assert inner["text"][1].endswith("… (100000000 characters)")
+    (row,) = [nodes[str(rest[0])] for name, *rest in node["rows"]["children"] if name == "[0]"]
+    assert row["text"] == "void ('name', 'password')"
+    assert ["['name']", "str_", "'me'"] in row["children"]
     assert [".x"] == [child[0] for child in node["meta"]["children"]]
     assert node["hostile"]["text"] == "<Hostile object>"
 
@@ -461,6 +469,54 @@ def test_secrets_of_any_kind_are_left_out(container: Container, dumps: Path) -> 
     assert "swordfish" not in text, text[text.index("swordfish") - 200 :][:250]
     for number in range(1, 9):
         assert f"shown-{number}" in text
+
+
+CUT = """
+import os, threading
+from typing import NamedTuple
+
+SERVICE = os.environ.pop("SERVICE_TOKEN")  # as the careful do
+
+class User(NamedTuple):
+    name: str
+    password: str
+
+def work():
+    known = ("x" * 1890 + SERVICE, "x" * 1990 + SERVICE, b"x" * 490 + SERVICE.encode())
+    url = "x " * 940 + "https://me:" + "swordfish" * 30 + "@host/"
+    bytes_key = b"y" * 480 + b" sk-" + b"swordfish" * 9
+    many = "".join(f"sk-{'swordfish' * 40} " for _ in range(40))
+    begin, end = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+    pem = f"{begin}\\nswordfish: 4,-{'swordfish' * 90}{end} shown-4"
+    named = {"x" * 190 + SERVICE: 1, "shown-1 " + SERVICE: 2}
+    user = User("shown-2", "swordfish")
+    users = [user]
+    sent = "Cookie: swordfish=1; a=swordfish"
+    headers = f"GET /\\r\\n{sent}\\r\\nX-Api-Key: swordfish\\r\\nAccept: shown-3"
+    error = KeyError(SERVICE)
+    raise RuntimeError("x" * 1990 + SERVICE)
+
+thread = threading.Thread(target=threading.Event().wait, daemon=True)
+thread.name = "y" * 190 + SERVICE
+thread.start()
+work()
+"""
+
+
+def test_half_of_a_secret_is_left_out(container: Container, dumps: Path) -> None:
+    """A text is searched for secrets before it is cut."""
+    token = "it's\\swordfish" + "swordfish" * 20
+    container.write("p.py", CUT)
+    settings = {"REMORA_DUMPS": str(dumps), "REMORA_MODE": "dump", "SERVICE_TOKEN": token}
+    container.start(f'exec python p.py {"z" * 1990}"$SERVICE_TOKEN"', **settings)
+    assert container.exit_code() == 1
+    found = one_dump(dumps)
+    text = json.dumps({**found, "sources": {}})
+    for part in ("swordfish", "it's", "it\\'s"):
+        assert part not in text, text[text.index(part) - 200 :][:250]
+    for number in range(1, 5):
+        assert f"shown-{number}" in text
+    assert "password=(hidden)" in text
 
 
 # ---- Limits ----

@@ -20,7 +20,7 @@ import sys
 import time
 import zlib
 
-from remora import graph, stacks, texts, uncaught
+from remora import graph, hiding, stacks, texts, uncaught
 from remora.hook import own_command, say, setting
 
 # The default of REMORA_DUMPS
@@ -140,7 +140,7 @@ def document(error, frame, now):
         "host": os.uname().nodename,
         "pid": os.getpid(),
         "python": sys.version.split()[0],
-        "command": command(values.secrets),
+        "command": command(),
         "folder": os.path.realpath("/proc/self/cwd"),
         "environment": sorted(os.environ),
         "exceptions": found.exceptions(error) if error is not None else [],
@@ -162,18 +162,15 @@ def document(error, frame, now):
     yield f'}}, "complete": {json.dumps(values.is_complete)}}}'
 
 
-def command(secrets):
-    """Return the command line of this process, a list of texts, without secrets.
-
-    secrets: values that are known to be secret.
-    """
+def command():
+    """Return the command line of this process, a list of texts, without secrets."""
     found, is_hidden = [], False
     for word in own_command():
         name, equals, _ = word.partition("=")
-        if equals and texts.is_secret(name):
-            word = f"{name}={texts.HIDDEN}"
-        found.append(texts.HIDDEN if is_hidden else texts.without_secrets(word, secrets))
-        is_hidden = word.startswith("--") and not equals and texts.is_secret(word)
+        if equals and hiding.is_secret(name):
+            word = f"{name}={hiding.HIDDEN}"
+        found.append(hiding.HIDDEN if is_hidden else hiding.excerpt(word))
+        is_hidden = word.startswith("--") and not equals and hiding.is_secret(word)
     return found
 
 

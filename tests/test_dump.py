@@ -25,7 +25,7 @@ from support.container import (
     imported,
 )
 from support.dap import DapError
-from support.project import line, marked
+from support.project import line, marked, wait_until
 
 # Dumps in format 1, which later releases read too
 DUMPS = Path(__file__).with_name("dumps")
@@ -111,6 +111,13 @@ async def main():
 
 asyncio.run(main())
 """,
+    "own excepthook of threads": """
+threading.excepthook = lambda arguments: print("mine", repr(arguments.exc_value))
+t = threading.Thread(target=work, args=[1])
+t.start()
+t.join()
+""",
+    "function of atexit": "import atexit\natexit.register(work, 1)\n",
     "own excepthook": """
 def report(kind, error, trace):
     print("mine", repr(error), flush=True)
@@ -176,30 +183,42 @@ except ValueError as error:
 }
 
 
-# What a DataLoader's worker does, with a class built like torch's own.
-WRAPPER = """
-import sys, traceback
-
-class ExceptionWrapper:
-    def __init__(self, exc_info=None, where="in background"):
-        self.exc_type, self.where = (exc_info or sys.exc_info())[0], where
-"""
-IN_DATALOADER = """
-import multiprocessing
+# What workers of libraries call to hand an exception on, and stand-ins for it: by module, the name
+# of the class, how it is called, and the names of its arguments.
+HAND_ON = {
+    "torch._utils": ("ExceptionWrapper", "(where='in a worker')", "exc_info=None, where=''"),
+    "ray.exceptions": ("RayTaskError", "('task', 'text', error)", "name, text, cause"),
+    "loky.process_executor": ("_ExceptionWithTraceback", "(error)", "exc"),
+    "joblib.externals.loky.process_executor": ("_ExceptionWithTraceback", "(error)", "exc"),
+    "celery.app.trace": ("TraceInfo", "().handle_failure('task')", "task=None"),
+}
+IN_WORKER = """
+import importlib, multiprocessing
 
 def loop(queue):
-    from torch._utils import ExceptionWrapper
+    module = importlib.import_module("{}")
     try:
         work(1)
-    except Exception:
-        queue.put(ExceptionWrapper(where="in DataLoader worker process 0"))
+    except Exception as error:
+        module.{}
+        queue.put("handed on")
 
 if __name__ == "__main__":
     queue = multiprocessing.SimpleQueue()
     process = multiprocessing.get_context("fork").Process(target=loop, args=[queue])
     process.start()
-    print(queue.get().where)
+    print(queue.get())
     process.join()
+"""
+IN_TEST = """
+from types import SimpleNamespace
+from _pytest import runner
+
+try:
+    work(1)
+except ValueError as error:
+    excinfo = SimpleNamespace(value=error)
+    print(runner.check_interactive_exception(SimpleNamespace(excinfo=excinfo), None))
 """
 CAUGHT = """
 import _thread
@@ -254,6 +273,8 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
 ) -> None:
     if "group" in kind and container.version < (3, 11):
         pytest.skip("Python 3.11 has the first ExceptionGroup")
+    if "atexit" in kind and container.version < (3, 10):
+        pytest.skip("before Python 3.10, nothing can find such an exception")
     end = run(container, RAISE + CRASHES[kind])
     found = one_dump(dumps)
     container.stop()
@@ -281,12 +302,26 @@ def test_task_of_uvloop(
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
 
 
-def test_worker_of_a_dataloader(container: Container, dumps: Path) -> None:
-    container.write("torch/__init__.py", "")
-    container.write("torch/_utils.py", WRAPPER)
-    assert run(container, RAISE + IN_DATALOADER) == (0, "in DataLoader worker process 0")
+@pytest.mark.parametrize("module", HAND_ON)
+def test_worker_that_hands_its_exception_on(container: Container, dumps: Path, module: str) -> None:
+    name, call, arguments = HAND_ON[module]
+    method = call.partition(".")[2].partition("(")[0] or "__init__"
+    path = module.replace(".", "/")
+    for part in Path(path).parents[:-1]:
+        container.write(f"{part}/__init__.py", "")
+    container.write(f"{path}.py", f"class {name}:\n    def {method}(self, {arguments}): pass\n")
+    assert run(container, RAISE + IN_WORKER.format(module, name + call)) == (0, "handed on")
     found = one_dump(dumps)
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
+
+
+@pytest.mark.parametrize("is_failure", [True, False])
+def test_test_that_fails(container: Container, dumps: Path, is_failure: bool) -> None:
+    container.write("_pytest/__init__.py", "")
+    code = f"def check_interactive_exception(call, report): return {is_failure}\n"
+    container.write("_pytest/runner.py", code)
+    assert run(container, RAISE + IN_TEST) == (0, str(is_failure))
+    assert dumps.exists() == is_failure
 
 
 def test_files_called_like_modules_are_not_loaded(container: Container, dumps: Path) -> None:
@@ -567,6 +602,28 @@ def test_dump_that_cannot_be_written_is_said(container: Container, folder: str) 
     last = output.splitlines()[-1]
     assert code == 1
     assert last.startswith(f"remora: the ValueError of pid 1 cannot be dumped in {folder}: "), last
+
+
+LONG = """
+Error = type("E\u00e9" * 2000, (Exception,), {})
+raise Error
+"""
+DESCRIPTORS = """
+import os
+while True:
+    os.open("/dev/null", 0)
+"""
+
+
+def test_long_name_is_cut(container: Container, dumps: Path) -> None:
+    run(container, LONG, REMORA_ADDRESS=f"{'s' * 300} at x")
+    one_dump(dumps)
+
+
+def test_descriptors_that_are_used_up_are_said(container: Container, dumps: Path) -> None:
+    code, output = run(container, DESCRIPTORS)
+    last = "remora: pid 1 cannot be dumped: Too many open files"
+    assert (code, output.splitlines()[-1]) == (1, last)
 
 
 def test_memory_that_is_used_up_is_said(container: Container, dumps: Path) -> None:
@@ -996,6 +1053,35 @@ def test_dump_of_another_python_is_opened(container: Container, path: Path) -> N
     editor.resume(stop)
     editor.ended()
     assert ended(process).returncode == 0
+
+
+def test_crash_of_a_worker_is_opened_and_not_what_follows(
+    container: Container, dumps: Path
+) -> None:
+    code = CRASHES["pool of concurrent.futures"].replace("except ValueError", "except OSError")
+    path = container.write("p.py", RAISE + code)
+    command = "python p.py; echo ended; exec sleep 600"
+    container.start(
+        command, REMORA_MODE="dump", REMORA_DUMPS=str(dumps), REMORA_ADDRESS="shop at x"
+    )
+    container.says("ended")
+    assert [len(one["parents"]) for one in dumped(dumps)] == [2, 1]
+    for names in ([], ["shop"]):
+        shown = container.remora("crashes", "--show", *names).stdout
+        assert f"  {path}:{marked(path)} in work\n" in shown and "      b = 2\n" in shown
+    newest = container.remora("crashes").stdout.split()[4]
+    assert "_RemoteTraceback" in container.remora("crashes", "--show", newest).stdout
+    # Another program crashes.
+    container.execute("sh", "-c", "REMORA_MODE=dump python -c 1/0")
+    assert "ZeroDivisionError" in container.remora("crashes", "--show").stdout
+
+
+def test_code_without_a_file_is_the_users(container: Container, dumps: Path) -> None:
+    settings = {"REMORA_MODE": "dump", "REMORA_DUMPS": str(dumps)}
+    container.start("python -c 'total = 7; 1 / 0'; exec sleep 600", **settings)
+    wait_until(lambda: dumps.exists() and [*dumps.glob("*.gz")])
+    shown = container.remora("crashes", "--show").stdout
+    assert "  <string>:1 in <module>\n      total = 7\n" in shown
 
 
 def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:

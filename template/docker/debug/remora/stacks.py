@@ -157,9 +157,12 @@ class Stacks:
         }
 
     def is_user(self, file):
-        """Tell whether a file is the user's: not a library's, nor the debug layer's."""
+        """Tell whether a file is the user's: not a library's, nor the debug layer's.
+
+        Code without a file, as of `python -c`, is the user's, too.
+        """
         is_installed = "/site-packages/" in file or "/dist-packages/" in file
-        return file.startswith("/") and not is_installed and not file.startswith(self._library)
+        return not is_installed and not file.startswith(("<frozen", *self._library))
 
     # ---- Sources ----
 

@@ -29,7 +29,7 @@ def work(a):
 """
 # What pip installs into the image, beside the wheel of torch
 LIBRARIES = (
-    "accelerate celery hydra-core joblib lightning numpy pandas pillow polars pytest ray rich"
+    "accelerate celery hydra-core joblib lightning numpy pandas pillow polars pytest rich"
     " sentry-sdk typer"
 )
 
@@ -139,22 +139,6 @@ if __name__ == "__main__":
 """,
         "python src/program.py",
     ),
-    "ray": (
-        """
-import ray
-
-@ray.remote(max_retries=0)
-def task():
-    work(1)
-
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-try:
-    ray.get(task.remote())
-except ValueError as error:
-    print(type(error))
-""",
-        "python src/program.py",
-    ),
     "rich": ("from rich.traceback import install\ninstall()\nwork(1)\n", "python src/program.py"),
     "click": (
         "import click\n\n@click.command()\ndef main():\n    work(1)\n\nmain()\n",
@@ -208,7 +192,8 @@ if __name__ == "__main__":
 import os, signal, threading
 import celery
 
-folders = {"data_folder_in": "/tmp/queue", "data_folder_out": "/tmp/queue"}
+names = ["data_folder_in", "data_folder_out", "control_folder"]
+folders = dict.fromkeys(names, "/tmp/queue")
 app = celery.Celery("program", broker="filesystem://", broker_transport_options=folders)
 app.conf.result_backend = "file:///tmp/results"
 
@@ -238,7 +223,6 @@ HANDED_ON = {
     **dict.fromkeys(["DataLoader", "celery", "processes of celery", "pytest"], "*program.py*"),
     "joblib": "*popen_loky_posix*",
     "processes of concurrent.futures": "*spawn_main*",
-    "ray": "*default_worker.py*",
 }
 
 

@@ -28,7 +28,10 @@ def work(a):
 
 """
 # What pip installs into the image, beside the wheel of torch
-LIBRARIES = "celery hydra-core numpy pandas pillow polars pytest rich sentry-sdk typer"
+LIBRARIES = (
+    "accelerate celery hydra-core joblib lightning numpy pandas pillow polars pytest rich"
+    " sentry-sdk typer"
+)
 
 RANKS = """
 import time
@@ -87,6 +90,55 @@ main()
 """,
         "cd /tmp && python /app/src/program.py hydra.run.dir=/tmp/run hydra.output_subdir=null",
     ),
+    "processes of concurrent.futures": (
+        """
+import concurrent.futures, multiprocessing
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        pool.submit(work, 1).result()
+""",
+        "python src/program.py",
+    ),
+    "joblib": (
+        """
+import joblib
+
+if __name__ == "__main__":
+    import program  # joblib sends functions of __main__ without the name of their file
+
+    joblib.Parallel(n_jobs=2)(joblib.delayed(program.work)(n) for n in [1])
+""",
+        "python src/program.py",
+    ),
+    "accelerate": (
+        "import accelerate\n\naccelerate.Accelerator(cpu=True)\nwork(1)\n",
+        "accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no"
+        " --dynamo_backend no src/program.py",
+    ),
+    "lightning": (
+        """
+import lightning, torch
+
+class Model(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, n):
+        work(1)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters())
+
+if __name__ == "__main__":
+    data = torch.utils.data.DataLoader(torch.zeros(8, 2))
+    options = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar"], False)
+    lightning.Trainer(max_epochs=1, accelerator="cpu", devices=1, **options).fit(Model(), data)
+""",
+        "python src/program.py",
+    ),
     "rich": ("from rich.traceback import install\ninstall()\nwork(1)\n", "python src/program.py"),
     "click": (
         "import click\n\n@click.command()\ndef main():\n    work(1)\n\nmain()\n",
@@ -101,6 +153,20 @@ main()
 import sentry_sdk
 sentry_sdk.init(transport=lambda event: None, dsn="http://key@127.0.0.1:9/1")
 work(1)
+""",
+        "python src/program.py",
+    ),
+    "sentry in a process": (
+        """
+import multiprocessing
+import sentry_sdk
+
+sentry_sdk.init(transport=lambda event: None, dsn="http://key@127.0.0.1:9/1")
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=work, args=[1])
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
 """,
         "python src/program.py",
     ),
@@ -121,13 +187,43 @@ if __name__ == "__main__":
 """,
         "python src/program.py",
     ),
+    "processes of celery": (
+        """
+import os, signal, threading
+import celery
+
+names = ["data_folder_in", "data_folder_out", "control_folder"]
+folders = dict.fromkeys(names, "/tmp/queue")
+app = celery.Celery("program", broker="filesystem://", broker_transport_options=folders)
+app.conf.result_backend = "file:///tmp/results"
+
+@app.task
+def task():
+    work(1)
+
+def ask():
+    print(type(task.delay().get(timeout=60, propagate=False)), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if __name__ == "__main__":
+    os.mkdir("/tmp/queue")
+    os.mkdir("/tmp/results")
+    threading.Thread(target=ask).start()
+    app.worker_main("worker --pool prefork --concurrency 2 --loglevel CRITICAL".split())
+""",
+        "python src/program.py",
+    ),
     "pytest": (
         "def test_work():\n    work(1)\n",
         "python -m pytest -q -p no:cacheprovider --color=no src/program.py",
     ),
 }
-# In these, something else continues after the crash. REMORA_TARGET keeps them.
-HANDED_ON = ("DataLoader", "celery", "pytest")
+# In these, something else continues after the crash. REMORA_TARGET keeps them, by these names.
+HANDED_ON = {
+    **dict.fromkeys(["DataLoader", "celery", "processes of celery", "pytest"], "*program.py*"),
+    "joblib": "*popen_loky_posix*",
+    "processes of concurrent.futures": "*spawn_main*",
+}
 
 
 @pytest.fixture(scope="session")
@@ -138,11 +234,11 @@ def with_libraries(build) -> Project:
         (wheel,) = Path(os.environ["WHEELS"]).glob("torch-*.whl")
         (root / "wheels").mkdir()
         shutil.copy(wheel, root / "wheels")
-        mounts = "--mount=type=bind,source=wheels,target=/wheels"
-        torch = f"/wheels/{wheel.name}"
-        install = f"pip --python /opt/venv install --root-user-action=ignore {torch} {LIBRARIES}"
+        uv = "--mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv"
+        wheels = "--mount=type=bind,source=wheels,target=/wheels"
+        install = f"uv pip install --no-cache /wheels/{wheel.name} {LIBRARIES}"
         end = "\n\n\n# ---- Production"
-        replace(root / "Dockerfile", end, f"\nRUN {mounts} \\\n    {install}{end}")
+        replace(root / "Dockerfile", end, f"\nRUN {uv} {wheels} {install}{end}")
         replace(root / ".dockerignore", "!src\n", "!src\n!wheels\n")
 
     return build(prepare, python_version="3.11")
@@ -209,7 +305,7 @@ def test_crash_is_dumped_and_kept(project: Project, name: str) -> None:
     assert ["b", "int", "2"] in frames[0]["locals"]
 
     project.compose("rm", "--force", "--stop", "train")
-    target = {"REMORA_TARGET": "*program.py*"} if name in HANDED_ON else {}
+    target = {"REMORA_TARGET": HANDED_ON[name]} if name in HANDED_ON else {}
     start(project, name, "crash", **target)
     wait_until(lambda: "Waiting for client to attach..." in project.log())
     stop = project.attach().stopped()

@@ -25,7 +25,7 @@ from support.container import (
     imported,
 )
 from support.dap import DapError
-from support.project import line, marked
+from support.project import line, marked, wait_until
 
 # Dumps in format 1, which later releases read too
 DUMPS = Path(__file__).with_name("dumps")
@@ -53,6 +53,22 @@ if __name__ == "__main__":
             pool.%s
         except ValueError as error:
             print("got", error)
+"""
+# As torch.multiprocessing ends a worker
+EXITS = """
+import multiprocessing
+
+def run():
+    try:
+        work(1)
+    except ValueError:
+        sys.exit(1)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("%s").Process(target=run)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
 """
 # The ways in which libraries handle exceptions themselves, by mechanism.
 CRASHES = {
@@ -95,6 +111,13 @@ async def main():
 
 asyncio.run(main())
 """,
+    "own excepthook of threads": """
+threading.excepthook = lambda arguments: print("mine", repr(arguments.exc_value))
+t = threading.Thread(target=work, args=[1])
+t.start()
+t.join()
+""",
+    "function of atexit": "import atexit\natexit.register(work, 1)\n",
     "own excepthook": """
 def report(kind, error, trace):
     print("mine", repr(error), flush=True)
@@ -132,21 +155,8 @@ except ValueError as error:
     print("failed:", error, flush=True)
     os._exit(3)
 """,
-    "worker that exits": """
-import multiprocessing
-
-def run():
-    try:
-        work(1)
-    except ValueError:
-        sys.exit(1)
-
-if __name__ == "__main__":
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
-    sys.exit(process.exitcode)
-""",
+    "worker that exits": EXITS % "fork",
+    "spawned worker that exits": EXITS % "spawn",
     "hooks of several libraries": """
 def wrapped(before):
     def report(*error):
@@ -173,30 +183,42 @@ except ValueError as error:
 }
 
 
-# What a DataLoader's worker does, with a class built like torch's own.
-WRAPPER = """
-import sys, traceback
-
-class ExceptionWrapper:
-    def __init__(self, exc_info=None, where="in background"):
-        self.exc_type, self.where = (exc_info or sys.exc_info())[0], where
-"""
-IN_DATALOADER = """
-import multiprocessing
+# What workers of libraries call to hand an exception on, and stand-ins for it: by module, the name
+# of the class, how it is called, and the names of its arguments.
+HAND_ON = {
+    "torch._utils": ("ExceptionWrapper", "(where='in a worker')", "exc_info=None, where=''"),
+    "ray.exceptions": ("RayTaskError", "('task', 'text', error)", "name, text, cause"),
+    "loky.process_executor": ("_ExceptionWithTraceback", "(error)", "exc"),
+    "joblib.externals.loky.process_executor": ("_ExceptionWithTraceback", "(error)", "exc"),
+    "celery.app.trace": ("TraceInfo", "().handle_failure('task')", "task=None"),
+}
+IN_WORKER = """
+import importlib, multiprocessing
 
 def loop(queue):
-    from torch._utils import ExceptionWrapper
+    module = importlib.import_module("{}")
     try:
         work(1)
-    except Exception:
-        queue.put(ExceptionWrapper(where="in DataLoader worker process 0"))
+    except Exception as error:
+        module.{}
+        queue.put("handed on")
 
 if __name__ == "__main__":
     queue = multiprocessing.SimpleQueue()
     process = multiprocessing.get_context("fork").Process(target=loop, args=[queue])
     process.start()
-    print(queue.get().where)
+    print(queue.get())
     process.join()
+"""
+IN_TEST = """
+from types import SimpleNamespace
+from _pytest import runner
+
+try:
+    work(1)
+except ValueError as error:
+    excinfo = SimpleNamespace(value=error)
+    print(runner.check_interactive_exception(SimpleNamespace(excinfo=excinfo), None))
 """
 CAUGHT = """
 import _thread
@@ -251,6 +273,8 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
 ) -> None:
     if "group" in kind and container.version < (3, 11):
         pytest.skip("Python 3.11 has the first ExceptionGroup")
+    if "atexit" in kind and container.version < (3, 10):
+        pytest.skip("before Python 3.10, nothing can find such an exception")
     end = run(container, RAISE + CRASHES[kind])
     found = one_dump(dumps)
     container.stop()
@@ -278,12 +302,26 @@ def test_task_of_uvloop(
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
 
 
-def test_worker_of_a_dataloader(container: Container, dumps: Path) -> None:
-    container.write("torch/__init__.py", "")
-    container.write("torch/_utils.py", WRAPPER)
-    assert run(container, RAISE + IN_DATALOADER) == (0, "in DataLoader worker process 0")
+@pytest.mark.parametrize("module", HAND_ON)
+def test_worker_that_hands_its_exception_on(container: Container, dumps: Path, module: str) -> None:
+    name, call, arguments = HAND_ON[module]
+    method = call.partition(".")[2].partition("(")[0] or "__init__"
+    path = module.replace(".", "/")
+    for part in Path(path).parents[:-1]:
+        container.write(f"{part}/__init__.py", "")
+    container.write(f"{path}.py", f"class {name}:\n    def {method}(self, {arguments}): pass\n")
+    assert run(container, RAISE + IN_WORKER.format(module, name + call)) == (0, "handed on")
     found = one_dump(dumps)
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
+
+
+@pytest.mark.parametrize("is_failure", [True, False])
+def test_test_that_fails(container: Container, dumps: Path, is_failure: bool) -> None:
+    container.write("_pytest/__init__.py", "")
+    code = f"def check_interactive_exception(call, report): return {is_failure}\n"
+    container.write("_pytest/runner.py", code)
+    assert run(container, RAISE + IN_TEST) == (0, str(is_failure))
+    assert dumps.exists() == is_failure
 
 
 def test_files_called_like_modules_are_not_loaded(container: Container, dumps: Path) -> None:
@@ -373,7 +411,9 @@ def inner(path):
         deep.append([])
         deep = deep[0]
     cyclic.append(cyclic)
+    rows = numpy.array([("me", "swordfish")], dtype=[("name", "U9"), ("password", "U9")])
     text = "x" * 100_000_000
+    token = numpy.str_("swordfish")
     number = 10 ** 100_000
     raise HostileError("no", path)  # here
 
@@ -417,6 +457,9 @@ def test_content(
     assert inner["password"] == ["str", "(hidden)"]
     assert inner["number"] == ["int", "<int of 332193 bits>"]
     assert inner["text"][1].endswith("… (100000000 characters)")
+    (row,) = [nodes[str(rest[0])] for name, *rest in node["rows"]["children"] if name == "[0]"]
+    assert row["text"] == "void ('name', 'password')"
+    assert ["['name']", "str_", "'me'"] in row["children"]
     assert [".x"] == [child[0] for child in node["meta"]["children"]]
     assert node["hostile"]["text"] == "<Hostile object>"
 
@@ -461,6 +504,54 @@ def test_secrets_of_any_kind_are_left_out(container: Container, dumps: Path) -> 
     assert "swordfish" not in text, text[text.index("swordfish") - 200 :][:250]
     for number in range(1, 9):
         assert f"shown-{number}" in text
+
+
+CUT = """
+import os, threading
+from typing import NamedTuple
+
+SERVICE = os.environ.pop("SERVICE_TOKEN")  # as the careful do
+
+class User(NamedTuple):
+    name: str
+    password: str
+
+def work():
+    known = ("x" * 1890 + SERVICE, "x" * 1990 + SERVICE, b"x" * 490 + SERVICE.encode())
+    url = "x " * 940 + "https://me:" + "swordfish" * 30 + "@host/"
+    bytes_key = b"y" * 480 + b" sk-" + b"swordfish" * 9
+    many = "".join(f"sk-{'swordfish' * 40} " for _ in range(40))
+    begin, end = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+    pem = f"{begin}\\nswordfish: 4,-{'swordfish' * 90}{end} shown-4"
+    named = {"x" * 190 + SERVICE: 1, "shown-1 " + SERVICE: 2}
+    user = User("shown-2", "swordfish")
+    users = [user]
+    sent = "Cookie: swordfish=1; a=swordfish"
+    headers = f"GET /\\r\\n{sent}\\r\\nX-Api-Key: swordfish\\r\\nAccept: shown-3"
+    error = KeyError(SERVICE)
+    raise RuntimeError("x" * 1990 + SERVICE)
+
+thread = threading.Thread(target=threading.Event().wait, daemon=True)
+thread.name = "y" * 190 + SERVICE
+thread.start()
+work()
+"""
+
+
+def test_half_of_a_secret_is_left_out(container: Container, dumps: Path) -> None:
+    """A text is searched for secrets before it is cut."""
+    token = "it's\\swordfish" + "swordfish" * 20
+    container.write("p.py", CUT)
+    settings = {"REMORA_DUMPS": str(dumps), "REMORA_MODE": "dump", "SERVICE_TOKEN": token}
+    container.start(f'exec python p.py {"z" * 1990}"$SERVICE_TOKEN"', **settings)
+    assert container.exit_code() == 1
+    found = one_dump(dumps)
+    text = json.dumps({**found, "sources": {}})
+    for part in ("swordfish", "it's", "it\\'s"):
+        assert part not in text, text[text.index(part) - 200 :][:250]
+    for number in range(1, 5):
+        assert f"shown-{number}" in text
+    assert "password=(hidden)" in text
 
 
 # ---- Limits ----
@@ -511,6 +602,28 @@ def test_dump_that_cannot_be_written_is_said(container: Container, folder: str) 
     last = output.splitlines()[-1]
     assert code == 1
     assert last.startswith(f"remora: the ValueError of pid 1 cannot be dumped in {folder}: "), last
+
+
+LONG = """
+Error = type("E\u00e9" * 2000, (Exception,), {})
+raise Error
+"""
+DESCRIPTORS = """
+import os
+while True:
+    os.open("/dev/null", 0)
+"""
+
+
+def test_long_name_is_cut(container: Container, dumps: Path) -> None:
+    run(container, LONG, REMORA_ADDRESS=f"{'s' * 300} at x")
+    one_dump(dumps)
+
+
+def test_descriptors_that_are_used_up_are_said(container: Container, dumps: Path) -> None:
+    code, output = run(container, DESCRIPTORS)
+    last = "remora: pid 1 cannot be dumped: Too many open files"
+    assert (code, output.splitlines()[-1]) == (1, last)
 
 
 def test_memory_that_is_used_up_is_said(container: Container, dumps: Path) -> None:
@@ -940,6 +1053,35 @@ def test_dump_of_another_python_is_opened(container: Container, path: Path) -> N
     editor.resume(stop)
     editor.ended()
     assert ended(process).returncode == 0
+
+
+def test_crash_of_a_worker_is_opened_and_not_what_follows(
+    container: Container, dumps: Path
+) -> None:
+    code = CRASHES["pool of concurrent.futures"].replace("except ValueError", "except OSError")
+    path = container.write("p.py", RAISE + code)
+    command = "python p.py; echo ended; exec sleep 600"
+    container.start(
+        command, REMORA_MODE="dump", REMORA_DUMPS=str(dumps), REMORA_ADDRESS="shop at x"
+    )
+    container.says("ended")
+    assert [len(one["parents"]) for one in dumped(dumps)] == [2, 1]
+    for names in ([], ["shop"]):
+        shown = container.remora("crashes", "--show", *names).stdout
+        assert f"  {path}:{marked(path)} in work\n" in shown and "      b = 2\n" in shown
+    newest = container.remora("crashes").stdout.split()[4]
+    assert "_RemoteTraceback" in container.remora("crashes", "--show", newest).stdout
+    # Another program crashes.
+    container.execute("sh", "-c", "REMORA_MODE=dump python -c 1/0")
+    assert "ZeroDivisionError" in container.remora("crashes", "--show").stdout
+
+
+def test_code_without_a_file_is_the_users(container: Container, dumps: Path) -> None:
+    settings = {"REMORA_MODE": "dump", "REMORA_DUMPS": str(dumps)}
+    container.start("python -c 'total = 7; 1 / 0'; exec sleep 600", **settings)
+    wait_until(lambda: dumps.exists() and [*dumps.glob("*.gz")])
+    shown = container.remora("crashes", "--show").stdout
+    assert "  <string>:1 in <module>\n      total = 7\n" in shown
 
 
 def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:

@@ -3,7 +3,7 @@
 The file is a JSON document, compressed with gzip:
 
 format      1
-service, time, host, pid, python, command, folder, environment (only the names)
+service, time, host, pid, parents, python, command, folder, environment (only the names)
 exceptions  the exception, and those that it comes from; none in a dump of a running program
 threads     all threads, the crashed one first: {"name", "daemon", "crashed", "frames"}
 sources     the contents of the frames' files, by path
@@ -20,7 +20,7 @@ import sys
 import time
 import zlib
 
-from . import graph, stacks, texts, uncaught
+from . import container, graph, hiding, stacks, texts, uncaught
 from .hook import own_command, say, setting
 
 # The default of REMORA_DUMPS
@@ -81,7 +81,8 @@ def service():
 def _write(error, frame, what):
     now = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    name = re.sub(r"[^\w.-]+", "_", f"{service()}-{stamp}-{os.getpid()}-{what}")
+    name = f"{service()[:100]}-{stamp}-{os.getpid()}-{what[:100]}"
+    name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
     where = folder()
     os.makedirs(where, exist_ok=True)
     begun = f"{where}/.{name}-{time.monotonic_ns()}"
@@ -139,8 +140,9 @@ def document(error, frame, now):
         "time": now,
         "host": os.uname().nodename,
         "pid": os.getpid(),
+        "parents": parents(),
         "python": sys.version.split()[0],
-        "command": command(values.secrets),
+        "command": command(),
         "folder": os.path.realpath("/proc/self/cwd"),
         "environment": sorted(os.environ),
         "exceptions": found.exceptions(error) if error is not None else [],
@@ -162,18 +164,23 @@ def document(error, frame, now):
     yield f'}}, "complete": {json.dumps(values.is_complete)}}}'
 
 
-def command(secrets):
-    """Return the command line of this process, a list of texts, without secrets.
+def parents():
+    """Return the pids of the processes that this one comes from, as far as they are known."""
+    found = [os.getppid()]
+    while len(found) < 100 and (parent := container.parent_of(found[-1])):
+        found.append(parent)
+    return found
 
-    secrets: values that are known to be secret.
-    """
+
+def command():
+    """Return the command line of this process, a list of texts, without secrets."""
     found, is_hidden = [], False
     for word in own_command():
         name, equals, _ = word.partition("=")
-        if equals and texts.is_secret(name):
-            word = f"{name}={texts.HIDDEN}"
-        found.append(texts.HIDDEN if is_hidden else texts.without_secrets(word, secrets))
-        is_hidden = word.startswith("--") and not equals and texts.is_secret(word)
+        if equals and hiding.is_secret(name):
+            word = f"{name}={hiding.HIDDEN}"
+        found.append(hiding.HIDDEN if is_hidden else hiding.excerpt(word))
+        is_hidden = word.startswith("--") and not equals and hiding.is_secret(word)
     return found
 
 

@@ -28,7 +28,8 @@ def write(error=None, frame=None):
             writer = dump
         return writer.write(error, frame)
     except BaseException as problem:
-        say(f"pid {os.getpid()} cannot be dumped: {type(problem).__name__}")
+        reason = getattr(problem, "strerror", None) or type(problem).__name__
+        say(f"pid {os.getpid()} cannot be dumped: {reason}")
 
 
 def catch_signal():

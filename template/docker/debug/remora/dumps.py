@@ -32,6 +32,9 @@ HEAD_END = b', "nodes": {'
 # What to do if there is none
 HINT = "REMORA_MODE=dump writes one when a program crashes"
 
+# How many seconds may lie between the crash of a process and that of the one that has started it
+TOGETHER = 60
+
 # What a damaged file raises when it is read
 DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
 
@@ -72,7 +75,30 @@ def find(name):
     of_service = [one for one in found if (facts := NAME.match(one)) and facts[1] == name]
     if name and len(found) > 1 and name not in found and not of_service:
         raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
-    return f"{folder()}/{name if name in found else (of_service or found)[0]}"
+    if name in found or (name and not of_service):
+        return f"{folder()}/{name if name in found else found[0]}"
+    return f"{folder()}/{first_of(of_service or found)}"
+
+
+def first_of(found):
+    """Return the dump from which the newest one follows, or else the newest.
+
+    When a rank or a worker has crashed, the process that has started it often crashes, too. found:
+    names of dumps, the newest first.
+    """
+    first = newest = None
+    for name in found:
+        try:
+            facts = read(f"{folder()}/{name}", head_only=True)
+            newest = newest or facts
+            if newest["time"] - facts["time"] > TOGETHER:
+                break
+            is_child = newest["pid"] in facts.get("parents", ())
+            if is_child and newest["host"] == facts["host"] and facts["exceptions"]:
+                first = name
+        except (Unreadable, *DAMAGED):
+            pass
+    return first or found[0]
 
 
 def read(path, head_only=False):

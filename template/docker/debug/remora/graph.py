@@ -21,8 +21,9 @@ from types import (
     ModuleType,
 )
 
-from . import summaries, texts
-from .texts import HIDDEN, is_a, is_exactly
+from . import hiding, summaries, texts
+from .hiding import HIDDEN
+from .texts import is_a, is_exactly
 from .values import SHOWN
 
 # Types of a program's own parts, and types of values without children
@@ -39,7 +40,7 @@ class Graph:
 
     def __init__(self, room, until):
         self.room, self.until = room, until
-        self.secrets = texts.secrets_of_environment()
+        hiding.learn()
         self.is_complete = True
         # How many characters of text have been made
         self.made = 0
@@ -86,7 +87,7 @@ class Graph:
 
     def line(self, value):
         """Return the text of a value."""
-        found = summaries.line(value) or texts.line(value, self.secrets)
+        found = summaries.line(value) or texts.line(value)
         self.made += len(found)
         return found
 
@@ -116,15 +117,15 @@ def inside(value):
     if texts.name_of(kind) == "_Environ" and texts.name_of(kind, "__module__") == "os":
         return  # a dump has its names elsewhere
     elements, _ = texts.elements(value, SHOWN)
-    is_sequence, is_pair = is_a(value, list, tuple, deque), texts.is_pair_of_secret(value)
+    is_sequence, names = is_a(value, list, tuple, deque), texts.names_of(value)
     for key, child in elements:
         if is_a(value, dict):
             if not is_a(key, str, int, float, type(None)):
                 yield "(key)", key, ""
-            name = texts.cut(texts.line(key, (), 0), 200)
+            name = texts.cut(texts.line(key, 0), 200)
             yield f"[{name}]", child, key
         else:
-            told = "secret" if is_pair and key == 1 else ""
+            told = names[key] if key < len(names) else ""
             yield f"[{key}]" if is_sequence else f"({key})", child, told
     for name, child in attributes(value):
         yield f".{name}", child, name

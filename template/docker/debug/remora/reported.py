@@ -15,6 +15,7 @@ HANDED_ON = {
     "joblib.externals.loky.process_executor": ("_ExceptionWithTraceback", "__init__"),
     "loky.process_executor": ("_ExceptionWithTraceback", "__init__"),
     "multiprocessing.pool": ("ExceptionWithTraceback", "__init__"),
+    "ray.exceptions": ("RayTaskError", "__init__"),
     "torch._utils": ("ExceptionWrapper", "__init__"),
 }
 

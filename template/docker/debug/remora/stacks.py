@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from . import graph, texts, uncaught
+from . import graph, hiding, texts, uncaught
 from .apart import standard_library
 from .project import content_of
 
@@ -49,7 +49,7 @@ class Stacks:
             record = {
                 "type": texts.type_name(one),
                 "module": texts.name_of(type(one), "__module__"),
-                "text": texts.message_of(one, self.graph.secrets),
+                "text": texts.message_of(one),
                 "notes": self._notes(one),
                 "is_context_shown": not BaseException.__suppress_context__.__get__(one),
                 "frames": self.of_trace(uncaught.trace_of(one), LIBRARY),
@@ -72,7 +72,7 @@ class Stacks:
         found = [value for name, value in graph.attributes(error) if name == "__notes__"]
         notes = found[0] if found and type(found[0]) is list else []
         shown = [note for note in notes if type(note) is str][:EXCEPTIONS]
-        return [texts.excerpt(note, self.graph.secrets) for note in shown]
+        return [hiding.excerpt(note) for note in shown]
 
     # ---- Threads ----
 
@@ -103,7 +103,7 @@ class Stacks:
         thread = dict.get(threading._active, number)
         names = dict(graph.attributes(thread)) if thread is not None else {}
         name = names.get("_name")
-        name = texts.cut(name, 200) if type(name) is str else f"thread {number}"
+        name = hiding.excerpt(name, 200) if type(name) is str else f"thread {number}"
         is_daemon = names.get("_daemonic") is True
         return {"name": name, "daemon": is_daemon, "crashed": is_crashed, "frames": frames}
 
@@ -157,9 +157,12 @@ class Stacks:
         }
 
     def is_user(self, file):
-        """Tell whether a file is the user's: not a library's, nor the debug layer's."""
+        """Tell whether a file is the user's: not a library's, nor the debug layer's.
+
+        Code without a file, as of `python -c`, is the user's, too.
+        """
         is_installed = "/site-packages/" in file or "/dist-packages/" in file
-        return file.startswith("/") and not is_installed and not file.startswith(self._library)
+        return not is_installed and not file.startswith(("<frozen", *self._library))
 
     # ---- Sources ----
 

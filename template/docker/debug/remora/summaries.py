@@ -7,7 +7,7 @@ their own classes.
 import sys
 import warnings
 
-from . import texts
+from . import hiding, texts
 from .values import SHOWN
 
 # How many elements are read for statistics. For more, torch would start threads, which hang in a
@@ -19,7 +19,7 @@ ROWS, COLUMNS = 10, 50
 
 # The classes that are summed up, by the modules that have them
 CLASSES = {
-    "numpy": ("ndarray", "generic"),
+    "numpy": ("ndarray", "void", "generic"),
     "torch": ("Tensor",),
     "torch.nn": ("Parameter",),
     "pandas": ("DataFrame", "Series"),
@@ -32,7 +32,8 @@ def kind_of(value):
     """Return the library and the class of a value that is summed up; None for another value."""
     kind = type(value)
     top = texts.name_of(kind, "__module__").partition(".")[0]
-    if top not in ("numpy", "torch", "pandas", "polars", "PIL"):
+    is_text = issubclass(kind, (str, bytes))  # as texts of NumPy, which texts.py makes
+    if is_text or top not in ("numpy", "torch", "pandas", "polars", "PIL"):
         return None
     for place, names in CLASSES.items():
         module = sys.modules.get(place)
@@ -41,7 +42,7 @@ def kind_of(value):
         for name in names:
             known = vars(module).get(name)
             # A subclass of the program may replace methods: accept only subclasses of these.
-            is_family = name in ("generic", "Image", "ndarray")
+            is_family = name in ("void", "generic", "Image", "ndarray")
             if known is kind or (is_family and known and issubclass(kind, known)):
                 return top, name
     return None
@@ -185,7 +186,7 @@ def line_of_table(table):
 
 
 def line_of_column(column):
-    return f"Series {column.dtype}[{len(column)}] {texts.line(column.name, (), 0)}"
+    return f"Series {column.dtype}[{len(column)}] {texts.line(column.name, 0)}"
 
 
 def inside_table(table):
@@ -194,14 +195,14 @@ def inside_table(table):
     names = list(table.columns)
     for position, name in enumerate(names[:COLUMNS]):
         column = head.iloc[:, position] if hasattr(head, "iloc") else head[name]
-        yield f"[{texts.line(name, (), 0)}]", column
+        yield f"[{texts.line(name, 0)}]", column
     if len(names) > COLUMNS:
         yield ".columns", names
 
 
 def inside_column(column):
     yield ".dtype", str(column.dtype)
-    if type(column.name) is str and texts.is_secret(column.name):
+    if type(column.name) is str and hiding.is_secret(column.name):
         return
     head = column[:SHOWN]
     yield from indexed(head.tolist() if hasattr(head, "tolist") else head.to_list())
@@ -214,6 +215,16 @@ def line_of_picture(picture):
     return f"{texts.type_name(picture)} {texts.line(mode)} {texts.line(size)}"
 
 
+def line_of_record(record):
+    """Return the text of a row of a structured array. Its fields may be secrets."""
+    return f"{texts.type_name(record)} {record.dtype.names}"
+
+
+def inside_record(record):
+    if record.dtype.names is not None:
+        yield from ((f"['{name}']", record[name]) for name in record.dtype.names)
+
+
 def line_of_scalar(value):
     return f"{texts.type_name(value)}({texts.line(value.item())})"
 
@@ -221,6 +232,7 @@ def line_of_scalar(value):
 # The functions for the text and the inside of a value, by what kind_of() returns
 SUMMARIES = {
     ("numpy", "ndarray"): (line_of_array, inside_array),
+    ("numpy", "void"): (line_of_record, inside_record),
     ("numpy", "generic"): (line_of_scalar, None),
     ("torch", "Tensor"): (line_of_tensor, inside_tensor),
     ("torch", "Parameter"): (line_of_tensor, inside_tensor),

@@ -46,7 +46,7 @@ def catch(action, more=()):
 
     act = action
     catch_in_main()
-    catch_in_unnamed_threads()
+    catch_what_python_ignores()
     catch_exits()
     atexit.register(at_exit)
     actions = {"threading": catch_in_threads, "traceback": catch_in_children}
@@ -104,23 +104,34 @@ def catch_in_main():
 
 
 def catch_in_threads(threading):
-    """Find exceptions that end a thread. threading: the module."""
-    report = threading.excepthook
+    """Find exceptions that end a thread. threading: the module.
 
-    def excepthook(arguments):
-        report(arguments)
-        act_on(arguments.exc_value, GOING_ON if threading.excepthook is excepthook else WRAPPED)
+    The program may replace threading.excepthook as a whole. So find what calls that hook.
+    """
+    make = threading._make_invoke_excepthook
 
-    threading.excepthook = excepthook
+    def _make_invoke_excepthook():
+        report = make()
+
+        def invoke_excepthook(thread):
+            report(thread)
+            act_on(sys.exc_info()[1], GOING_ON)
+
+        return invoke_excepthook
+
+    threading._make_invoke_excepthook = _make_invoke_excepthook
 
 
-def catch_in_unnamed_threads():
-    """Find exceptions that end a thread of the module `_thread`."""
+def catch_what_python_ignores():
+    """Find exceptions that end a thread of the module `_thread`, or a function of `atexit`."""
     report = sys.unraisablehook
 
     def unraisablehook(arguments):
         report(arguments)
-        if "thread started by" in (arguments.err_msg or ""):
+        message = arguments.err_msg or ""
+        if "in atexit callback" in message:  # Python 3.10
+            act_on(arguments.exc_value, AT_EXIT)
+        elif "thread started by" in message:
             is_outer = sys.unraisablehook is unraisablehook
             act_on(arguments.exc_value, GOING_ON if is_outer else WRAPPED)
 
@@ -135,9 +146,11 @@ def catch_in_children(traceback):
     report = traceback.print_exc
 
     def print_exc(*arguments, **options):
+        global handled_at_exit
         report(*arguments, **options)
         caller = sys._getframe(1).f_code
         if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
+            handled_at_exit = None
             act_on(sys.exc_info()[1], ENDING)
 
     traceback.print_exc = print_exc
@@ -205,10 +218,12 @@ def catch_exits():
             # By convention, a program ends with 2 if its command line is wrong.
             code = ending.code
             is_failure = code is not None and not (type(code) is int and code in (0, 2))
-            if _thread.get_ident() == forks.main:
+            frame = sys._getframe(1)
+            # multiprocessing has caught the exit of a spawned child, and repeats it here.
+            is_repeated = is_failure and frame.f_code.co_name == "spawn_main"
+            if _thread.get_ident() == forks.main and not is_repeated:
                 handled_at_exit = None
                 if is_failure and ending.__context__ is not None:
-                    frame = sys._getframe(1)
                     while frame.f_back is not None:
                         frame = frame.f_back
                     handled_at_exit = ending.__context__, frame, frame.f_lasti

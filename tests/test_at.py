@@ -344,12 +344,12 @@ def test_place_in_a_library(container: Container, loop: Path) -> None:
         (["src/loop.py"], "a place is FILE:LINE, such as src/shop/cart.py:41, not 'src/loop.py'"),
         (["src/loop.py:x"], "a place is FILE:LINE, such as src/shop/cart.py:41"),
         ([":3"], "a place is FILE:LINE, such as src/shop/cart.py:41"),
-        (["a.py:1"], "a.py is not a Python file of the project or this container"),
-        (["/:1"], "/ is not a Python file of the project or this container"),
+        (["a.py:1"], "a.py is not a Python file or template of the project or this container"),
+        (["/:1"], "/ is not a Python file or template of the project or this container"),
         (
             ["lib/main.py:1"],
-            "lib/main.py is not a Python file of the project or this container: there is"
-            " api/main.py, worker/main.py",
+            "lib/main.py is not a Python file or template of the project or this container: there"
+            " is api/main.py, worker/main.py",
         ),
         (["main.py:1"], "main.py may be api/main.py or worker/main.py: say which"),
         (

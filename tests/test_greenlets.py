@@ -113,6 +113,27 @@ def test_worker_of_gunicorn(container: Container, packages: dict[str, str], mode
         assert answer.read() == b"answer"
 
 
+LATE = """
+import gevent
+from gevent import _hub_local, monkey
+print("attached")  # here
+monkey.patch_thread()
+print("has begun:", _hub_local.get_hub_if_exists() is not None, flush=True)
+"""
+
+
+def test_hub_of_gevent_has_begun_before_threads_are_patched(
+    container: Container, packages: dict[str, str]
+) -> None:
+    """It imports modules. Behind patched locks, an import that waits would begin the hub again."""
+    path = container.write("p.py", LATE)
+    container.start("exec python p.py", **packages)
+    editor = container.attach({path: [marked(path)]})
+    editor.resume(editor.stopped())
+    container.says("has begun: True")
+    assert container.exit_code() == 0
+
+
 THREADS = """
 import gevent.monkey, threading
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +127,68 @@ def test_template_of_a_package_of_a_program_that_runs(
         editor.set_breakpoints(template, 99)
         assert message(shop, template)
         editor.detach()
+    shop.write("end", "")
+    assert shop.exit_code() == 0
+
+
+CALLED = """
+def shout(text):
+    return text + "!"  # shout
+
+environment.filters["shout"] = shout
+"""
+PARENT = "<html>\n\n\n{% block body %}{% endblock %}\n"
+CHILD = """{% extends "base.html" %}
+{% block body %}
+{% for item in items %}
+{{ item | shout }}
+{% endfor %}
+{% endblock %}
+"""
+
+
+def test_stack_has_the_lines_of_jinja_templates(shop: Container, packages: dict[str, str]) -> None:
+    """Jinja makes Python code of templates, whose lines have other numbers."""
+    base, child = shop.write("pages/base.html", PARENT), shop.write("pages/index.html", CHILD)
+    program = shop.write("p.py", JINJA + CALLED + "render()\n")
+    number, called = line(child, "shout"), line(program, "# shout")
+    shop.start("python p.py", **packages)
+    editor = shop.attach({program: [called], child: [number]}, justMyCode=True)
+    for top in ((child, number), (program, called)):
+        stop = editor.stopped()
+        assert (stop.path, stop.line) == top
+        found = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"]
+        stack = [(Path(frame["source"]["path"]), frame["line"]) for frame in found]
+        templates = dict.fromkeys(place for place in stack if place[0].suffix == ".html")
+        assert list(templates) == [(child, number), (base, 4), (child, 1)]
+        editor.resume(stop)
+
+
+@pytest.mark.parametrize("library", ["django", "jinja2"])
+def test_values_at_a_line_of_a_template(
+    shop: Container, packages: dict[str, str], library: str
+) -> None:
+    for folder in ("pages", "../project/src/pages"):
+        shop.write(f"{folder}/index.html", TEMPLATE)
+    shop.write("p.py", PROGRAMS[library] + LOOP)
+    shop.start("exec python p.py", mode="listen", **packages)
+    shop.says("up")
+
+    def at(number: int) -> subprocess.CompletedProcess[str]:
+        return shop.remora("at", f"src/pages/index.html:{number}", "--eval", "item", "--json")
+
+    facts = json.loads(at(3).stdout)
+    assert (facts["file"], facts["line"]) == ("src/pages/index.html", 3)
+    assert facts["values"] == {"item": "'a'"}
+    refused = {
+        1: "has no code\n",
+        5: "has no code: the nearest line with code is 4\n",
+        99: "is past its end, line 5: the nearest lines with code are 3, 4, 5\n",
+    }
+    for number, why in refused.items():
+        done = at(number)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"line {number} of src/pages/index.html {why}"
     shop.write("end", "")
     assert shop.exit_code() == 0
 

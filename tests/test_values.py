@@ -145,6 +145,117 @@ def test_all_elements_can_be_opened(container: Container) -> None:
     assert values.inside("m", "more", "[100:1100]")["0101"]["value"] == "101"
 
 
+# Attributes whose code counts its calls, hangs, or changes the program
+PROPERTIES = """
+import enum, functools, pathlib, types
+
+called = []
+
+def loaded(name):
+    if name.startswith("__"):  # pydevd looks for methods
+        raise AttributeError(name)
+    called.append(name)
+    return "imported"
+
+class Column:
+    def __set_name__(self, owner, name):
+        self.name = name
+    def __get__(self, row, owner):
+        if row is None:
+            return self
+        if self.name not in row.__dict__:
+            called.append(self.name)
+        return row.__dict__.setdefault(self.name, "from the database")
+    def __set__(self, row, value):
+        row.__dict__[self.name] = value
+
+class Row:
+    loaded, unloaded = Column(), Column()
+    def __init__(self):
+        self._size, self.loaded = 3, "loaded"
+    @property
+    def size(self):
+        return self._size
+    @property
+    def double(self):
+        return 2 * self.size
+    @property
+    def indirect(self):
+        return self.hangs
+    @property
+    def circle(self):
+        return self.circle
+    @property
+    def hangs(self):
+        while True:
+            pass
+    @property
+    def costly(self):
+        called.append("costly")
+        return "computed"
+    @property
+    def fails(self):
+        raise LookupError("no row")
+    @functools.cached_property
+    def cached(self):
+        called.append("cached")
+        return "kept"
+
+class Lazy:
+    def __dir__(self):
+        return ["part"]
+    def __getattr__(self, name):
+        return loaded(name)
+
+class Loading(dict):
+    def __getitem__(self, key):
+        called.append(key)
+        return super().__getitem__(key)
+
+Color = enum.Enum("Color", "RED")
+
+def main():
+    row, lazy, loading, color = Row(), Lazy(), Loading(one=1), Color.RED
+    module = types.ModuleType("module")
+    module.__dir__, module.__getattr__ = lazy.__dir__, loaded
+    path = pathlib.Path("a/b.txt")
+    numbers = (n for n in range(3))
+    text = "x" * 10_000_000
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    return 1  # here
+
+main()
+"""
+
+
+def test_opening_a_value_calls_nothing(container: Container) -> None:
+    values = shown(container, PROPERTIES)
+    row = values.inside("row")
+    for name in values.lines:
+        if values.lines[name]["variablesReference"]:
+            values.inside(name)
+    assert values.evaluate("called") == "[]"
+    assert values.lines["loading"]["value"] == "{'one': 1}"
+    expected = {"loaded": "'loaded'", "size": "3", "double": "6"}
+    assert {name: row[name]["value"] for name in expected} == expected
+    later = {name for name in row if row[name].get("presentationHint") == {"lazy": True}}
+    assert later == {*("unloaded", "indirect", "circle", "hangs", "costly", "cached"), "fails"}
+    assert values.inside("lazy")["part"]["presentationHint"] == {"lazy": True}
+    assert values.inside("module")["part"]["presentationHint"] == {"lazy": True}
+    assert values.inside("color")["name"]["value"] == "'RED'"
+    assert values.inside("path")["suffix"]["value"] == "'.txt'"
+    assert values.evaluate("list(numbers)") == "[0, 1, 2]"
+    assert len(values.lines["text"]["value"]) < 100_000
+    # What a user opens is computed.
+    assert values.inside("row", "costly")["costly"]["value"] == "'computed'"
+    assert values.inside("row", "cached")["cached"]["value"] == "'kept'"
+    assert values.inside("row")["cached"]["value"] == "'kept'"
+    assert values.inside("row", "fails")["fails"]["value"] == "LookupError('no row')"
+    assert values.inside("lazy", "part")["part"]["value"] == "'imported'"
+
+
 # ---- NumPy and pandas ----
 
 

@@ -20,6 +20,7 @@ tracing      traces threads that run already, on Python 3.8 to 3.11
 delays       removes delays of pydevd
 threads      starts the layer's own threads
 values       makes pydevd show big values quickly
+attributes   makes pydevd read properties only when a user opens them
 templates    sets breakpoints in Django and Jinja templates
 greenlets    debugs programs under gevent
 explicit     answers debugpy's calls in the program's own code

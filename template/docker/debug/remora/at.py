@@ -19,7 +19,7 @@ from contextlib import redirect_stdout
 
 from . import command, processes
 from .place import Place, Unknown
-from .watch import Ended, Refused, Watch
+from .watch import Ended, NoCode, Refused, Watch
 
 
 class Problem(Exception):
@@ -55,6 +55,8 @@ async def run(options):
         how = f"in {options.timeout:g} seconds"
     except Ended as error:
         raise Problem(1, str(error)) from None
+    except NoCode as error:
+        raise Problem(2, str(error)) from None
     except Refused as error:
         raise Problem(3, f"{error}: end that session first") from None
     with redirect_stdout(sys.stderr):

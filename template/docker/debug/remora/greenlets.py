@@ -67,6 +67,9 @@ def on_event(event):
     is_patch = type(event).__name__ == "GeventWillPatchModuleEvent"
     if is_patch and event.module_name in MODULES and not is_patched():
         is_coming = True
+        # Once gevent has patched locks, an import that waits for another thread needs gevent's hub,
+        # which imports modules itself when it begins: so begin it before.
+        sys.modules["gevent"].get_hub()
         reload()
 
 

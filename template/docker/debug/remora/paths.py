@@ -115,10 +115,11 @@ def apply(pydevd):
         elif result.original_line > count_lines(places[0]) > 0:
             problem = f"{places[0]} has no line {result.original_line}: build the image again"
             self.api.remove_breakpoint(py_db, source.path, kind, number)
-        elif kind != "python-line":
-            if result.error_code == self.api.ADD_BREAKPOINT_LAZY_VALIDATION:
-                problem = f"The breakpoint is set when Django or Jinja renders {places[0]}."
-        elif not has_code(places[0], result.translated_line):
+        elif result.error_code == self.api.ADD_BREAKPOINT_LAZY_VALIDATION:
+            problem = f"The breakpoint is set when Django or Jinja renders {places[0]}."
+        elif result.error_code == self.api.ADD_BREAKPOINT_INVALID_LINE or (
+            kind == "python-line" and not has_code(places[0], result.translated_line)
+        ):
             problem = f"line {result.translated_line} of {places[0]} has no code"
         return dict(found, verified=False, message=problem) if problem else found
 

@@ -39,12 +39,15 @@ class Place:
 
     def _check(self, content):
         """Raise Unknown if the line has no code. content: the bytes of the file."""
+        if content is None:
+            return
+        length = len(content.splitlines())
         try:
             lines = lines_of(compile(content, self.name, "exec", dont_inherit=True))
-        except (SyntaxError, ValueError, TypeError):
-            return  # it cannot be read here; the program may have another Python
+        except (SyntaxError, ValueError):
+            # It is a template, or the program has another Python. The program knows better.
+            lines = range(1, length + 1)
         if self.line not in lines:
-            length = len(content.splitlines())
             why = "has no code" if self.line <= length else f"is past its end, line {length}"
             near = sorted(sorted(lines, key=lambda line: abs(line - self.line))[:3])
             nearest = f"the nearest lines with code are {', '.join(map(str, near))}"
@@ -78,7 +81,8 @@ def find(name, files):
     places = parts and files.places(local)
     if not places:
         hint = f": there is {', '.join(sorted(alike)[:3])}" if alike else ""
-        raise Unknown(f"{name} is not a Python file of the project or this container{hint}")
+        what = "is not a Python file or template of the project or this container"
+        raise Unknown(f"{name} {what}{hint}")
     return find(places[0], files) if is_whole else local
 
 

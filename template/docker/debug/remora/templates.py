@@ -29,6 +29,7 @@ def apply(pydevd):
 
     Raises AttributeError or ImportError if pydevd lacks one of the functions.
     """
+    from _pydevd_bundle import pydevd_frame_utils
     from _pydevd_bundle.pydevd_plugin_utils import PluginManager
     from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
     from pydevd_plugins import django_debug
@@ -39,6 +40,7 @@ def apply(pydevd):
     django_debug.IS_DJANGO19_OR_HIGHER = True
     answer = PyDevJsonCommandProcessor.on_setbreakpoints_request
     activate = PluginManager.activate
+    frames_from = pydevd_frame_utils.create_frames_list_from_frame
 
     def on_setbreakpoints_request(self, py_db, request):
         options = self._options
@@ -59,6 +61,17 @@ def apply(pydevd):
         if LIBRARIES[plugin.__name__] in sys.modules:  # else it would only cost time
             activate(self, plugin)
 
+    def create_frames_list_from_frame(frame):
+        """Return a stack with the lines of templates, not of what Jinja has made of them."""
+        frames = frames_from(frame)
+        for frame in frames:
+            template = frame.f_globals.get("__jinja_template__")
+            if template is not None:
+                line = template.get_corresponding_lineno(frame.f_lineno)
+                frames.frame_id_to_lineno[id(frame)] = line
+        return frames
+
+    pydevd_frame_utils.create_frames_list_from_frame = create_frames_list_from_frame
     PyDevJsonCommandProcessor.on_setbreakpoints_request = on_setbreakpoints_request
     PluginManager.activate = activate_if_used
 

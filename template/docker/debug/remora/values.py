@@ -1,7 +1,7 @@
 """Show big values quickly: in less than a second, with their type, shape and first elements.
 
 pydevd shows only the first elements of most containers. But pydevd reads all properties of a value
-that a user opens, and makes the text of some values from everything in them.
+that a user opens (see attributes.py), and makes the text of some values from everything in them.
 
 This module replaces functions of pydevd.
 """
@@ -11,6 +11,9 @@ from array import array
 from collections import UserDict, UserList
 from itertools import islice
 from types import MappingProxyType, MethodType, SimpleNamespace
+
+from . import attributes
+from .attributes import Later, LaterResolver
 
 # The text of a container with more elements is never made from all of them.
 MANY = 10_000
@@ -52,11 +55,12 @@ def describe_soon(representation):
     of_dict, of_other = representation._repr_dict, representation._repr_other
 
     def _repr_dict(self, obj, level, *marks):
-        # Else pydevd copies the list of all keys.
+        # Else pydevd copies the list of all keys, and calls the program's own __getitem__().
         shown = self.maxcollection[level] if level < len(self.maxcollection) else 0
-        if 0 < shown < len(obj):
+        is_own = type(obj).__getitem__ is not dict.__getitem__
+        if shown and (is_own or shown < len(obj)):
             try:
-                obj = {key: obj[key] for key in islice(obj, shown)}
+                obj = {key: dict.__getitem__(obj, key) for key in islice(obj, shown)}
             except Exception:
                 pass  # the program's own code failed; pydevd copes with that
         return of_dict(self, obj, level, *marks)
@@ -119,20 +123,11 @@ class Part:
         return f"[{self.start}:{self.stop}]"
 
 
-class Later:
-    """A property that is read only when a user opens it."""
-
-    def __init__(self, owner, name):
-        self.owner, self.name = owner, name
-
-    def __repr__(self):
-        return "(open it to compute it)"
-
-
 def open_soon(frames):
     """Compute slow properties only when a user opens them. frames: the module suspended_frames."""
     from _pydevd_bundle import pydevd_constants, pydevd_resolver
 
+    attributes.apply(pydevd_resolver.DefaultResolver)
     size = pydevd_constants.PYDEVD_CONTAINER_BUCKET_SIZE
     of_parts = PartResolver(size, pydevd_resolver.MoreItemsRange)
     more = pydevd_resolver.MoreItems
@@ -180,13 +175,6 @@ def data_of(value):
     The length of the groups would be slow.
     """
     return getattr(value, "__dict__", {}).get("obj", value)
-
-
-class LaterResolver:
-    """Gives pydevd the value of a Later."""
-
-    def get_contents_debug_adapter_protocol(self, later, fmt=None):
-        return [(later.name, getattr(later.owner, later.name), "")]
 
 
 class PartResolver:

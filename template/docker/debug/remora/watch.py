@@ -24,6 +24,10 @@ class Ended(Refused):
     """There is no session, or it has ended."""
 
 
+class NoCode(Refused):
+    """A program that has read the file finds no code at the line. The text says so."""
+
+
 class Session:
     """A session of the hub: the root, or the child session of a program. See session.py.
 
@@ -56,7 +60,7 @@ class Session:
         source = {"path": self.watch.place.path}
         wanted = {"line": self.watch.place.line, "condition": self.watch.when}
         answer = await self.request("setBreakpoints", source=source, breakpoints=[wanted])
-        (self.breakpoint,) = answer["breakpoints"]
+        self.watch.note(self, "breakpoint", {"breakpoint": answer["breakpoints"][0]})
         await self.request("configurationDone")
         with suppress(Ended):  # run() notices that, too
             await attached
@@ -113,7 +117,7 @@ class Watch:
     def __init__(self, place, when, expressions):
         self.place, self.when, self.expressions = place, when, expressions
         self.count, self.said = 0, []
-        # What has stopped, as (session, thread); None when the root session has ended
+        # What has stopped, as (session, thread); None when the root session has ended; a NoCode
         self._stops = asyncio.Queue()
         self._first, self._sessions, self._tasks = Session(self), set(), set()
 
@@ -126,13 +130,16 @@ class Watch:
     async def run(self, count, show):
         """Read the line `count` times, unless the session ends before.
 
-        show: a function that takes what was read. Raises Refused if the hub has another client.
+        show: a function that takes what was read. Raises Refused if the hub has another client,
+        NoCode if the line has no code.
         """
         await self._open(self._first)
         while self.count < count:
             stop = await self._stops.get()
             if stop is None:
                 return
+            if isinstance(stop, NoCode):
+                raise stop
             session, thread = stop
             facts = None
             with suppress(Refused):  # the program has gone on, or ended
@@ -167,7 +174,7 @@ class Watch:
         elif event == "process":
             session.pid = body.get("systemProcessId")
         elif event == "breakpoint":
-            session.breakpoint = body["breakpoint"]
+            self._note_state(session, body["breakpoint"])
         elif event == "debugpyAttach":
             self.start(self._follow(body["subProcessId"]))
         elif event == "output" and body.get("category") == "important":
@@ -179,6 +186,19 @@ class Watch:
             self._stops.put_nowait(None)
         elif event in ("terminated", "closed"):
             self._sessions.discard(session)
+
+    def _note_state(self, session, breakpoint):
+        """Note the state of a session's breakpoint. Only a program knows the lines of a template.
+
+        pydevd moves a breakpoint in a template to the line before that has code.
+        """
+        session.breakpoint = breakpoint
+        line = breakpoint.get("line", self.place.line)
+        text = f"line {self.place.line} of {self.place.name} has no code"
+        if line != self.place.line:
+            self._stops.put_nowait(NoCode(f"{text}: the nearest line with code is {line}"))
+        elif breakpoint.get("message", "").endswith("has no code"):
+            self._stops.put_nowait(NoCode(text))
 
     async def _facts(self, session, thread):
         """Return what a stopped thread has at the line; None if it has stopped elsewhere."""

@@ -1079,7 +1079,7 @@ def test_crash_of_a_worker_is_opened_and_not_what_follows(
 def test_code_without_a_file_is_the_users(container: Container, dumps: Path) -> None:
     settings = {"REMORA_MODE": "dump", "REMORA_DUMPS": str(dumps)}
     container.start("python -c 'total = 7; 1 / 0'; exec sleep 600", **settings)
-    wait_until(lambda: dumps.exists() and [*dumps.glob("*.gz")])
+    wait_until(lambda: dumps.exists() and any(dumps.glob("*.gz")))
     shown = container.remora("crashes", "--show").stdout
     assert "  <string>:1 in <module>\n      total = 7\n" in shown
 

@@ -8,18 +8,11 @@ them.
 This module replaces a function of pydevd.
 """
 
-import dis
 import os
 from types import FunctionType
 
 # Packages whose properties are quick. values.py knows where those of NumPy and pandas are not.
 TRUSTED = ("enum", "types", "numpy", "pandas", "torch")
-
-# The beginnings of instructions that call, repeat or change something
-BUSY = (
-    *("CALL", "FOR_", "IMPORT", "GET_", "YIELD", "STORE_ATTR", "STORE_GLOBAL", "STORE_SUBSCR"),
-    *("DELETE", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "BEFORE_", "SETUP_"),
-)
 
 # The standard library, whose properties are quick
 LIBRARY = os.path.dirname(os.__file__) + "/"
@@ -63,11 +56,8 @@ def apply(resolver):
     resolver._get_py_dictionary = _get_py_dictionary
 
 
-def runs_code(value, name, callers=()):
-    """Tell whether reading an attribute may run code of the program that does more than read.
-
-    callers: the attributes that read this attribute.
-    """
+def runs_code(value, name):
+    """Tell whether reading an attribute runs code of the program, or of a library like an ORM."""
     try:
         own = object.__getattribute__(value, "__dict__")
     except Exception:
@@ -75,29 +65,20 @@ def runs_code(value, name, callers=()):
     kind = type(value)
     of_class = [vars(base)[name] for base in kind.__mro__ if name in vars(base)][:1]
     if of_class and type(of_class[0]) is property:
-        return not is_quick(value, of_class[0].fget, (*callers, name))
-    if name in own:
+        function = of_class[0].fget
+        if is_of_library(function):
+            return False
+    elif name in own:
         return False
-    if of_class:
+    elif of_class:
         function = getattr(type(of_class[0]), "__get__", None)
     else:  # dir() has the name from __dir__()
         function = getattr(kind, "__getattr__", own.get("__getattr__"))
-    return isinstance(function, FunctionType) and not is_trusted(function)
+    is_trusted = str(getattr(function, "__module__", "")).partition(".")[0] in TRUSTED
+    return isinstance(function, FunctionType) and not is_trusted
 
 
-def is_trusted(function):
-    return str(function.__module__).partition(".")[0] in TRUSTED
-
-
-def is_quick(value, function, callers):
-    """Tell whether a property's function only reads. callers: the property and what reads it."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return False
-    file = code.co_filename
-    is_of_library = file.startswith((LIBRARY, "<frozen")) and "-packages" not in file
-    if is_of_library or is_trusted(function):
-        return True
-    if any(step.opname.startswith(BUSY) for step in dis.get_instructions(code)):
-        return False
-    return not any(name in callers or runs_code(value, name, callers) for name in code.co_names)
+def is_of_library(function):
+    """Tell whether a property's function is of the standard library."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    return file.startswith((LIBRARY, "<frozen")) and "-packages" not in file

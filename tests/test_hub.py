@@ -29,7 +29,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from support import dap
-from support.container import DEBUG, NAMESPACES, Container, debug_python, imported
+from support.container import NAMESPACES, Container, debug_python, imported
 from support.ports import free_port, listening_here
 from support.project import wait_until
 
@@ -1095,9 +1095,9 @@ def test_network_of_a_machine_without_bridges(container: Container) -> None:
     assert {host for host, port in listening_here() if port == container.port} == {"127.0.0.1"}
 
 
-def test_hub_is_the_only_one(world: World) -> None:
+def test_hub_is_the_only_one(home: Path, world: World) -> None:
     """A second hub ends at once, and the first hub continues."""
-    main = str(DEBUG / "remora/__main__.py")
+    main = str(home / "_remora/__main__.py")
     enter = ["nsenter", "--target", str(world.hub), "--pid", "--mount"]
     enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     second = [*enter, sys.executable, "-B", "-I", "-S", main, "hub", "2"]

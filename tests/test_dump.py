@@ -1318,6 +1318,29 @@ def test_running_programs_are_dumped(container: Container, dumps: Path, mode: st
     assert container.process.poll() is None
 
 
+@pytest.mark.parametrize("mode", ["demand", "crash"])
+def test_program_that_a_client_is_awaited_for_is_dumped(
+    container: Container, dumps: Path, mode: str
+) -> None:
+    container.write("p.py", RUNS if mode == "demand" else "n = 5\nn / 0\n")
+    container.start("exec python p.py", mode=mode, REMORA_DUMPS=str(dumps))
+    container.says("runs" if mode == "demand" else "Waiting for client")
+    if mode == "demand":
+        assert container.remora("attach").returncode == 0
+    done = container.remora("dump")
+    assert done.returncode == 0, (done, container.log())
+    assert one_dump(dumps)["threads"][0]["name"] == "MainThread"
+
+
+def test_program_that_has_not_begun_is_not_dumped(container: Container, dumps: Path) -> None:
+    container.write("p.py", RUNS)
+    container.start("exec python p.py", mode="wait", REMORA_DUMPS=str(dumps))
+    container.says("Waiting for client")
+    done = container.remora("dump")
+    text = "has nothing to dump: it has not begun, and waits until a client has attached"
+    assert (done.returncode, done.stdout) == (1, f"pid 1 {text}\n")
+
+
 def test_dump_that_cannot_be_asked_for(container: Container) -> None:
     container.write("p.py", RUNS)
     container.start("exec python p.py", mode="dump", REMORA_DUMPS="/proc/nowhere")

@@ -1095,9 +1095,9 @@ def test_network_of_a_machine_without_bridges(container: Container) -> None:
     assert {host for host, port in listening_here() if port == container.port} == {"127.0.0.1"}
 
 
-def test_hub_is_the_only_one(world: World, home: Path) -> None:
+def test_hub_is_the_only_one(home: Path, world: World) -> None:
     """A second hub ends at once, and the first hub continues."""
-    main = f"{home}/_remora/__main__.py"
+    main = str(home / "_remora/__main__.py")
     enter = ["nsenter", "--target", str(world.hub), "--pid", "--mount"]
     enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     second = [*enter, sys.executable, "-B", "-I", "-S", main, "hub", "2"]

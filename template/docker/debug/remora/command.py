@@ -23,6 +23,7 @@ from .processes import mode
 OFF = "REMORA_MODE is off, so nothing in this container can be debugged"
 NO_HUB = "the debugger's hub does not answer"
 NO_ANSWER = "has not answered: it is inside a library that is not Python, or stopped"
+NOT_BEGUN = "has nothing to dump: it has not begun, and waits until a client has attached"
 
 
 def ask(what, **more):
@@ -112,7 +113,9 @@ def dump(chosen):
         elif pid not in written:
             print(f"pid {pid} cannot write a dump: `remora status` says why, if it is Python")
         elif path is None:
-            print(f"pid {pid} {NO_ANSWER}")
+            program = answer["programs"].get(str(pid), {})
+            is_held = program.get("kept") == "wait" and not program["is_shown"]
+            print(f"pid {pid} {NOT_BEGUN if is_held else NO_ANSWER}")
         else:
             print(f"pid {pid} could not write a dump: the container's log says why")
     if not chosen and not written:

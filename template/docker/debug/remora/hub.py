@@ -196,7 +196,7 @@ class Hub:
             program.close()
 
     def _give_up(self, program):
-        """Let a program run on for which the client has opened no session."""
+        """Let a program run on, because the client has opened no session for it."""
         if not self._has_no_session(program):
             return
         program.close()

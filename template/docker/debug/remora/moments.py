@@ -11,9 +11,13 @@ TIMEOUT = 25
 
 
 class Moments:
-    """Asks programs for dumps, by the same signal as for a debugger."""
+    """Asks programs for dumps, by the same signal as for a debugger.
 
-    def __init__(self):
+    programs: the programs that have connected, by pid: see hub.py.
+    """
+
+    def __init__(self, programs):
+        self.programs = programs
         # Futures of the paths of dumps that are being written, by pid
         self._wanted = {}
 
@@ -21,13 +25,16 @@ class Moments:
         """Make running programs write dumps. chosen: their pids; None or an empty list means all.
 
         Returns the path by pid, for each program that was asked: "" if the program could not write
-        a dump, None if it has not answered.
+        a dump, None if it has not answered, or has not begun.
         """
-        asked = {}
+        asked, held = {}, {}
         for pid in container.pids():
             if pid == os.getpid() or (chosen and pid not in chosen):
                 continue
-            if container.can_be_asked(pid):
+            program = self.programs.get(pid)
+            if program and program.kept == "wait" and not program.is_configured:
+                held[pid] = None
+            elif container.can_be_asked(pid):
                 future = asyncio.get_event_loop().create_future()
                 asked[pid] = self._wanted.setdefault(pid, future)
                 try:
@@ -38,7 +45,8 @@ class Moments:
             await asyncio.wait(set(asked.values()), timeout=TIMEOUT)
         for pid in asked:
             self._wanted.pop(pid, None)
-        return {pid: one.result() if one.done() else None for pid, one in asked.items()}
+        said = {pid: one.result() if one.done() else None for pid, one in asked.items()}
+        return {**held, **said}
 
     def is_asked(self, pid):
         """Tell whether a program must write a dump, and has not begun to."""

@@ -99,17 +99,17 @@ def join(**facts):
 
     Returns when the program may run, with its breakpoints set. facts: see _let_in() in server.py.
     """
-    # A process that connects by itself at this moment need not answer the hub.
-    if not forks.joining.acquire("asked" not in facts):
-        return False
+    # If another thread connects, or waits for a client, this thread can still write a dump.
+    is_first = forks.joining.acquire("asked" not in facts)
     try:
-        return let_in(facts)
+        return let_in(facts if is_first else dict(facts, only_dumps=True))
     finally:
-        forks.joining.release()
+        if is_first:
+            forks.joining.release()
 
 
 def let_in(facts):
-    """Do the work of join(), which holds the lock."""
+    """Do the work of join()."""
     connection = link.connect()
     if connection is None:
         return False

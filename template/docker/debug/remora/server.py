@@ -35,7 +35,7 @@ class Server:
         if container.has_network_of_machine():
             self.host = "127.0.0.1"  # another address would be open to the machine's neighbours
         self.hub = Hub(self.port)
-        self.port_server, self.moments, self.has_warned = None, Moments(), False
+        self.port_server, self.moments, self.has_warned = None, Moments(self.hub.programs), False
         self.keeping = Keeping(self.hub.programs)
         self._opening = asyncio.Lock()
         self._strangers = []
@@ -47,14 +47,24 @@ class Server:
 
     # ---- Clients ----
 
-    async def open_port(self):
-        """Listen for clients. Raises OSError if the port is taken."""
+    async def _open_port(self):
+        """Listen for clients. Returns {"error": text} if that fails, else {}."""
         async with self._opening:
-            if self.port_server is None:
-                limit = protocol.HEADER_LIMIT
-                self.port_server = await asyncio.start_server(
-                    self._take_client, self.host, self.port, limit=limit, backlog=512
-                )
+            try:
+                if self.port_server is None:
+                    limit = protocol.HEADER_LIMIT
+                    self.port_server = await asyncio.start_server(
+                        self._take_client, self.host, self.port, limit=limit, backlog=512
+                    )
+                return {}
+            except OSError as error:
+                # asyncio's own text is long. Only a number above 0 is one of the kernel's.
+                is_named = (error.errno or 0) > 0
+                reason = os.strerror(error.errno) if is_named else error.strerror or str(error)
+                return {
+                    "error": f"port {self.port} cannot be opened ({reason}): another process may"
+                    " have it; REMORA_PORT names another port"
+                }
 
     async def _take_client(self, reader, writer):
         connection = writer.get_extra_info("socket")
@@ -112,40 +122,51 @@ class Server:
         held      mode `wait` holds it; held_if: hold it if this is the hub's mode
         rank      its rank, if it is held and there are other ranks
         crashed   an exception is about to end it; recorded: a dump is shown, see opening.py
-        asked     the hub has asked it
+        asked     the hub has asked it; only_dumps: it has connected already
         """
-        kept = ""
-        if said.get("crashed") or said.get("recorded"):
-            kept = "crash" if said.get("crashed") else "recorded"
-        elif said.get("held") or (said.get("held_if") == self.mode and not setting("RANK")):
-            kept = "" if self.hub.was_attached else "wait"
-        lines = self.keeping.lines(pid) if kept == "crash" else []
+        kept, lines = self._kept(said), []
         if kept:
-            try:
-                await self.open_port()
-            except OSError as error:
-                lines.append(f"{self._taken(error)}, pid {pid} goes on without a debugger")
-                kept = ""
-        asked = bool(said.get("asked"))
-        if asked and (pid in self.hub.programs or not self.hub.calls.is_chosen(pid)):
-            wanted = False
-        elif not kept and self.hub.leaves_out(pid):
-            wanted = False
-        else:
-            wanted = bool(kept or self.hub.root or (self.port_server and asked))
-        if kept and self.hub.root is None:
-            lines.append(f"Waiting for client to attach... {self.address()}")
-            if kept == "wait":
-                lines.append("To go on without a debugger, start it again with REMORA_MODE=off")
-            if "rank" in said and not self.has_warned:
-                self.has_warned = True
-                lines.append(ranks.WARNING.format(said["rank"]))
+            error = (await self._open_port()).get("error")
+            if error:
+                kept, lines = "", [f"{error}, pid {pid} goes on without a debugger"]
+            else:
+                lines = self._lines(kept, pid, said)
+        wanted = bool(kept) or self._is_wanted(pid, said)
         await link.answer(writer, engine=wanted, say=lines)
         if not wanted:
             return
         command = [str(part) for part in said.get("command") or container.command_of(pid)]
         program = Debuggee(reader, writer, pid, container.started(pid) or 0, command, kept)
         await self.hub.add(program)
+
+    def _kept(self, said):
+        """Return what keeps a program until a client has attached (see Debuggee); "" if nothing."""
+        if said.get("crashed") or said.get("recorded"):
+            return "crash" if said.get("crashed") else "recorded"
+        is_held = said.get("held") or (said.get("held_if") == self.mode and not setting("RANK"))
+        return "wait" if is_held and not self.hub.was_attached else ""
+
+    def _is_wanted(self, pid, said):
+        """Tell whether a program that nothing keeps gets an engine."""
+        is_expected = self.hub.root is not None
+        if said.get("asked"):
+            is_new = pid not in self.hub.programs and not said.get("only_dumps")
+            is_expected = is_new and (is_expected or self.port_server is not None)
+            is_expected = is_expected and self.hub.calls.is_chosen(pid)
+        return is_expected and not self.hub.leaves_out(pid)
+
+    def _lines(self, kept, pid, said):
+        """Return the lines that a program prints that is kept. kept: see _kept()."""
+        lines = self.keeping.lines(pid) if kept == "crash" else []
+        if self.hub.root is not None:
+            return lines
+        lines.append(f"Waiting for client to attach... {self.address()}")
+        if kept == "wait":
+            lines.append("To go on without a debugger, start it again with REMORA_MODE=off")
+        if "rank" in said and not self.has_warned:
+            self.has_warned = True
+            lines.append(ranks.WARNING.format(said["rank"]))
+        return lines
 
     # ---- The command ----
 
@@ -159,7 +180,7 @@ class Server:
         elif said["ask"] == "dump":
             answer = {"dumped": await self.moments.ask(said.get("pids"))}
         elif said["ask"] == "ready" and self.mode in ("wait", "listen"):
-            answer = await self._try_port()
+            answer = await self._open_port()
         answer.update(
             mode=self.mode,
             port=self.port if self.port_server else None,
@@ -176,7 +197,7 @@ class Server:
 
     async def _prepare(self, chosen):
         """Make the running programs, or those with the pids in `chosen`, ready for a client."""
-        answer = await self._try_port()
+        answer = await self._open_port()
         if answer:
             return answer
         self.hub.calls.chosen = set(chosen) if chosen else None
@@ -186,23 +207,6 @@ class Server:
         while self.hub.calls.missing(asked) and loop.time() < deadline:
             await self.hub.calls.change()
         return {}
-
-    async def _try_port(self):
-        """Open the port. Returns {"error": text} if that fails, else {}."""
-        try:
-            await self.open_port()
-        except OSError as error:
-            return {"error": self._taken(error)}
-        return {}
-
-    def _taken(self, error):
-        # asyncio's own text is long. Only a number above 0 is one of the kernel's.
-        is_named = (error.errno or 0) > 0
-        reason = os.strerror(error.errno) if is_named else error.strerror or str(error)
-        return (
-            f"port {self.port} cannot be opened ({reason}): another process may have it;"
-            " REMORA_PORT names another port"
-        )
 
     async def run(self, is_ready):
         """Serve until the container ends. is_ready: a descriptor, closed when programs may come."""
@@ -216,7 +220,7 @@ class Server:
             return  # a hub runs already
         if self.mode in ("wait", "listen"):
             # Do not end without a port: programs would start a hub again and again.
-            problem = (await self._try_port()).get("error")
+            problem = (await self._open_port()).get("error")
             # In mode `wait`, each program that is held prints this.
             if self.mode == "listen" or setting("RANK"):
                 listening = f"Listening, a client can attach at any time: {self.address()}"

@@ -654,6 +654,30 @@ def test_attach_fails_with_the_reason(cluster: FakeCluster, changes: dict, messa
     assert message in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.parametrize("words", [["attach", "train"], ["remora", "train", "status"]])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"denied": ["list pods"]},
+            "you may not list pods in the namespace team of kind-dev: ask its administrator for"
+            " that right",
+        ),
+        (
+            {"answers": False},
+            "the cluster of kind-dev does not answer (E1126 dial tcp: connection refused): start"
+            " it, or log in to it",
+        ),
+    ],
+)
+def test_pods_that_cannot_be_listed(
+    cluster: FakeCluster, words: list[str], changes: dict[str, Any], message: str
+) -> None:
+    cluster.be(**changes)
+    done = cluster.run(*words)
+    assert (done.returncode, done.stdout) == (1, f"debug.sh: {message}\n")
+
+
 def test_a_forward_that_is_cut_is_made_again(cluster: FakeCluster) -> None:
     (cluster.folder / "cuts").touch()
     cluster.said("up", "train")
@@ -662,20 +686,38 @@ def test_a_forward_that_is_cut_is_made_again(cluster: FakeCluster) -> None:
     cluster.said("down", "train")
 
 
-@pytest.mark.parametrize(
-    ("pod", "message"),
-    [
-        ("", "the pod train-x is gone, evicted or replaced: start again with"),
-        ("Running2026-11-26", "the pod train-x is deleted: start again with"),
-        ("Failed", "the pod train-x has ended"),
-    ],
-)
-def test_a_pod_that_is_gone_ends_the_forward(cluster: FakeCluster, pod: str, message: str) -> None:
+ENDS = {
+    "": "the pod train-x is gone, evicted or replaced: start again with deploy/debug.sh up train",
+    "Running|2026-11-26| ": "the pod train-x is deleted: start again with deploy/debug.sh up train",
+    "Succeeded|| ": "the pod train-x has ended",
+    "Failed|| ": "the pod train-x has ended",
+    "Failed||Evicted The node was low on memory": (
+        "the pod train-x was evicted (The node was low on memory): start again with"
+        " deploy/debug.sh up train"
+    ),
+}
+
+
+@pytest.mark.parametrize("pod", ENDS)
+def test_a_pod_that_is_gone_ends_the_forward(cluster: FakeCluster, pod: str) -> None:
     (cluster.folder / "cuts").touch()
     cluster.be(pod=pod)
     cluster.said("up", "train")
     wait_until(lambda: cluster.forwards() == [])
-    assert message in cluster.run("down", "train").stdout
+    assert cluster.run("down", "train").stdout == f"debug.sh: {ENDS[pod]}\n"
+
+
+@pytest.mark.parametrize("command", ["down", "detach"])
+@pytest.mark.parametrize("pod", ENDS)
+def test_a_pod_that_is_gone_unnoticed_is_told(
+    cluster: FakeCluster, command: str, pod: str
+) -> None:
+    """kubectl goes on forwarding after the pod has gone."""
+    cluster.said("up", "train")
+    assert any("port-forward" in line for line in cluster.forwards())
+    cluster.be(pod=pod)
+    assert cluster.run(command, "train").stdout == f"debug.sh: {ENDS[pod]}\n"
+    assert cluster.forwards() == []
 
 
 def test_bad_command_lines(cluster: FakeCluster) -> None:

@@ -47,8 +47,8 @@ def main(words):
     options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
     assert options["--context"] in world["contexts"] and options["--namespace"], words
     verb, *rest = [word for word in words if not word.startswith("--")]
-    if verb == "get" and "--raw" in options:
-        return None if world["answers"] else fail("E1126 dial tcp: connection refused")
+    if not world["answers"]:
+        fail("E1126 dial tcp: connection refused")
     if verb == "auth":
         wanted = " ".join([*rest[1:], options.get("--subresource", "")]).strip()
         sys.exit(wanted in world["denied"])
@@ -58,6 +58,8 @@ def main(words):
         return print("\n".join(world["there"]))
     if verb == "get" and rest[0] == "persistentvolumeclaim":
         return print(f"persistentvolumeclaim/{rest[1]}" if world["dumps"] else "")
+    if verb == "get" and rest[0] == "pods" and "list pods" in world["denied"]:
+        fail("Error from server (Forbidden): pods is forbidden")
     if verb == "get" and rest[0] == "pods":
         lines = (HERE / "pods").read_text().splitlines()
         (HERE / "pods").write_text("\n".join(lines[1:] or lines))

@@ -161,6 +161,33 @@ def test_service_that_shows_dumps(project: Project) -> None:
     assert "remora" not in project.compose("config", "--services").stdout.split()
 
 
+STOPPED = """
+import multiprocessing, time
+
+def wait(name):
+    secret = 42
+    print("waits:", name, flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("fork").Process(target=wait, args=["child"]).start()
+    wait("program")
+"""
+
+
+def test_container_that_is_stopped(project: Project) -> None:
+    """Docker's init passes SIGTERM on to the program, and ends its children."""
+    project.override("settings.yml", environment={"REMORA_DUMP_ON": "term"})
+    project.start(STOPPED, REMORA_MODE="dump")
+    wait_until(lambda: project.log().count("waits:") == 2)
+    project.compose("stop")
+    assert project.exit_code() == 143
+    project.compose("down")
+    shown = project.compose(*SHOW, "crashes", "--show").stdout
+    assert "      secret = 42\n" in shown and "      name = 'program'\n" in shown
+    assert project.compose(*SHOW, "crashes", "--json").stdout.count('{"name": ') == 1
+
+
 # ---- Elsewhere ----
 
 

@@ -554,6 +554,55 @@ def test_half_of_a_secret_is_left_out(container: Container, dumps: Path) -> None
     assert "password=(hidden)" in text
 
 
+PLAIN = """
+import datetime, decimal, enum, pathlib, types
+
+class Zone(datetime.tzinfo):
+    def __repr__(self): os._exit(9)
+    def utcoffset(self, _): os._exit(9)
+    tzname = dst = utcoffset
+
+class Color(enum.Enum):
+    RED = 1
+
+class Mine:
+    __module__ = "datetime"
+    def __repr__(self): os._exit(9)
+
+def work():
+    day = datetime.date(2026, 11, 27)
+    moment = datetime.datetime(2026, 11, 27, 3, tzinfo=datetime.timezone.utc)
+    there = datetime.datetime(2026, 11, 27, 3, tzinfo=Zone())
+    price = decimal.Decimal("1.50")
+    path = pathlib.PosixPath("data") / "train.csv"
+    color = Color.RED
+    settings = types.SimpleNamespace(lr=5)
+    datetime.date = Mine
+    mine = Mine()
+    raise ValueError
+
+work()
+"""
+
+
+def test_dates_decimals_paths_and_enums_have_a_text(container: Container, dumps: Path) -> None:
+    assert run(container, "import os\n" + PLAIN)[0] == 1
+    found = one_dump(dumps)
+    nodes, (frame, *_) = found["nodes"], found["threads"][0]["frames"]
+    node = {name: nodes[str(rest[0])] for name, *rest in frame["locals"] if len(rest) == 1}
+    assert {name: node[name]["text"] for name in node} == {
+        "day": "<date object>",  # the program has another class in its place
+        "moment": "datetime.datetime(2026, 11, 27, 3, 0, tzinfo=datetime.timezone.utc)",
+        "there": "datetime.datetime(2026, 11, 27, 3, 0) with a Zone",
+        "price": "Decimal('1.50')",
+        "path": "PosixPath('data/train.csv')",
+        "color": "<Color.RED>",
+        "settings": "<SimpleNamespace object>",
+        "mine": "<Mine object>",
+    }
+    assert node["settings"]["children"] == [[".lr", "int", "5"]]
+
+
 # ---- Limits ----
 
 MUCH = """

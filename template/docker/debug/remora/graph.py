@@ -15,8 +15,6 @@ from types import (
     CoroutineType,
     FunctionType,
     GeneratorType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
     MethodType,
     ModuleType,
 )
@@ -127,7 +125,7 @@ def inside(value):
         else:
             told = names[key] if key < len(names) else ""
             yield f"[{key}]" if is_sequence else f"({key})", child, told
-    for name, child in attributes(value):
+    for name, child in texts.attributes(value, SHOWN * 2):
         yield f".{name}", child, name
     if kind is MethodType:
         yield ".__self__", value.__self__, ""
@@ -139,23 +137,6 @@ def inside(value):
             yield from ((f"({name})", child, name) for name, child in locals_of(frame))
     elif is_a(value, BaseException):
         yield ".args", BaseException.args.__get__(value), ""
-
-
-def attributes(value, count=SHOWN * 2):
-    """Yield the data attributes of a value as (name, value); of each class, at most `count`."""
-    for kind in texts.bases(value):
-        names = type.__dict__["__dict__"].__get__(kind)
-        own = names.get("__dict__")
-        if type(own) is GetSetDescriptorType:
-            for name, child in list(dict.items(own.__get__(value)))[:count]:
-                if type(name) is str:
-                    yield name, child
-        for name, member in list(names.items())[:1000]:  # from __slots__
-            if type(member) is MemberDescriptorType and type(name) is str:
-                try:
-                    yield name, member.__get__(value)
-                except AttributeError:
-                    pass  # the attribute is not set
 
 
 def locals_of(frame):

@@ -69,7 +69,7 @@ class Stacks:
         return self._numbers.setdefault(id(error), len(self._numbers))
 
     def _notes(self, error):
-        found = [value for name, value in graph.attributes(error) if name == "__notes__"]
+        found = [value for name, value in texts.attributes(error, 100) if name == "__notes__"]
         notes = found[0] if found and type(found[0]) is list else []
         shown = [note for note in notes if type(note) is str][:EXCEPTIONS]
         return [hiding.excerpt(note) for note in shown]
@@ -101,7 +101,7 @@ class Stacks:
 
     def _thread(self, number, frames, is_crashed=False):
         thread = dict.get(threading._active, number)
-        names = dict(graph.attributes(thread)) if thread is not None else {}
+        names = dict(texts.attributes(thread, 100)) if thread is not None else {}
         name = names.get("_name")
         name = hiding.excerpt(name, 200) if type(name) is str else f"thread {number}"
         is_daemon = names.get("_daemonic") is True

@@ -4,6 +4,8 @@ A class can change its names, repr() and isinstance() in any way. So this module
 functions of Python's own types.
 """
 
+import os
+import sys
 from collections import deque
 from itertools import islice
 from types import (
@@ -12,8 +14,11 @@ from types import (
     CoroutineType,
     FunctionType,
     GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
     MethodType,
     ModuleType,
+    WrapperDescriptorType,
 )
 
 from .hiding import ENVIRONMENT, HIDDEN, LENGTH, SECRETS, beginning, excerpt, is_secret
@@ -23,6 +28,8 @@ SHOWN = 10
 
 # Types whose repr() is Python's own, and takes no time
 PLAIN = (bool, float, complex, type(None), type(Ellipsis), type(NotImplemented), range)
+# The same in modules that the program may have imported. They have nothing inside.
+PLAIN_OF = {"datetime": ("date", "timedelta", "datetime", "time"), "decimal": ("Decimal",)}
 
 
 def is_a(value, *kinds):
@@ -112,7 +119,49 @@ def _line(value, depth):
         return f"{name_of(kind)}({message_of(value)})"
     if is_a(value, dict, list, tuple, set, frozenset, deque):
         return _line_of_container(value, depth)
-    return f"<{name_of(kind)} object>"
+    return _line_of_library(value) or f"<{name_of(kind)} object>"
+
+
+def _line_of_library(value):
+    """Return the text of a date, decimal, path or member of an enum; None for another value."""
+    kind = type(value)
+    for place, names in PLAIN_OF.items():
+        found = vars(sys.modules.get(place, os)).get
+        is_one = any(kind is found(name) for name in names)
+        # The program may have a module of that name, whose class has code of its own.
+        if is_one and type(vars(kind).get("__repr__")) is WrapperDescriptorType:
+            zone = getattr(value, "tzinfo", None)  # may be of a class of the program
+            if zone is None or zone is found("timezone").utc:
+                return repr(value)
+            return f"{value.replace(tzinfo=None)!r} with a {type_name(zone)}"
+    facts = dict(attributes(value, 20))
+    parts = facts.get("_raw_paths") or facts.get("_parts")  # Python 3.12, and before
+    is_path = name_of(kind).endswith("Path") and type(parts) is list
+    if is_path and all(type(part) is str for part in parts):
+        return f"{name_of(kind)}({excerpt(os.path.join('', *parts) or '.')!r})"
+    name = facts.get("_name_")
+    return f"<{name_of(kind)}.{name}>" if type(name) is str and "_value_" in facts else None
+
+
+def attributes(value, count):
+    """Yield the data attributes of a value as (name, value).
+
+    count: how many at most, without those that classes have in __slots__.
+    """
+    has_all = False
+    for kind in bases(value):
+        names = type.__dict__["__dict__"].__get__(kind)
+        own = names.get("__dict__")
+        if not has_all and is_exactly(own, GetSetDescriptorType, MemberDescriptorType):
+            has_all = True
+            found = list(dict.items(own.__get__(value)))[:count]
+            yield from ((name, child) for name, child in found if type(name) is str)
+        for name, member in list(names.items())[:1000]:  # from __slots__
+            if type(member) is MemberDescriptorType and type(name) is str and name != "__dict__":
+                try:
+                    yield name, member.__get__(value)
+                except AttributeError:
+                    pass  # the attribute is not set
 
 
 def _line_of_container(value, depth):
@@ -156,10 +205,7 @@ def fields_of(value):
 
 
 def names_of(value):
-    """Return names of a sequence's elements that may tell of a secret, as far as there are any.
-
-    The second of two elements may be named by the first, as in a list of headers.
-    """
+    """Return the names of a sequence's elements, as of a named tuple or a header; () without."""
     if is_a(value, tuple, list) and size(value) == 2 and not fields_of(value):
         return "", elements(value, 1)[0][0][1]
     return fields_of(value)

@@ -485,6 +485,57 @@ def test_compose_files_are_found_in_the_order_of_compose(
     assert answers(app)["compose_files"] == expected
 
 
+DATABASE = "services: {db: {image: postgres}}"
+WEB = "services: {web: {build: {context: .}}}"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"compose.yaml": DATABASE, "docker-compose.prod.yml": WEB}, ["docker-compose.prod.yml"]),
+        (
+            {"compose.yaml": DATABASE, "api/compose.yml": WEB, "api/compose.override.yml": WEB},
+            ["api/compose.yml", "api/compose.override.yml"],
+        ),
+        (
+            {
+                "compose.yaml": DATABASE,
+                "compose.override.yaml": WEB,
+                "docker-compose.prod.yml": WEB,
+            },
+            ["compose.yaml", "compose.override.yaml"],
+        ),
+        (
+            {
+                "compose.yaml": "services: {web: {extends: {file: prod.yml, service: web}}}",
+                "prod.yml": WEB,
+                "docker-compose.prod.yml": WEB,
+            },
+            ["compose.yaml"],
+        ),
+        (
+            {"compose.yaml": "include: [prod.yml]", "prod.yml": WEB, "docker-compose.yml": WEB},
+            ["compose.yaml"],
+        ),
+        (
+            {
+                "compose.yaml": DATABASE,
+                "docker-compose.dev.yml": "services: {db: !reset null}",
+                "docker-compose.prod.yml": WEB,
+            },
+            ["docker-compose.prod.yml"],
+        ),
+    ],
+)
+def test_another_compose_file_is_proposed_if_only_that_one_has_python(
+    template: Path, app: Path, files: dict[str, str], expected: list[str]
+) -> None:
+    write(app, {**files, "main.py": "", "api/main.py": ""})
+    render(template, app)
+    assert answers(app)["compose_files"] == expected
+    assert [service["name"] for service in answers(app)["debug_services"]] == ["web"]
+
+
 def test_debug_file_of_a_folder_below_is_beside_the_compose_file(template: Path, app: Path) -> None:
     write(app, {"deploy/compose.yaml": "services: {web: {build: ..}}"})
     render(template, app)
@@ -661,6 +712,15 @@ REFUSED = {
         {"compose.yaml": "services: {db: {image: redis}}", "docker-compose.dev.yml": ""},
         [],
         "Name another file, such as --data 'compose_files=[docker-compose.dev.yml]'",
+    ),
+    "Python in a Compose file of the tests": (
+        {
+            "compose.yaml": "services: {db: {image: redis}}",
+            "tests/compose.yaml": "services: {web: {build: .}}",
+            "tests/main.py": "",
+        },
+        [],
+        "Name another file, such as --data 'compose_files=[tests/compose.yaml]'",
     ),
     "a Compose file that is used with --project-directory": (
         {

@@ -148,12 +148,14 @@ class Server:
 
     def _is_wanted(self, pid, said):
         """Tell whether a program that nothing keeps gets an engine."""
-        is_expected = self.hub.root is not None
+        has_client = self.hub.root is not None
         if said.get("asked"):
             is_new = pid not in self.hub.programs and not said.get("only_dumps")
-            is_expected = is_new and (is_expected or self.port_server is not None)
-            is_expected = is_expected and self.hub.calls.is_chosen(pid)
-        return is_expected and not self.hub.leaves_out(pid)
+            if not (is_new and self.hub.calls.is_chosen(pid)):
+                return False
+        elif not has_client:
+            return False
+        return bool(has_client or self.port_server) and not self.hub.leaves_out(pid)
 
     def _lines(self, kept, pid, said):
         """Return the lines that a program prints that is kept. kept: see _kept()."""

@@ -148,14 +148,11 @@ class Server:
 
     def _is_wanted(self, pid, said):
         """Tell whether a program that nothing keeps gets an engine."""
-        has_client = self.hub.root is not None
-        if said.get("asked"):
-            is_new = pid not in self.hub.programs and not said.get("only_dumps")
-            if not (is_new and self.hub.calls.is_chosen(pid)):
-                return False
-        elif not has_client:
+        is_asked, is_known = bool(said.get("asked")), pid in self.hub.programs
+        if is_asked and (is_known or said.get("only_dumps") or not self.hub.calls.is_chosen(pid)):
             return False
-        return bool(has_client or self.port_server) and not self.hub.leaves_out(pid)
+        is_expected = bool(self.hub.root or (is_asked and self.port_server))
+        return is_expected and not self.hub.leaves_out(pid)
 
     def _lines(self, kept, pid, said):
         """Return the lines that a program prints that is kept. kept: see _kept()."""

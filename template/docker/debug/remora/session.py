@@ -215,7 +215,7 @@ class Session(Client):
         self.close()
 
     def terminate(self):
-        """End the session: another client may come, while this one still disconnects."""
+        """End the session: another client may come, while this client still disconnects."""
         super().terminate()
         self.hub.left(self)
 

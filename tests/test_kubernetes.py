@@ -709,9 +709,7 @@ def test_a_pod_that_is_gone_ends_the_forward(cluster: FakeCluster, pod: str) -> 
 
 @pytest.mark.parametrize("command", ["down", "detach"])
 @pytest.mark.parametrize("pod", ENDS)
-def test_a_pod_that_is_gone_unnoticed_is_told(
-    cluster: FakeCluster, command: str, pod: str
-) -> None:
+def test_a_pod_that_is_gone_unnoticed_is_told(cluster: FakeCluster, command: str, pod: str) -> None:
     """kubectl goes on forwarding after the pod has gone."""
     cluster.said("up", "train")
     assert any("port-forward" in line for line in cluster.forwards())

@@ -20,6 +20,7 @@ from . import (
     forks,
     greenlets,
     link,
+    pickled,
     program,
     threads,
     watchdogs,
@@ -70,6 +71,7 @@ def load():
                 raise RuntimeError(reason)
             debugpy = sys.modules["debugpy"]
         watchdogs.lift()
+        pickled.keep_names()
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     greenlets.tell_threads()

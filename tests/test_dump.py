@@ -315,10 +315,10 @@ def test_start_loads_what_it_needs(container: Container, mode: str) -> None:
 
 
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
-    code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('remora.')))\n"
+    code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('_remora.')))\n"
     _, output = run(container, code)
     names = "checks commandline container dumping forks hook imports link program reported uncaught"
-    assert output == str([f"remora.{name}" for name in names.split()])
+    assert output == str([f"_remora.{name}" for name in names.split()])
 
 
 # ---- What a dump contains ----

@@ -149,7 +149,7 @@ def test_off_loads_nothing(container: Container) -> None:
     )
     container.start("python p.py", mode="off")
     assert container.exit_code() == 0
-    left = "" if container.version < (3, 15) else " remora remora.hook"
+    left = "" if container.version < (3, 15) else " _remora _remora.hook"
     last_line_is(container, f"True{left}")
 
 
@@ -161,8 +161,8 @@ def test_program_that_is_passed_over_loads_little(container: Container, target: 
     container.start("python -X importtime p.py", mode="wait", REMORA_TARGET=target)
     assert container.exit_code() == 0
     # Older versions of Python read their command line in /proc.
-    reads = ["remora.container"] if container.version < (3, 10) else []
-    wanted = ["remora", "remora.hook", "remora.commandline", *reads]
+    reads = ["_remora.container"] if container.version < (3, 10) else []
+    wanted = ["_remora", "_remora.hook", "_remora.commandline", *reads]
     left = [] if container.version < (3, 15) else wanted
     last_line_is(container, " ".join(["left:", *left]))
     loaded = [text.split("|")[-1].strip() for text in container.lines]
@@ -669,7 +669,7 @@ while not os.path.exists("fork"):
 pydevd = sys.modules["pydevd"]
 while pydevd.get_global_debugger() is not None:
     time.sleep(0.01)
-lock = sys.modules["remora.ending"].lock
+lock = sys.modules["_remora.ending"].lock
 lock.acquire()
 pid = os.fork()
 if pid > 0:

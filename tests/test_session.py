@@ -604,6 +604,38 @@ def test_off_leaves_no_trace(container: Container) -> None:
     assert not container.is_open()
 
 
+# What cloudpickle does with the code of a function, and a program that sends one
+CLOUDPICKLE = """
+import types
+
+def _rebuild(code, name):
+    return code.replace(co_filename=name)
+
+class Pickler:
+    _dispatch_table = {types.CodeType: lambda code: (_rebuild, (code, "<dynamic-code>"))}
+"""
+SENDS = """
+import types
+from cloudpickle.cloudpickle import Pickler
+
+def work(name):
+    answer = name + "!"
+    return answer  # here
+
+rebuild, arguments = Pickler._dispatch_table[types.CodeType](work.__code__)
+types.FunctionType(rebuild(*arguments), globals())("a")
+"""
+
+
+def test_function_that_is_sent_by_cloudpickle(container: Container) -> None:
+    container.write("cloudpickle/__init__.py", "")
+    container.write("cloudpickle/cloudpickle.py", CLOUDPICKLE)
+    path = container.write("p.py", SENDS)
+    container.start("exec python p.py")
+    stop = container.attach({path: [marked(path)]}).stopped()
+    assert (stop.path, stop.locals["answer"]) == (path, "'a!'")
+
+
 # A program that has a package called `remora`.
 OWN_REMORA = """
 import sys, time

@@ -25,6 +25,7 @@ templates    sets breakpoints in Django and Jinja templates
 greenlets    debugs programs under gevent
 explicit     answers debugpy's calls in the program's own code
 imports      changes modules of the program once they are imported
+pickled      keeps the file names of functions that are sent to another process
 watchdogs    keeps servers from ending paused workers
 
 Files:

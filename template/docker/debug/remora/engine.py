@@ -21,6 +21,7 @@ from . import (
     forks,
     greenlets,
     link,
+    pickled,
     program,
     threads,
     watchdogs,
@@ -71,6 +72,7 @@ def load():
                 raise RuntimeError(reason)
             debugpy = sys.modules["debugpy"]
         watchdogs.lift()
+        pickled.keep_names()
     pydevd = sys.modules["pydevd"]
     changes.apply(pydevd)
     greenlets.tell_threads()

@@ -224,6 +224,12 @@ def test_compose_files(rendered: Path, services: list[str], name: str, tmp_path:
     tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / name)
 
 
+def test_names_have_quotes_only_where_yaml_needs_them(defaults: Path) -> None:
+    for name in ("docker-compose.yml", "docker-compose.debug.yml"):
+        text = (defaults / name).read_text()
+        assert "\nname: my-app\n" in text and '"my-app' not in text
+
+
 def test_debug_file(defaults: Path) -> None:
     model = YAML(typ="safe").load(defaults / "docker-compose.debug.yml")
     train = model["services"]["train"]

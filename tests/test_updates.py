@@ -424,7 +424,7 @@ def test_a_clone_in_another_folder_keeps_its_name(later: Path, tmp_path: Path) -
     git(tmp_path, "clone", "--quiet", "my-app", "somewhere else")
     update(tmp_path / "somewhere else")
     assert (tmp_path / "somewhere else/src/my_app/train.py").exists()
-    assert 'name: "my-app"' in (tmp_path / "somewhere else/docker-compose.yml").read_text()
+    assert "name: my-app\n" in (tmp_path / "somewhere else/docker-compose.yml").read_text()
 
 
 def test_template_is_found_again_where_its_path_was_relative(

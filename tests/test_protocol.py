@@ -223,3 +223,41 @@ def test_requests_that_cannot_be_met(container: Container) -> None:
     client.event("initialized")
     answer = refusal(client, "evaluate", expression="1")
     assert answer["message"] == "no program runs at this moment"
+
+
+CRASHES = """
+import os, time
+
+def work(name):
+    raise ValueError(name)  # here
+
+def main():
+    try:
+        work("caught")
+    except ValueError:
+        pass
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    work("uncaught")
+
+main()
+"""
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen"])
+def test_uncaught_exception_stops_the_program(container: Container, mode: str) -> None:
+    path = container.write("p.py", CRASHES)
+    container.start("python p.py", mode)
+    client = attach(container)
+    client.request("setExceptionBreakpoints", filters=["uncaught"])
+    client.request("configurationDone")
+    assert client.event("thread")["reason"] == "started"
+    container.write("go", "")
+    stopped = client.event("stopped")
+    assert (stopped["reason"], stopped["description"]) == ("exception", "uncaught")
+    stop = client.where(stopped)
+    assert (stop.line, stop.locals["name"]) == (marked(path), "'uncaught'")
+    details = client.request("exceptionInfo", threadId=stop.thread)
+    assert details["breakMode"] == "unhandled"
+    client.request("continue", threadId=stop.thread)
+    assert container.exit_code() == 1

@@ -46,6 +46,7 @@ def apply(pydevd):
             answering.answer_when_traced,
             answering.refuse_what_fails,
             pause_in_program,
+            stop_when_uncaught,
             keep_no_frames,
             forget_breakpoints,
             delays.wake_threads,
@@ -170,6 +171,30 @@ def pause_in_program(pydevd):
         return wait(self, thread, frame, *arguments, **options)
 
     pydevd.PyDB.do_wait_suspend = do_wait_suspend
+
+
+def stop_when_uncaught(pydevd):
+    """Make pydevd find exceptions that nothing in the program catches, on Python 3.8 to 3.11.
+
+    pydevd looks for the outermost function of a thread once. Before the program begins, that is the
+    import of Python's own start-up code.
+    """
+    begin = pydevd.PyDB.__init__
+
+    def __init__(self, *arguments, **options):
+        begin(self, *arguments, **options)
+        trace_of = self.fix_top_level_trace_and_get_trace_func
+
+        def fix_top_level_trace_and_get_trace_func(py_db, frame):
+            trace, is_final = trace_of(py_db, frame)
+            while is_final and frame.f_back:
+                frame = frame.f_back
+            is_start = frame.f_code.co_filename.startswith(("<frozen importlib", "<frozen zip"))
+            return trace, is_final and not is_start
+
+        self.fix_top_level_trace_and_get_trace_func = fix_top_level_trace_and_get_trace_func
+
+    pydevd.PyDB.__init__ = __init__
 
 
 def is_starting(frame):

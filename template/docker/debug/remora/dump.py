@@ -165,7 +165,7 @@ def document(error, frame, now):
 
 
 def parents():
-    """Return the pids of all parents of this process, as far as they are known."""
+    """Return the pids of this process's parent, of the parent's parent and so on."""
     found = [os.getppid()]
     while len(found) < 100 and (parent := container.parent_of(found[-1])):
         found.append(parent)

@@ -180,7 +180,7 @@ def test_line_that_is_not_reached(container: Container, loop: Path) -> None:
     container.start("python src/loop.py & python -S src/loop.py & wait", mode="listen")
     container.says("Listening")
     wait_until(lambda: container.remora("status").stdout.count("src/loop.py") == 2)
-    done = container.remora("at", f"p.py:{marked(path)}", "--timeout", "1")
+    done = container.remora("at", f"p.py:{marked(path)}", "--timeout", "10")
     assert (done.returncode, done.stdout) == (1, "")
     first, *lines = done.stderr.splitlines()
     assert first == f"p.py:{marked(path)} was not reached in 1 seconds, in mode listen"
@@ -196,7 +196,7 @@ def test_condition_that_raises(container: Container, loop: Path, condition: str)
     container.start("python src/loop.py", mode="listen")
     container.says("Listening")
     place = f"src/loop.py:{marked(loop)}"
-    done = container.remora("at", place, "--when", condition, "--timeout", "2", "--json")
+    done = container.remora("at", place, "--when", condition, "--timeout", "10", "--json")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"{place} with {condition} was not reached in 2 seconds")
     error = {"nothing": "NameError: name 'nothing' is not defined", "1 / 0": "ZeroDivisionError"}
@@ -208,7 +208,7 @@ def test_fewer_stops_than_asked_for(container: Container) -> None:
     container.start("python p.py a; sleep 1000")
     container.says("Waiting for client")
     place = f"p.py:{marked(path)}"
-    done = container.remora("at", place, "--count", "2", "--timeout", "3", "--json")
+    done = container.remora("at", place, "--count", "2", "--timeout", "10", "--json")
     assert len(facts(done)) == 1
     assert done.stderr == "1 of 2 stops in 3 seconds\n"
 
@@ -217,7 +217,7 @@ def test_file_that_is_not_in_the_container(shop: Container) -> None:
     shop.write("../project/tools/loop.py", LOOP)
     shop.start("python -c 'import time; time.sleep(1000)'", mode="listen")
     shop.says("Listening")
-    done = shop.remora("at", "tools/loop.py:7", "--timeout", "1")
+    done = shop.remora("at", "tools/loop.py:7", "--timeout", "10")
     assert done.returncode == 1
     assert "the breakpoint is not set: tools/loop.py is not in this container" in done.stderr
 

@@ -49,19 +49,19 @@ CAPABILITIES = {
             "filter": "raised",
             "label": "Raised Exceptions",
             "default": False,
-            "description": "Break whenever any exception is raised.",
+            "description": "Stop wherever an exception is raised.",
         },
         {
             "filter": "uncaught",
             "label": "Uncaught Exceptions",
             "default": True,
-            "description": "Break when the process is exiting due to unhandled exception.",
+            "description": "Stop at an exception that nothing catches, before the program ends.",
         },
         {
             "filter": "userUnhandled",
             "label": "User Uncaught Exceptions",
             "default": False,
-            "description": "Break when exception escapes into library code.",
+            "description": "Stop at an exception that your code does not catch, but a library may.",
         },
     ],
 }

@@ -112,8 +112,9 @@ stand_in() {
         rm -rf "$1"/usr/lib/python3/dist-packages/packaging* "$1"/usr/lib/python3/dist-packages/wheel*
         ln -s /usr/bin/python'$version' "$1/usr/local/bin/python"
         ln -s /usr/bin/python'$version' "$1/usr/local/bin/python3"
-        # The default Python of the suite, and its pip, may have another version.
-        printf "#!/bin/sh\nexec python3 -m pip \"\$@\"\n" >"$1/usr/local/bin/pip"
+        # The default Python of the suite, and its pip, may have another version. And a virtual
+        # environment, whose Python may have no pip, may come first in PATH.
+        printf "#!/bin/sh\nexec /usr/local/bin/python3 -m pip \"\$@\"\n" >"$1/usr/local/bin/pip"
         chmod 755 "$1/usr/local/bin/pip"'
       ;;
     redis:*)

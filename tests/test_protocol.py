@@ -126,20 +126,25 @@ except KeyboardInterrupt:
 """
 
 
-def test_interrupt_ends_a_program(container: Container) -> None:
-    """With this option, the session goes on while the program cleans up."""
-    path = container.write("p.py", CLEANS_UP)
+def interrupted(container: Container, path: Path, wanted: int) -> tuple[dap.Client, dap.Stop]:
+    """Interrupt a program at its marked line, and wait until it stops at the line `wanted`."""
     container.start("python p.py")
     client = attach(container, onTerminate="KeyboardInterrupt")
     client.set_breakpoints(path, marked(path))
     client.request("configurationDone")
     thread = client.event("stopped")["threadId"]
-    client.set_breakpoints(path, line(path, "# cleans"))
+    client.set_breakpoints(path, wanted)
     client.request("continue", threadId=thread)
     client.request("terminate")
-    stop = client.where(client.event("stopped"))
+    return client, client.where(client.event("stopped"))
+
+
+def test_interrupt_ends_a_program(container: Container) -> None:
+    """With this option, the session goes on while the program cleans up."""
+    path = container.write("p.py", CLEANS_UP)
+    client, stop = interrupted(container, path, line(path, "# cleans"))
     assert stop.line == line(path, "# cleans")
-    client.request("continue", threadId=thread)
+    client.request("continue", threadId=stop.thread)
     client.event("terminated")
     assert container.exit_code() == 0
     assert "cleaned" in container.lines
@@ -147,15 +152,8 @@ def test_interrupt_ends_a_program(container: Container) -> None:
 
 def test_second_request_ends_a_program_that_goes_on(container: Container) -> None:
     path = container.write("p.py", CLEANS_UP + "while True:\n    time.sleep(0.01)  # on\n")
-    container.start("python p.py")
-    client = attach(container, onTerminate="KeyboardInterrupt")
-    client.set_breakpoints(path, marked(path))
-    client.request("configurationDone")
-    thread = client.event("stopped")["threadId"]
-    client.set_breakpoints(path, line(path, "# on"))
-    client.request("continue", threadId=thread)
-    client.request("terminate")
-    assert client.where(client.event("stopped")).line == line(path, "# on")
+    client, stop = interrupted(container, path, line(path, "# on"))
+    assert stop.line == line(path, "# on")
     client.request("terminate")
     client.event("terminated")
     assert container.exit_code() == 0

@@ -41,6 +41,7 @@ REPLACED = {
     "_thread_events": True,
     "initialize_network": True,
     "apply_files_filter": True,
+    "fix_top_level_trace_and_get_trace_func": True,
     "_abs_and_canonical_path": False,
     "map_file_to_client": False,
     "MoreItems": True,

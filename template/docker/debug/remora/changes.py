@@ -183,7 +183,7 @@ def stop_when_uncaught(pydevd):
 
     def __init__(self, *arguments, **options):
         begin(self, *arguments, **options)
-        trace_of = self.fix_top_level_trace_and_get_trace_func
+        trace_of = getattr(self, "fix_top_level_trace_and_get_trace_func", None)
 
         def fix_top_level_trace_and_get_trace_func(py_db, frame):
             trace, is_final = trace_of(py_db, frame)
@@ -192,7 +192,8 @@ def stop_when_uncaught(pydevd):
             is_start = frame.f_code.co_filename.startswith(("<frozen importlib", "<frozen zip"))
             return trace, is_final and not is_start
 
-        self.fix_top_level_trace_and_get_trace_func = fix_top_level_trace_and_get_trace_func
+        if trace_of is not None:
+            self.fix_top_level_trace_and_get_trace_func = fix_top_level_trace_and_get_trace_func
 
     pydevd.PyDB.__init__ = __init__
 

@@ -251,7 +251,7 @@ def test_production_knows_nothing_of_debugging(built: Project) -> None:
     # The system has a Python, and the project has a virtual environment made with it.
     pythons = ("/usr/local/bin/python3", "/opt/venv/bin/python3")
     home = "/opt/remora/python3.13"
-    assert {f"{home}/_remora/hook.py", f"{home}/debugpy/__init__.py", f"{home}/python"} <= added
+    assert {f"{home}/_remora/hook.pyc", f"{home}/debugpy/__init__.pyc", f"{home}/python"} <= added
     assert {path for path in added if not path.startswith(f"{home}/")} == {
         "/opt/remora",
         home,

@@ -36,12 +36,13 @@ WHEELS = HERE / "wheels"
 # The secrets that the build of the service has
 SECRETS = Path("/run/secrets")
 
-# Parts of debugpy that do nothing here, more than half of it: the sources of its compiled modules,
-# its tests, and its parts for Windows, for test runners, and for attaching from outside. Each edit
-# of the code copies the rest into the image again.
+# Parts of debugpy that do nothing here, more than half of it: the sources of its extension modules,
+# its tests, its own adapter, and its parts for Windows, for test runners, and for attaching from
+# outside. Each edit of the code copies the rest into the image again.
 NEEDLESS = re.compile(
     r"\.(c|cpp|h|hpp|pxd|pyx)$|/winappdbg/|/tests/|/pydev_runfiles|/pydev_sitecustomize/"
     r"|/pydevd_attach_to_process/(?!attach_linux)"
+    r"|^debugpy/(adapter/(?!__init__)|launcher/)|/__main__pydevd_gen"
 )
 
 # How to get pip if the image has none. This happens in a build stage: only DESTINATION is kept.
@@ -181,14 +182,18 @@ def settings():
 
 
 def compile_all(path, folder, home):
-    """Compile the modules in `folder`, in the image `home`, for the Python at `path`.
+    """Replace the modules in `folder`, in the image `home`, by compiled ones for a Python, `path`.
 
-    Compile at the build: the user of the container may not write there. Leave out the times of the
-    sources, so that the same files make the same layer.
+    Compile at the build: the user of the container may not write there. Keep no sources: each edit
+    of the code copies the tree into the image again, and the time depends on the number of files.
+    Leave out the times of the sources, so that the same files make the same layer.
     """
-    command = [path, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-d", str(home), str(folder)]
-    subprocess.run(command, stdout=subprocess.DEVNULL)
+    command = [path, "-I", "-m", "compileall", "-q", "-b", "--invalidation-mode", "unchecked-hash"]
+    subprocess.run([*command, "-d", str(home), str(folder)], stdout=subprocess.DEVNULL)
+    for source in folder.rglob("*.py"):
+        # Python runs `__main__` as a file. A module that does not compile stays as it is.
+        if source.name != "__main__.py" and source.with_suffix(".pyc").exists():
+            source.unlink()
 
 
 def debugpy(path, python, pythons, home):

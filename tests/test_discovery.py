@@ -764,6 +764,23 @@ REFUSED = {
         ["--data=debug_services=[{name: web}, {name: wob}]"],
         "debug_services: wob is not a service of compose.yaml, which has web, db",
     ),
+    "a Compose file that needs another": (
+        {
+            **FILES,
+            "compose.yaml": "services: {web: {build: ., depends_on: [db]}}\n",
+            "compose.db.yaml": "services: {db: {image: postgres}}\n",
+            "compose.old.yaml": "services: {db: {image: mysql}}\n",
+        },
+        [],
+        "web depends on db, which is not a service of compose.yaml. Name all Compose files that you"
+        " use together, such as --data 'compose_files=[compose.yaml, compose.db.yaml]'; there is"
+        " also compose.old.yaml",
+    ),
+    "a service that is nowhere": (
+        {**FILES, "compose.yaml": "services: {web: {build: ., depends_on: {db: {}}}}\n"},
+        [],
+        "web depends on db, which is not a service of compose.yaml: Compose cannot start it",
+    ),
     "a new project where one is": (
         FILES,
         ["--data=mode=new"],
@@ -816,6 +833,15 @@ def test_unreadable_compose_file_can_be_adopted_with_the_answer_named(
     done = copy_without_questions(template, root, "--data", option)
     assert done.returncode == 0, done.stderr
     assert documents(root)[1]["services"].keys() == {"web", "remora", "web-without-debugger"}
+
+
+def test_service_need_not_exist_if_compose_does_not_require_it(
+    template: Path, tmp_path: Path
+) -> None:
+    needs = "depends_on: {db: {condition: service_started, required: false}}"
+    files = {**FILES, "compose.yaml": f"services: {{web: {{build: ., {needs}}}}}\n"}
+    done = copy_without_questions(template, write(tmp_path / "app", files))
+    assert done.returncode == 0, done.stderr
 
 
 def test_compose_files_given_mean_adoption(template: Path, tmp_path: Path) -> None:

@@ -776,6 +776,12 @@ REFUSED = {
         " use together, such as --data 'compose_files=[compose.yaml, compose.db.yaml]'; there is"
         " also compose.old.yaml",
     ),
+    "no service that looks like Python": (
+        {"compose.yaml": "services: {db: {image: x}, old: {image: x}, app: {build: app}}\n"},
+        [],
+        "looks like Python. Name the services that run Python: --data"
+        " 'debug_services=[{name: app}]'",
+    ),
     "a service that is nowhere": (
         {**FILES, "compose.yaml": "services: {web: {build: ., depends_on: {db: {}}}}\n"},
         [],

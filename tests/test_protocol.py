@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 from support import dap
-from support.container import Container
+from support.container import PROGRAM, Container
 from support.project import line, marked, wait_until
-
-PROGRAM = """
-import sys
-
-def work(name):
-    answer = name + "!"
-    return answer  # here
-
-work(sys.argv[1])
-print("done", sys.argv[1], flush=True)
-"""
 
 
 @pytest.fixture

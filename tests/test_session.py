@@ -18,24 +18,13 @@ from support import dap
 from support.container import (
     IMPORTED_AT_SIGNAL,
     IMPORTS_AT_SIGNAL,
+    PROGRAM,
     SWALLOWED,
     Container,
     ended,
     imported,
 )
 from support.project import marked, wait_until
-
-PROGRAM = """
-import sys
-
-def work(name):
-    answer = name + "!"
-    return answer  # here
-
-work(sys.argv[1])
-print("done", sys.argv[1], flush=True)
-"""
-
 
 # Programs that end one after the other, each started in another way.
 IN_TURN = {

@@ -33,6 +33,18 @@ NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 
+# A program that stops at its marked line, and prints its argument.
+PROGRAM = """
+import sys
+
+def work(name):
+    answer = name + "!"
+    return answer  # here
+
+work(sys.argv[1])
+print("done", sys.argv[1], flush=True)
+"""
+
 # The end of a program that runs its function `work` in a child, by a start method to fill in.
 IN_MULTIPROCESSING = """
 import multiprocessing

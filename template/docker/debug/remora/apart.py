@@ -110,7 +110,8 @@ def at_once():
     if not hasattr(sys, "set_lazy_imports_filter"):
         yield
         return
-    thread, of_program = threading.get_ident(), sys.get_lazy_imports_filter()
+    thread = threading.get_ident()
+    of_program = sys.get_lazy_imports_filter()  # type: ignore[attr-defined]
 
     def is_lazy(*names):
         is_of_program = threading.get_ident() != thread

@@ -31,7 +31,7 @@ class Problem(Exception):
 
 def main(options):
     """Run the command, and return its exit code. options: what argparse has read in command.py."""
-    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return asyncio.run(run(options))
     except Problem as problem:

@@ -147,7 +147,7 @@ def end_quietly(pydevd):
     When a thread ends that pydevd knows only as a dummy, pydevd asks for the thread again, which
     makes another dummy. Python deletes that dummy when the module `threading` is already empty.
     """
-    tracker = threading._DeleteDummyThreadOnDel
+    tracker = threading._DeleteDummyThreadOnDel  # type: ignore[attr-defined]
     forget = tracker.__del__
 
     def __del__(self):

@@ -166,7 +166,7 @@ def crashes(options):
 
     options: what argparse has read in command.py.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if options.remove:
         return remove(options.remove)
     if options.show is not None:

@@ -84,7 +84,8 @@ def reload():
     global debugpy
     with forks.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
-        sys.modules["_pydevd_bundle.pydevd_utils"].SUPPORT_GEVENT = True  # else pydevd warns
+        # Else pydevd warns.
+        vars(sys.modules["_pydevd_bundle.pydevd_utils"])["SUPPORT_GEVENT"] = True
         debugger = pydevd.get_global_debugger()
         try:
             # Close the socket first: pydevd would tell the hub that the program ends.
@@ -243,4 +244,4 @@ def leave_parent(debugger):
         ending.stop_tracing(pydevd)
 
 
-program.loaded_engine = sys.modules[__name__]
+program.loaded_engine = sys.modules[__name__]  # type: ignore[assignment]

@@ -31,10 +31,12 @@ def answer(debugpy, skip=()):
 def answer_settrace(pydevd):
     """Make pydevd.settrace() in the program's own code an explicit breakpoint."""
     original = getattr(pydevd, "settrace", None)
-    if original is None or hasattr(original, "reaches_nobody"):
-        return
+    if getattr(original, "__module__", __name__) == __name__:
+        return  # there is no such function, or it is replaced already
+    reaches_nobody = False
 
     def settrace(*arguments, **options):
+        nonlocal reaches_nobody
         caller = sys._getframe(1)
         package = caller.f_globals.get("__name__", "").partition(".")[0]
         if package in ("_remora", "debugpy", "pydevd"):
@@ -42,18 +44,17 @@ def answer_settrace(pydevd):
         if program.is_attached():
             is_to_stop = options.get("suspend", arguments[4] if len(arguments) > 4 else True)
             return original(suspend=True, stop_at_frame=caller) if is_to_stop else None
-        if settrace.reaches_nobody:
+        if reaches_nobody:
             return None  # pydevd takes itself for connected, and would wait without end
         try:
             return original(*arguments, **options)
         except OSError as error:
-            settrace.reaches_nobody = True
+            reaches_nobody = True
             say(
                 f"pid {os.getpid()} goes on after pydevd.settrace(), which could not connect:"
                 f" {error}"
             )
 
-    settrace.reaches_nobody = False
     pydevd.settrace = settrace
 
 

@@ -136,7 +136,7 @@ def inside(value):
         if frame is not None:
             yield from ((f"({name})", child, name) for name, child in locals_of(frame))
     elif is_a(value, BaseException):
-        yield ".args", BaseException.args.__get__(value), ""
+        yield ".args", vars(BaseException)["args"].__get__(value), ""
 
 
 def locals_of(frame):

@@ -51,15 +51,14 @@ class Stacks:
                 "module": texts.name_of(type(one), "__module__"),
                 "text": texts.message_of(one),
                 "notes": self._notes(one),
-                "is_context_shown": not BaseException.__suppress_context__.__get__(one),
+                "is_context_shown": not field(one, "__suppress_context__"),
                 "frames": self.of_trace(uncaught.trace_of(one), LIBRARY),
                 "value": self.graph.child("", one, ELSEWHERE, ""),
             }
             self._exceptions.append(record)
-            cause = BaseException.__cause__.__get__(one)
-            context = BaseException.__context__.__get__(one)
-            inner = BaseExceptionGroup.exceptions.__get__(one) if is_group(one) else ()  # noqa: F821
-            for name, others in (("cause", [cause]), ("context", [context]), ("group", inner)):
+            cause, context = field(one, "__cause__"), field(one, "__context__")
+            group = uncaught.members(one)
+            for name, others in (("cause", [cause]), ("context", [context]), ("group", group)):
                 known = [other for other in others if other is not None][:EXCEPTIONS]
                 waiting += [other for other in known if id(other) not in self._numbers]
                 record[name] = [self._number(other) for other in known]
@@ -100,7 +99,7 @@ class Stacks:
         return found
 
     def _thread(self, number, frames, is_crashed=False):
-        thread = dict.get(threading._active, number)
+        thread = dict.get(threading._active, number)  # type: ignore[attr-defined]
         names = dict(texts.attributes(thread, 100)) if thread is not None else {}
         name = names.get("_name")
         name = hiding.excerpt(name, 200) if type(name) is str else f"thread {number}"
@@ -180,8 +179,9 @@ class Stacks:
         return found
 
 
-def is_group(error):
-    return hasattr(BaseException, "add_note") and issubclass(type(error), BaseExceptionGroup)  # noqa: F821
+def field(error, name):
+    """Return an attribute of BaseException, even if the exception's class has replaced it."""
+    return vars(BaseException)[name].__get__(error)
 
 
 def is_shown(name, value):

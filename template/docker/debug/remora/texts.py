@@ -235,7 +235,7 @@ def elements(value, count, skip=0):
 
 def message_of(error):
     """Return the text of an exception."""
-    arguments = BaseException.args.__get__(error)
+    arguments = vars(BaseException)["args"].__get__(error)
     names = type.__dict__["__dict__"].__get__
     text_of = next(kind for kind in bases(error) if "__str__" in names(kind))
     shown = list(arguments)

@@ -10,7 +10,8 @@ kept = []
 def start(function):
     """Start a thread of this layer that calls `function`, and return it."""
     thread = threading.Thread(target=function, name="remora", daemon=True)
-    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True
+    # These attributes are pydevd's.
+    vars(thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
     kept[:] = [*kept[-1:], thread]
     thread.start()
     return thread

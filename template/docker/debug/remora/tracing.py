@@ -101,7 +101,7 @@ class CheckedLibrary:
         if ident.value == cut(threading.get_ident()):
             return 1  # gevent's ident of a greenlet: pydevd uses sys.settrace() instead
         self.trace = trace.value
-        begin.checked_by = self
+        vars(begin)["checked_by"] = self
         return attach(begin)
 
 
@@ -196,7 +196,7 @@ def start_threads_quietly(pydevd):
 
 def own_threads():
     """Return the idents of the debugger's own threads, which threading.enumerate() leaves out."""
-    threads = list(threading._active.items())
+    threads = list(threading._active.items())  # type: ignore[attr-defined]
     return {ident for ident, thread in threads if getattr(thread, "pydev_do_not_trace", False)}
 
 

@@ -66,22 +66,26 @@ def act_on(error, moment):
 
 def trace_of(error):
     """Return the traceback of an exception, even if its class replaces that attribute."""
-    return BaseException.__traceback__.__get__(error)
+    return vars(BaseException)["__traceback__"].__get__(error)
+
+
+def members(error):
+    """Return the exceptions in a group (Python 3.11); () for an exception that is not a group."""
+    kind = getattr(builtins, "BaseExceptionGroup", ())
+    return vars(kind)["exceptions"].__get__(error) if issubclass(type(error), kind) else ()
 
 
 def innermost(error):
-    """Return an exception; of a group (Python 3.11), the first exception that was raised."""
-    kind = getattr(builtins, "BaseExceptionGroup", ())
+    """Return an exception; for a group, the first exception in it that was raised."""
     waiting, found = [error], error
     for _ in range(MEMBERS):
         if not waiting:
             break
         one = waiting.pop()
-        is_group = issubclass(type(one), kind)
-        if is_group:
-            waiting.extend(reversed(kind.exceptions.__get__(one)[:MEMBERS]))
+        inner = members(one)
+        waiting.extend(reversed(inner[:MEMBERS]))
         if trace_of(one) is not None:
-            if not is_group:
+            if not inner:
                 return one
             found = one if found is error else found
     return found

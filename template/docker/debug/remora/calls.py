@@ -81,7 +81,7 @@ class Calls:
         self._asked[pid] = (started, asyncio.get_event_loop().time())
 
     def ask(self, also=()):
-        """Ask each process for its engine that can be asked and has not connected by itself.
+        """Ask each process for its engine, if it can be asked and has not connected by itself.
 
         also: pids of `without_session` that are asked nevertheless. Returns the processes that are
         asked now or were asked before, as (pid, when it was started).

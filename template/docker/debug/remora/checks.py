@@ -1,4 +1,4 @@
-"""Check the settings of single modes, and of ranks. A wrong one ends each program at its start.
+"""Check the settings of single modes, and of ranks. A wrong setting ends a program at its start.
 
 hook.py checks the settings that all programs have. This module is imported only if it is needed.
 """

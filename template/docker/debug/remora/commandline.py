@@ -24,7 +24,7 @@ UV_RUNS = frozenset(["run", "uvx"])
 def parsed(command):
     """Return the letters of a Python command line's options, and what it runs.
 
-    The latter is the path of a script or the name of a module; None for `-c`, standard input or a
+    What it runs is the path of a script or the name of a module; None for `-c`, standard input or a
     prompt.
     """
     letters, arguments = "", iter(command[1:])
@@ -60,7 +60,8 @@ def program_of(command):
 def is_installer(command):
     """Tell whether a command line, of Python or not, runs a tool of INSTALLERS or a part of one.
 
-    An init or a watcher, which has the tool among its arguments (`tini -- uv run x.py`), is none.
+    An init or a watcher that has the tool among its arguments (`tini -- uv run x.py`) does not
+    count.
     """
     own_name = os.path.basename(command[0]) if command else ""
     if own_name == "uv":

@@ -13,8 +13,8 @@ from . import commandline
 SIGNAL = 23  # SIGURG, on all processors except MIPS and the like
 
 
-# How the file names begin of what runs another program, its argument: an emulator of another
-# processor, as for an image for amd64 on a Mac with Apple's processor, or the dynamic loader
+# How the file names of emulators and loaders begin. Each runs another program, its argument. An
+# emulator runs programs for another processor, such as amd64 on a Mac with Apple's processor.
 EMULATORS = ("qemu-", "rosetta", "ld-linux", "ld-musl")
 
 

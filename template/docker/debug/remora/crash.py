@@ -7,8 +7,8 @@ import sys
 from . import forks, link, program, uncaught, waiting
 from .hook import say, setting
 
-# Held while an exception of this process waits for a client, or is shown: the hub keeps one crash
-# of a process, and a client is shown one after the other.
+# Held while an exception of this process waits for a client, or is shown. The hub keeps one crash
+# of a process at a time, so a client sees them one after the other.
 turn = _thread.allocate_lock()
 
 # How many exceptions nobody has looked at, as the hub has let them go
@@ -18,9 +18,8 @@ unseen = 0
 def catch():
     """Catch every exception that nothing else catches, for keep().
 
-    A kept worker would hold up its pool. So exceptions that a worker hands on to its parent are
-    left to the parent, unless REMORA_TARGET names the worker: the hook runs only in processes that
-    it names.
+    A kept worker would hold up its pool. So this leaves exceptions that a worker hands on to its
+    parent, except if REMORA_TARGET is set: this process is then one that the setting names.
     """
     more = ()
     if setting("TARGET"):
@@ -38,7 +37,7 @@ def free_turn():
 
 
 def keep(error, moment):
-    """Keep what an exception leaves, in a thread where this holds nothing else up.
+    """Keep the process after an exception, in a thread that holds nothing else up.
 
     error: the exception. moment: one of ENDING, GOING_ON, AT_EXIT, WRAPPED of uncaught.py.
     """
@@ -46,7 +45,7 @@ def keep(error, moment):
         return  # the user has chosen which exceptions to stop at
     if moment == uncaught.WRAPPED:
         is_main = _thread.get_ident() == forks.main
-        # Python 3.12 starts no more threads when it ends, so it cannot act later.
+        # Python 3.12 starts no threads while it ends, so it cannot act then.
         if is_main and sys.version_info[:2] != (3, 12):
             return uncaught.act_later(error)
         moment = uncaught.ENDING if is_main else uncaught.WRAPPED
@@ -54,7 +53,8 @@ def keep(error, moment):
         import threading
 
         if moment == uncaught.AT_EXIT:
-            # pydevd takes the main thread for ended now, and leaves a process without threads.
+            # By now, pydevd believes that the main thread has ended. It leaves a process without
+            # threads, so start another thread.
             thread = threading.Thread(target=hold, args=[error, True])
 
             def run():
@@ -64,7 +64,7 @@ def keep(error, moment):
             return waiting.until_signal(run)
         if moment == uncaught.WRAPPED:
             return threading.Thread(target=hold, args=[error, False]).start()
-        # Python does not wait for daemon threads, and pydevd leaves a process without others.
+        # pydevd leaves a process that has only daemon threads, so start one of another kind.
         done = threading.Event()
         threading.Thread(target=done.wait, daemon=False).start()
     except RuntimeError:  # raised by Python 3.12 while it ends
@@ -94,7 +94,7 @@ def hold(error, ends):
 def wait_for_turn(error, ends):
     """Call wait_for_client() once no other exception of this process waits. Arguments: see hold().
 
-    If the hub lets the other one go, it is not kept either: the process is to go on.
+    If the hub lets the other exception go, do not keep this one either: the process should go on.
     """
     unseen_before = unseen
     if not turn.acquire(False):

@@ -5,8 +5,8 @@ from collections import deque
 
 from . import protocol
 
-# The events of an engine that a client gets. Others could make an editor act, such as start
-# programs.
+# The events of an engine that a client gets. Other events could make an editor act, for example
+# start programs.
 EVENTS = {
     "breakpoint",
     "continued",
@@ -66,7 +66,7 @@ class Debuggee:
         # What the engine was told of breakpoints: (arguments of setBreakpoints, future of the
         # response), by path. And the bodies of its answers, by path.
         self.told, self.breakpoints = {}, {}
-        # What a session is told that shows this program later
+        # What to tell a session that shows this program later
         self.threads, self.stops, self.process = {}, {}, None
         self.output = deque(maxlen=100)
         self._seq = 0
@@ -216,7 +216,7 @@ class Debuggee:
         self.writer.close()
 
     def fail(self):
-        """Make all requests raise Gone that will get no answer."""
+        """Raise Gone from all requests that wait for an answer."""
         requests, self._requests = self._requests, {}
         for future in requests.values():
             if not future.done():
@@ -224,7 +224,7 @@ class Debuggee:
 
 
 def response_of(message):
-    """Return what of an engine's response is for a client. pydevd adds more to each response.
+    """Return the parts of an engine's response that a client gets. pydevd adds other parts.
 
     The protocol has another body for failures than pydevd.
     """

@@ -43,7 +43,7 @@ def catch_signal():
     owner = os.getpid()
 
     def on_end(_, frame):
-        is_own = os.getpid() == owner  # no forked child is
+        is_own = os.getpid() == owner  # and not a forked child
         if is_own and writer is None and program.put_off(number, frame):
             return
         _signal.signal(number, _signal.SIG_DFL)

@@ -4,9 +4,9 @@
     remora crashes --show [NAME]     print one, or the newest
     remora crashes --remove NAME...  remove these; a name may be a pattern with * and ?
 
-The name of one may be shortened. It may be a service, which means its newest dump, or the path of a
-file from elsewhere. Exit codes: 0; 1 if there is no such file, or it cannot be read, written or
-removed.
+NAME may be the beginning of a dump's name; the name of a service, which means its newest dump; or
+the path of a file from elsewhere. Exit codes: 0; 1 if there is no such file, or it cannot be read,
+written or removed.
 """
 
 import json
@@ -26,7 +26,7 @@ from .hook import setting
 # How much of a file is read, in bytes after decompression.
 MAX_BYTES = 2**30
 
-# What a file has between the other facts and the values.
+# What a file has between its other facts and the values.
 HEAD_END = b', "nodes": {'
 
 # What to do if there is none

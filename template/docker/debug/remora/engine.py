@@ -231,7 +231,7 @@ def leave_parent(debugger):
         debugger._client_socket.close()
     except (AttributeError, OSError):
         pass
-    # The function that has forked called end_child() of forks.py, and that begin_child().
+    # The callers, from the innermost: begin_child(), end_child() of forks.py, what has forked.
     caller = sys._getframe(3).f_code
     runs_another = caller.co_name == "_execute_child"  # subprocess, with a preexec_fn
     try:

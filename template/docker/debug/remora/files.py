@@ -110,7 +110,10 @@ class Files:
         return only_best({local: self._likeness(file, local) for local in candidates})
 
     def closest(self, same, file):
-        """Return which file of `same`, all with its content, `file` is; None if ambiguous."""
+        """Return the file of `same` that `file` is most likely; None if several are equally likely.
+
+        same: files of the project, which all have the content of `file`.
+        """
         tails = {local: common_tail(local, file) for local in same}
         longest = max(tails.values())
         same = [local for local in same if tails[local] == longest]
@@ -162,7 +165,8 @@ class Files:
     def places(self, local):
         """Return the files of the container that are a file of the project; [] if none is.
 
-        Those with its content; if there are none, those with the likest paths, unless they differ.
+        Files with the same content count first. If there are none, the files with the likest paths
+        count, unless their contents differ.
         """
         found = [file for file, known in list(self._known.items()) if known == local]
         if found:

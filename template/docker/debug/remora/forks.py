@@ -1,7 +1,7 @@
-"""Forks of this process: they wait while the engine comes, and a child goes on with its own.
+"""Forks of this process: a fork waits while the engine is loaded, and a child gets its own engine.
 
-A child has only the thread that forked. What another thread had begun in the parent stays undone
-there, and the locks that it held are never released.
+A child has only the thread that forked. Nothing finishes what the parent's other threads had begun,
+and nothing releases the locks that they held.
 """
 
 import _thread

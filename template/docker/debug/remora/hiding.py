@@ -15,7 +15,7 @@ LENGTH = 2000
 # would hold up the program's end.
 BEHIND = 2 * LENGTH
 
-# How much of a text may matter: a variable of the environment is not longer (execve(2)).
+# How much of a text is searched. No variable of the environment is longer (execve(2)).
 ENVIRONMENT = 2**17
 
 # Stands for a value that is not written
@@ -24,7 +24,7 @@ HIDDEN = "(hidden)"
 # Secrets that the environment has told: see learn()
 known = set()
 
-# Words in the name of a secret. `key` alone is usually not a secret, but the key of a dictionary.
+# Words in the name of a secret. `key` alone usually means the key of a dictionary.
 SECRET = re.compile(
     r"(?i)(?<![a-z])(auth|authorization|bearer|cookie|credentials?|dsn|pass|passphrase|passwd"
     r"|password|private|pwd|secrets?)(?![a-z])|token(?![a-z])|[a-z0-9][-_]?key(?![a-z])"

@@ -57,7 +57,7 @@ class Keeping:
         return kept
 
     async def _refuse(self, reader, writer, pid, error, ends):
-        """Let a process end that is not kept.
+        """Let a process that is not kept end, but not before its siblings that are kept.
 
         Its parent may end all other children when one ends, as torchrun does. So the process waits
         until no child of the same parent is kept.

@@ -4,7 +4,8 @@ import os
 
 from . import commandline
 
-# Variables with the rank of a process. A variable of the process comes before one of its container.
+# Variables with the rank of a process, in the order in which they count. Those that belong to the
+# process alone come before the one that belongs to its container.
 VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "JOB_COMPLETION_INDEX")
 
 # The mode of a process that is not held, by the mode of the others. A client can attach to it

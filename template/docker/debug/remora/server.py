@@ -119,10 +119,10 @@ class Server:
     async def _let_in(self, reader, writer, pid, said):
         """Take in a program. said: its command line, `command`, and why it has connected:
 
-        held      mode `wait` holds it; held_if: hold it if this is the hub's mode
-        rank      its rank, if it is held and there are other ranks
-        crashed   an exception is about to end it; recorded: a dump is shown, see opening.py
-        asked     the hub has asked it; only_dumps: it has connected already
+        held        mode `wait` holds it; held_if: it is held if this is the mode of the hub
+        rank        its rank, if it is held and there are other ranks
+        crashed     an exception is about to end it; recorded: it shows a dump (see opening.py)
+        asked       the hub has asked it; only_dumps: it has connected already
         """
         kept, lines = self._kept(said), []
         if kept:

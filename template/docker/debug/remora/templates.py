@@ -1,8 +1,9 @@
 """Breakpoints in templates of Django and Jinja.
 
-pydevd has a plugin for each of them. If a client says that there are templates, pydevd takes every
-file for one that is not called *.py. Here, the file tells whether it is a template, and the modules
-that the program has imported tell which plugins it needs.
+pydevd has a plugin for each library. If a client says that there are templates, pydevd believes
+that every file is a template whose name does not end in .py. Here, the content of a file decides
+whether it is a template, and the modules that the program has imported decide which plugins it
+needs.
 
 This module replaces methods of pydevd.
 """

@@ -2,8 +2,9 @@
 
 import threading
 
-# The last threads that were started. If an object disappeared as soon as its thread ends, pydevd
-# would take Python's last steps for a new thread, and a later thread with the same ident for that.
+# The last threads that were started. Their objects must outlive them. Otherwise pydevd would take
+# Python's last steps in such a thread for a new thread, and confuse it with a later thread that has
+# the same ident.
 kept = []
 
 

@@ -1,9 +1,9 @@
 """Trace threads that run already, on Python 3.8 to 3.11.
 
-On these, sys.settrace() applies only to the thread that calls it. pydevd reaches other threads by a
-library in C, which it has for x86 with glibc: not for ARM, as in containers on a Mac, and not for
-Alpine. So this module has another one, for Python 3.9 and later. From Python 3.12 on, pydevd needs
-none.
+On these versions, sys.settrace() applies only to the thread that calls it. pydevd reaches other
+threads by a library in C, which exists for x86 with glibc: not for ARM, as in containers on a Mac,
+and not for Alpine. So this module replaces the library, on Python 3.9 and later. Python 3.12 and
+later can trace all threads without a library.
 
 This module replaces functions of pydevd, and calls Python's C API by ctypes.
 """
@@ -162,8 +162,8 @@ def find_library(pydevd, settrace):
 def take_threads_as_they_are(pydevd):
     """Make pydevd trace all threads that run, even if others begin and end at that moment.
 
-    pydevd fails at a thread that has no ident yet, and leaves the rest untraced. pydevd also takes
-    a thread that has not entered itself into `threading` yet for a foreign one, and enters a dummy.
+    pydevd fails at a thread that has no ident yet, and leaves the rest untraced. Until a thread has
+    registered itself in `threading`, pydevd believes that it is foreign, and registers a dummy.
     """
     import pydevd_tracing
 

@@ -64,7 +64,7 @@ def test_adoption_adds_the_debug_layer_and_changes_nothing(
     assert found["debug_services"] == existing.debug_services()
 
 
-def test_dockerfile_of_the_debug_images(template: Path, tmp_path: Path) -> None:
+def test_dockerfile_of_the_debug_images_is_clean(template: Path, tmp_path: Path) -> None:
     root = render(template, ExistingProject("web-and-worker-redis").write(tmp_path))
     # `app` comes from outside, so it has no version to pin, and the last stage keeps its user. The
     # pipe in its shell command may find nothing.
@@ -293,7 +293,7 @@ def test_image_without_a_shell_is_not_built(little) -> None:
 
 
 @pytest.mark.docker
-def test_service_that_is_called_otherwise_now(little) -> None:
+def test_service_with_a_new_name_is_named_by_compose(little) -> None:
     project = little("web", "FROM scratch\n")
     compose = project.root / "compose.yaml"
     text = compose.read_text()

@@ -261,7 +261,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("question", "answer", "message"), FOUND)
-def test_what_is_found_is_not_taken_for_something_else(
+def test_wrong_values_of_what_copier_finds_are_refused(
     plain_template: Path, tmp_path: Path, question: str, answer: Any, message: str
 ) -> None:
     (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
@@ -273,7 +273,7 @@ def test_what_is_found_is_not_taken_for_something_else(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_every_answer_that_is_found_is_tried() -> None:
+def test_every_answer_that_copier_finds_is_tried() -> None:
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text())
     never_asked = {
         name
@@ -313,7 +313,7 @@ def test_choices_are_those_that_are_asked() -> None:
 
 
 @pytest.mark.parametrize("port", [7997, 8000])
-def test_debug_ports_leave_that_of_the_web_service_alone(
+def test_debug_ports_leave_port_8000_to_the_web_service(
     plain_template: Path, tmp_path: Path, port: int
 ) -> None:
     with pytest.raises(UserMessageError, match="must leave port 8000 to the web service"):
@@ -348,7 +348,9 @@ def test_any_folder_gives_good_names(
     assert (tmp_path / folder / "src" / package / "train.py").exists()
 
 
-def test_this_folder(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_is_rendered_into_this_folder(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     render(template, Path("."))

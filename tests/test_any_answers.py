@@ -352,7 +352,9 @@ def wrong_answers(answers: dict[str, Any]) -> list[str]:
 @example(answers={"base_image": IMAGES[-1], "base_digest": DIGEST}, name="app")
 @example(answers={"debug_port": "["}, name="app")
 @example(answers={"debug_port": "2024-13-45"}, name="app")
-def test_new_project(plain_template: Path, answers: dict[str, Any], name: str) -> None:
+def test_new_project_is_valid_or_refused(
+    plain_template: Path, answers: dict[str, Any], name: str
+) -> None:
     wrong = wrong_answers(answers)
     with scratch() as parent:
         folder = parent / name
@@ -637,7 +639,7 @@ def debug(name: Any = "web", local: Any = "src") -> dict[str, Any]:
     project=project_of(volumes=[{"type": "volume", "source": "data", "target": "/venv:\n\x85"}]),
     name="app",
 )
-def test_adopted_project(
+def test_adopted_project_is_valid_or_refused(
     plain_template: Path, answers: dict[str, Any], project: tuple, name: str
 ) -> None:
     model, found = project
@@ -723,7 +725,7 @@ def is_safe(path: str) -> bool:
 @given(where=PATHS)
 @example(where="a:b #c")
 @example(where="{{ 1 }}\u200b'%x")
-def test_compose_file_anywhere(plain_template: Path, where: str) -> None:
+def test_compose_file_in_any_folder_is_adopted(plain_template: Path, where: str) -> None:
     with scratch() as parent:
         folder = parent / "app"
         write_compose_project(folder / where, {"services": {"web": {"build": {"context": "."}}}})

@@ -66,7 +66,7 @@ def waits(container: Container, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash"])
-def test_values_at_a_line(container: Container, loop: Path, mode: str) -> None:
+def test_values_at_a_line_are_printed(container: Container, loop: Path, mode: str) -> None:
     container.start("python src/loop.py", mode=mode)
     state = " waits " if mode == "wait" else " runs "
     wait_until(lambda: state in container.remora("status").stdout)
@@ -120,7 +120,7 @@ def test_json_is_an_object_on_a_line_for_each_stop(container: Container, loop: P
         }
 
 
-def test_program_that_starts_later(container: Container) -> None:
+def test_program_that_starts_later_is_read(container: Container) -> None:
     path = container.write("p.py", ONCE)
     container.start("until [ -e go ]; do sleep 0.1; done; python p.py a; sleep 1000", mode="demand")
     process = waits(container, f"p.py:{marked(path)}", "--json")
@@ -147,7 +147,7 @@ print("done", flush=True)
 """
 
 
-def test_children_and_threads(container: Container) -> None:
+def test_children_and_threads_are_read(container: Container) -> None:
     path = container.write("p.py", ONCE)
     container.write("children.py", CHILDREN)
     container.start("python children.py")
@@ -175,7 +175,7 @@ def test_explicit_breakpoint_is_passed_over(container: Container, loop: Path) ->
 # ---- When no program reaches the line ----
 
 
-def test_line_that_is_not_reached(container: Container, loop: Path) -> None:
+def test_line_that_is_not_reached_is_reported(container: Container, loop: Path) -> None:
     path = container.write("p.py", ONCE)
     container.start("python src/loop.py & python -S src/loop.py & wait", mode="listen")
     container.says("Listening")
@@ -192,7 +192,9 @@ def test_line_that_is_not_reached(container: Container, loop: Path) -> None:
 
 
 @pytest.mark.parametrize("condition", ["nothing", "1 / 0"])
-def test_condition_that_raises(container: Container, loop: Path, condition: str) -> None:
+def test_condition_that_raises_is_reported(
+    container: Container, loop: Path, condition: str
+) -> None:
     container.start("python src/loop.py", mode="listen")
     container.says("Listening")
     place = f"src/loop.py:{marked(loop)}"
@@ -203,7 +205,7 @@ def test_condition_that_raises(container: Container, loop: Path, condition: str)
     assert error[condition] in done.stderr.splitlines()[-1]
 
 
-def test_fewer_stops_than_asked_for(container: Container) -> None:
+def test_fewer_stops_than_asked_for_are_reported(container: Container) -> None:
     path = container.write("p.py", ONCE)
     container.start("python p.py a; sleep 1000")
     container.says("Waiting for client")
@@ -213,7 +215,7 @@ def test_fewer_stops_than_asked_for(container: Container) -> None:
     assert done.stderr == "1 of 2 stops in 10 seconds\n"
 
 
-def test_file_that_is_not_in_the_container(shop: Container) -> None:
+def test_file_that_is_not_in_the_container_is_reported(shop: Container) -> None:
     shop.write("../project/tools/loop.py", LOOP)
     shop.start("python -c 'import time; time.sleep(1000)'", mode="listen")
     shop.says("Listening")
@@ -222,7 +224,7 @@ def test_file_that_is_not_in_the_container(shop: Container) -> None:
     assert "the breakpoint is not set: tools/loop.py is not in this container" in done.stderr
 
 
-def test_mode_off(container: Container, loop: Path) -> None:
+def test_mode_off_is_reported(container: Container, loop: Path) -> None:
     container.start("python src/loop.py", mode="off")
     done = container.remora("at", f"src/loop.py:{marked(loop)}")
     assert (done.returncode, done.stdout) == (1, "")
@@ -233,7 +235,7 @@ def test_mode_off(container: Container, loop: Path) -> None:
 # ---- Beside editors ----
 
 
-def test_editor_is_attached(container: Container, loop: Path) -> None:
+def test_attached_editor_is_left_alone(container: Container, loop: Path) -> None:
     container.start("python src/loop.py", mode="listen")
     editor = container.attach({loop: [marked(loop)]})
     stop = editor.stopped()
@@ -294,7 +296,7 @@ def test_hub_that_is_killed(container: Container, loop: Path) -> None:
 # ---- Places ----
 
 
-def test_place_by_any_path_of_the_file(shop: Container) -> None:
+def test_place_is_found_by_any_path_of_the_file(shop: Container) -> None:
     """The file is in the project's `src`, beside a namesake, and in the container's `/app`."""
     path = shop.write("shop/loop.py", LOOP)
     shop.write("../project/src/shop/loop.py", LOOP)
@@ -315,7 +317,9 @@ def test_place_by_any_path_of_the_file(shop: Container) -> None:
 
 
 @pytest.mark.parametrize("name", ["src/loop.py", "/home/dev/project/src/loop.py", "{}/src/loop.py"])
-def test_place_without_a_copy_of_the_project(container: Container, loop: Path, name: str) -> None:
+def test_place_is_found_without_a_copy_of_the_project(
+    container: Container, loop: Path, name: str
+) -> None:
     container.start("python src/loop.py", mode="listen")
     container.says("Listening")
     place = f"{name.format(container.folder)}:{marked(loop)}"
@@ -323,7 +327,7 @@ def test_place_without_a_copy_of_the_project(container: Container, loop: Path, n
     assert stop["file"] == stop["stack"][1]["file"] == "src/loop.py"
 
 
-def test_place_in_a_library(container: Container, loop: Path) -> None:
+def test_place_in_a_library_is_found(container: Container, loop: Path) -> None:
     library = container.write("lib/site-packages/steps.py", "def step():\n    return 1\n")
     imports = LOOP.replace("import time", "import colorsys, time, steps")
     loop.write_text(f"{imports}    steps.step(), colorsys.rgb_to_hls(1, 1, 1)\n")
@@ -367,7 +371,9 @@ def test_place_in_a_library(container: Container, loop: Path) -> None:
         (["src/loop.py:7", "--timeout", "nan"], "--count is 1 or more, and --timeout 0 or more"),
     ],
 )
-def test_wrong_command(shop_with_files: Container, arguments: list[str], message: str) -> None:
+def test_wrong_command_is_refused(
+    shop_with_files: Container, arguments: list[str], message: str
+) -> None:
     done = shop_with_files.remora("at", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(message) and done.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ import page
 from rounds import Spread, ratio, side_by_side
 
 
-def test_all_have_their_turn_in_each_round() -> None:
+def test_each_contender_runs_once_in_each_round() -> None:
     turns: list[str] = []
 
     def contender(name: str, figure: float):
@@ -24,13 +24,13 @@ def test_all_have_their_turn_in_each_round() -> None:
     assert samples == {"a": [0, 0], "b": [1, 1], "c": [2, 2]}
 
 
-def test_a_ratio_is_of_figures_of_the_same_round() -> None:
+def test_ratio_compares_figures_of_the_same_round() -> None:
     # The machine was ten times slower in the last round.
     samples = {"one": [2.0, 4.0, 30.0], "other": [1.0, 2.0, 10.0]}
     assert ratio(samples, "one", "other") == Spread(median=2.0, low=2.0, high=2.5)
 
 
-def test_the_page_is_what_the_figures_give() -> None:
+def test_page_shows_the_recorded_figures() -> None:
     data = json.loads(page.DATA.read_text())
     assert list(data["measures"]) == list(page.UNITS)
     assert page.DATA.with_suffix(".md").read_text() == page.page(data)

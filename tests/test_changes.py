@@ -81,7 +81,7 @@ def later(debugged_python: Path, tmp_path: Path, request) -> Iterator[Container]
 
 
 @pytest.mark.parametrize("later", REPLACED, indirect=True, ids=str)
-def test_changes_of_a_later_pydevd(later: Container, request) -> None:
+def test_later_pydevd_may_lack_what_is_changed(later: Container, request) -> None:
     """An improvement may be missing. Without a necessary part, a program runs on and says why."""
     (later.folder / "elsewhere").mkdir()
     path = later.write("p.py", PROGRAM)
@@ -150,7 +150,9 @@ def test_own_calls_of_debugpy_are_answered(container: Container, own, mode: str)
     assert container.exit_code() == 0
 
 
-def test_own_listen_at_another_port_while_a_client_is_there(container: Container) -> None:
+def test_own_listen_at_another_port_is_ignored_while_a_client_is_there(
+    container: Container,
+) -> None:
     code = "import debugpy\nn = debugpy.listen(1)\nprint(n)  # here\n"
     path = container.write("p.py", code)
     container.start("python p.py")
@@ -229,7 +231,9 @@ print("done", flush=True)
 
 
 @pytest.mark.parametrize("listens", [False, True])
-def test_own_pydevd_that_is_loaded(container: Container, own, listens: bool) -> None:
+def test_own_pydevd_that_is_loaded_is_used_or_reported(
+    container: Container, own, listens: bool
+) -> None:
     """It is used if it works and no one else uses it. If not, a line and the status say why."""
     path = container.write("p.py", LOADED)
     port = {"OWN_PORT": str(free_port())} if listens else {}
@@ -289,7 +293,9 @@ print("done", flush=True)
 
 
 @pytest.mark.parametrize("file", ["_pydevd_bundle/pydevd_constants.py", "/pydevd.py"])
-def test_own_pydevd_that_is_being_loaded(container: Container, own, file: str) -> None:
+def test_own_pydevd_that_is_being_loaded_is_waited_for(
+    container: Container, own, file: str
+) -> None:
     """Wait for it: half of a pydevd is useless, and cannot be told from a foreign one."""
     path = container.write("p.py", IMPORTING)
     container.start(f"exec python p.py {file}", mode="listen", **own)
@@ -318,7 +324,7 @@ work(1)
 """
 
 
-def test_crash_with_an_own_pydevd_that_is_loaded(container: Container, own) -> None:
+def test_crash_is_kept_if_the_own_pydevd_works(container: Container, own) -> None:
     path = container.write("p.py", CRASH)
     container.start("exec python p.py", mode="crash", **own)
     if own["VERSION"] != VERSIONS[-1]:
@@ -347,7 +353,7 @@ print("done", flush=True)
 
 
 @pytest.mark.parametrize("mode", ["listen", "demand"])
-def test_own_pydevd_that_is_not_debugpys(container: Container, mode: str) -> None:
+def test_own_pydevd_that_is_not_debugpys_is_reported(container: Container, mode: str) -> None:
     container.write("pydevd.py", PYCHARM)
     path = container.write("p.py", BREAKPOINT)
     container.start("exec python p.py", mode=mode)
@@ -416,7 +422,9 @@ def test_settrace_is_ignored_without_client(container: Container, for_another) -
     assert len(said) == 1 and "done 2" in container.lines
 
 
-def test_settrace_goes_to_who_is_there(container: Container, for_another) -> None:
+def test_settrace_connects_to_another_debugger_that_listens(
+    container: Container, for_another
+) -> None:
     module, setting = for_another
     with socket.create_server(("127.0.0.1", 0)) as another:
         another.settimeout(dap.TIMEOUT)
@@ -470,7 +478,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
-def test_debugger_of_a_kernel_beside_a_client(
+def test_debugger_of_a_kernel_is_refused_beside_a_client(
     container: Container, jupyter: dict[str, str], mode: str
 ) -> None:
     """The client is refused instead of waiting without end. The kernel works; a line says why."""

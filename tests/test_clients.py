@@ -87,7 +87,7 @@ def test_programs_in_turn(container: Container, script: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_file_that_the_client_has_elsewhere(
+def test_file_is_found_that_the_client_has_elsewhere(
     container: Container, script: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Neither client gets path mappings."""
@@ -102,7 +102,7 @@ def test_file_that_the_client_has_elsewhere(
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_child_without_a_session(container: Container, script: str) -> None:
+def test_child_without_a_session_runs_on(container: Container, script: str) -> None:
     """A child that no session shows runs on without a debugger, and all programs end."""
     path = container.write("p.py", PROGRAM)
     container.write("parent.py", PARENT)

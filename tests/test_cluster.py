@@ -269,7 +269,7 @@ def test_another_pod_is_refused(cluster: Cluster, image: str, counting: tuple[st
         editor.detach()
 
 
-def test_relay_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
+def test_relay_works_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
     name, path = counting
     with cluster.relayed(name) as relayed:
         editor = attach(relayed.port, path, "/code")
@@ -279,7 +279,7 @@ def test_relay_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
         assert relayed.exit_codes() == [0]
 
 
-def test_values_at_a_line_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
+def test_values_at_a_line_are_printed_by_exec(cluster: Cluster, counting: tuple[str, Path]) -> None:
     name, path = counting
     at = ["remora", "at", f"/code/count.py:{marked(path)}", "--json", "--eval", "number * 0"]
     done = cluster.kubectl("exec", name, "--", *at)
@@ -299,7 +299,7 @@ def test_a_waiting_pod_ends_at_once(cluster: Cluster, image: str, tmp_path: Path
     cluster.kubectl("delete", "pod", "waiting", "--timeout=60s")
 
 
-def test_container_that_restarts_is_ready_anew(
+def test_container_that_restarts_is_ready_again(
     cluster: Cluster, image: str, tmp_path: Path
 ) -> None:
     """An emptyDir outlives a container, but contains no sign that an editor can attach."""

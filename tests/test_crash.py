@@ -151,7 +151,7 @@ work(1)
 """
 
 
-def test_crash_of_a_program_that_has_changed_what_it_can(container: Container) -> None:
+def test_crash_is_kept_whatever_modules_the_program_has_changed(container: Container) -> None:
     for name in OWN_NAMES:
         container.write(f"{name}.py", "")
     path = container.write("p.py", RAISE + OWN_MODULES)
@@ -240,7 +240,7 @@ print("codes", sorted(rank.wait() for rank in ranks))
 """
 
 
-def test_launcher_that_ends_all_ranks_ends_none_that_is_kept(container: Container) -> None:
+def test_launcher_that_ends_all_ranks_leaves_the_kept_ones(container: Container) -> None:
     path = container.write("p.py", RAISE + "work(1)\n")
     container.write("launcher.py", LAUNCHER)
     container.start("exec python launcher.py", mode="crash")
@@ -267,14 +267,14 @@ def test_another_crash_is_kept_after_the_first(container: Container) -> None:
     assert container.exit_code() == 0
 
 
-def test_time_limit_of_the_owner(container: Container) -> None:
+def test_crash_is_let_go_after_the_time_limit(container: Container) -> None:
     container.write("p.py", RAISE + "work(1)\n")
     container.start("exec python p.py", mode="crash", REMORA_KEEP_FOR="1")
     assert container.exit_code() == 1
     container.says("pid 1 is let go: REMORA_KEEP_FOR is 1")
 
 
-def test_nothing_to_let_go(container: Container) -> None:
+def test_let_go_without_a_crash_fails(container: Container) -> None:
     container.write("p.py", "import time\ntime.sleep(600)\n")
     container.start("python p.py", mode="crash")
     done = container.remora("let-go")
@@ -314,7 +314,7 @@ DESCRIPTORS = "import os\nfound = [os.open('/dev/null', 0) for _ in range(1100)]
 @pytest.mark.parametrize(
     "code", [SIGNALS, REAPS, DESCRIPTORS], ids=["SIGCHLD", "waitpid", "descriptors"]
 )
-def test_crash_is_kept_whatever_the_program_has_of_the_system(
+def test_crash_is_kept_whatever_the_program_did_to_its_process(
     container: Container, code: str
 ) -> None:
     path = container.write("p.py", code + RAISE + "work(1)\n")

@@ -97,7 +97,7 @@ def test_file_that_was_edited_is_shown_as_it_was(project: Project) -> None:
     wait_until(lambda: said in editor.output.get("important", ""))
 
 
-def test_no_crash_yet(project: Project) -> None:
+def test_missing_crash_is_reported(project: Project) -> None:
     done = project.task("train: open last crash", check=False)
     said = "there is no dump called train in /var/lib/remora/dumps"
     said += ": REMORA_MODE=dump writes one when a program crashes"
@@ -105,7 +105,7 @@ def test_no_crash_yet(project: Project) -> None:
     assert containers(project) == []
 
 
-def test_last_crash_of_an_adopted_service(started) -> None:
+def test_last_crash_of_an_adopted_service_is_shown(started) -> None:
     project = started("python-39-report")
     with project.raising() as source:
         project.compose("up", "--build", "--detach", REMORA_MODE="dump")
@@ -139,7 +139,7 @@ def test_crash_outlives_its_container(project: Project, user: str) -> None:
     assert "there is no dump in" in project.compose(*SHOW, "crashes").stdout
 
 
-def test_service_that_shows_dumps(project: Project) -> None:
+def test_service_that_shows_dumps_is_apart_from_the_application(project: Project) -> None:
     """It is not on the application's network, and cannot write to the application's files."""
     write = "touch /opt/remora/project/x || touch /app/x; id -u; ls /sys/class/net"
     done = project.compose(
@@ -175,7 +175,7 @@ if __name__ == "__main__":
 """
 
 
-def test_container_that_is_stopped(project: Project) -> None:
+def test_stopped_container_leaves_a_dump_of_each_program(project: Project) -> None:
     """Docker's init passes SIGTERM on to the program, and ends its children."""
     project.override("settings.yml", environment={"REMORA_DUMP_ON": "term"})
     project.start(STOPPED, REMORA_MODE="dump")
@@ -259,7 +259,7 @@ OPEN_FAILS = {
 }
 
 
-def test_what_cannot_be_opened(project: Project) -> None:
+def test_dump_that_cannot_be_opened_is_reported(project: Project) -> None:
     (project.root / "src/program.py").write_text(PROGRAM)
     for name, said in OPEN_FAILS.items():
         done = project.compose(*SHOW, "open", name, check=False)
@@ -280,7 +280,9 @@ def test_what_cannot_be_opened(project: Project) -> None:
         ("ON", "kill", "REMORA_DUMP_ON must be term or nothing, not 'kill'"),
     ],
 )
-def test_bad_setting_is_one_line(project: Project, name: str, value: str, said: str) -> None:
+def test_bad_setting_is_reported_in_one_line(
+    project: Project, name: str, value: str, said: str
+) -> None:
     (project.root / ".env").open("a").write(f"REMORA_DUMP_{name}={value}\nREMORA_MODE=dump\n")
     project.compose("up", "--detach")
     assert project.exit_code() == 78
@@ -295,7 +297,9 @@ def test_settings_come_from_the_environment(project: Project) -> None:
     assert listed.count('{"name": ') == 1
 
 
-def test_name_that_is_taken(engine: None, template: Path, tmp_path: Path) -> None:
+def test_name_that_is_taken_is_left_to_its_owner(
+    engine: None, template: Path, tmp_path: Path
+) -> None:
     """The owner's service and volume stay as they are."""
     (tmp_path / "main.py").touch()
     compose = "services:\n  web: {build: ., volumes: ['remora-dumps:/data']}\n  remora-debug: {}\n"

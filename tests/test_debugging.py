@@ -137,7 +137,7 @@ def test_stop_needs_no_kill(project: Project, mode: str) -> None:
     assert project.exit_code() == 128 + signal.SIGTERM
 
 
-def test_port_inside_can_be_moved(project: Project) -> None:
+def test_port_in_the_container_can_be_changed(project: Project) -> None:
     client_port = project.configuration("train: attach")["connect"]["port"]
     project.compose("up", "--detach", "--wait", REMORA_PORT="6000")
     published = project.compose("port", "train", "6000", REMORA_PORT="6000").stdout
@@ -168,7 +168,7 @@ def test_bad_setting_stops_the_container(
     assert all(part in message for part in (variable, f"'{value}'", allowed))
 
 
-def test_bad_setting_fails_up(project: Project) -> None:
+def test_bad_setting_makes_up_fail(project: Project) -> None:
     done = project.compose("up", "--wait", "--detach", REMORA_MODE="no", check=False)
     assert done.returncode != 0
     assert "exited (78)" in done.stdout
@@ -292,7 +292,7 @@ def test_training_that_is_killed_goes_on(project: Project) -> None:
     assert log().count("epoch 1/100000: loss") == 1
 
 
-def test_production_has_one_folder_for_what_need_not_last(project: Project) -> None:
+def test_production_writes_only_to_volumes_and_tmp(project: Project) -> None:
     for path, is_writable in {"/app/x": False, "/home/app/x": False, "/tmp/x": True}.items():
         touch = ["docker", "compose", "run", "--rm", "-T", "train", "touch", path]
         done = project.run(*touch, check=False)
@@ -300,7 +300,7 @@ def test_production_has_one_folder_for_what_need_not_last(project: Project) -> N
         assert (done.returncode == 0) == is_writable
 
 
-def test_continuous_integration(project: Project, built: Project) -> None:
+def test_workflow_passes_and_finds_a_debugger(project: Project, built: Project) -> None:
     name = built.root.name
     workflow = YAML(typ="safe").load(project.root / ".github/workflows/ci.yml")
     steps = {step.get("name"): step for step in workflow["jobs"]["test"]["steps"]}
@@ -324,7 +324,7 @@ def test_image_has_the_versions_of_the_lock(project: Project, built: Project) ->
     assert done.returncode != 0 and "`uv.lock` needs to be updated" in done.stdout
 
 
-def test_index_of_the_base_image_is_where_packages_come_from(project: Project) -> None:
+def test_packages_come_from_the_index_of_the_base_image(project: Project) -> None:
     stage = "AS dependencies\n"
     index = "ENV PIP_INDEX_URL=https://index.invalid/simple\n"
     replace(project.root / "Dockerfile", stage, stage + index)

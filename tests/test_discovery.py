@@ -408,7 +408,7 @@ def test_debug_image_is_built_with_what_the_owners_build_needs(template: Path, a
     assert re.findall("type=secret,id=(.+) ", dockerfile) == ["netrc", "pip.conf"]
 
 
-def test_name_of_a_file_that_is_referred_to_is_not_the_projects(template: Path, app: Path) -> None:
+def test_name_in_an_included_file_does_not_name_the_project(template: Path, app: Path) -> None:
     files = {
         "compose.yaml": "include: [sub/c.yaml]\n"
         "services: {web: {build: ., extends: {file: sub/base.yaml, service: base}}}",
@@ -421,7 +421,7 @@ def test_name_of_a_file_that_is_referred_to_is_not_the_projects(template: Path, 
     assert answers(app)["compose_name"] == ""
 
 
-def test_texts_in_the_place_of_lists_are_taken(template: Path, app: Path) -> None:
+def test_text_in_place_of_a_list_is_read(template: Path, app: Path) -> None:
     text = """
         services:
           web: {build: ., ports: "5022:5000", expose: "5678", volumes: ".:/app", profiles: x,
@@ -527,7 +527,7 @@ WEB = "services: {web: {build: {context: .}}}"
         ),
     ],
 )
-def test_another_compose_file_is_proposed_if_only_that_one_has_python(
+def test_another_compose_file_is_proposed_if_only_it_has_python(
     template: Path, app: Path, files: dict[str, str], expected: list[str]
 ) -> None:
     write(app, {**files, "main.py": "", "api/main.py": ""})
@@ -558,9 +558,7 @@ def test_ports_that_are_taken_are_left_alone(template: Path, app: Path) -> None:
     assert answers(app)["debug_port"] == 5682
 
 
-def test_port_of_the_container_is_one_that_its_service_does_not_publish(
-    template: Path, app: Path
-) -> None:
+def test_debug_port_avoids_the_ports_of_its_service(template: Path, app: Path) -> None:
     text = """
         services:
           a: {build: ., ports: ["5670-5678:5670-5678"]}
@@ -576,7 +574,7 @@ def test_port_of_the_container_is_one_that_its_service_does_not_publish(
         assert published.endswith(f":${{REMORA_PORT:-{port}}}")
 
 
-def test_ports_are_published_by_the_service_whose_network_it_is(template: Path, app: Path) -> None:
+def test_shared_network_publishes_the_ports_of_its_guests(template: Path, app: Path) -> None:
     text = """
         services:
           a: {build: ., network_mode: "service:db"}
@@ -600,7 +598,7 @@ def test_ports_are_published_by_the_service_whose_network_it_is(template: Path, 
         assert found in (str(port), f"${{REMORA_PORT:-{port}}}")
 
 
-def test_one_container_is_debugged(template: Path, app: Path) -> None:
+def test_scaled_service_runs_one_container(template: Path, app: Path) -> None:
     text = (
         "services: {a: {build: ., scale: 2}, b: {build: ., deploy: {replicas: 3}}, c: {build: .}}"
     )
@@ -658,9 +656,7 @@ def test_a_service_alone_is_held_by_its_task(template: Path, app: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["web", "Web.App-1", "yes", "1e3", "null", "7"])
-def test_any_name_of_a_service_is_one_in_the_debug_file(
-    template: Path, app: Path, name: str
-) -> None:
+def test_any_service_name_works_in_the_debug_file(template: Path, app: Path, name: str) -> None:
     write(app, {"compose.yaml": f'services: {{"{name}": {{build: .}}}}'})
     render(template, app)
     services = documents(app)[1]["services"]
@@ -817,9 +813,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_refusal_is_one_line_and_leaves_all_as_it_was(
-    template: Path, tmp_path: Path, why: str
-) -> None:
+def test_refusal_is_one_line_and_changes_nothing(template: Path, tmp_path: Path, why: str) -> None:
     files, options, message = REFUSED[why]
     root = write(tmp_path / "app", files)
     before = contents(root)
@@ -874,7 +868,7 @@ def test_any_folder_may_hold_the_compose_file(template: Path, tmp_path: Path, fo
     )
 
 
-def test_answers_elsewhere_leave_another_template_alone(template: Path, tmp_path: Path) -> None:
+def test_answers_file_of_another_template_is_kept(template: Path, tmp_path: Path) -> None:
     other = "_src_path: https://example.org/x\nproject_name: x\n"
     root = write(tmp_path / "app", {**FILES, ".copier-answers.yml": other})
     done = copy_without_questions(template, root, "--answers-file", ".copier-answers.remora.yml")
@@ -1003,9 +997,7 @@ def test_refresh_finds_a_port_that_is_free_now(adopted: Path) -> None:
     ("gone", "left"),
     [("compose.yaml", {}), ("web", {"compose.yaml": "services: {db: {image: redis}}"})],
 )
-def test_update_tells_what_is_not_there_any_more(
-    adopted: Path, gone: str, left: dict[str, str]
-) -> None:
+def test_update_names_what_no_longer_exists(adopted: Path, gone: str, left: dict[str, str]) -> None:
     (adopted / "compose.yaml").unlink()
     write(adopted, left)
     commit(adopted)
@@ -1014,7 +1006,7 @@ def test_update_tells_what_is_not_there_any_more(
     assert "--data refresh=true" in message
 
 
-def test_compose_files_that_are_given_are_looked_at(adopted: Path) -> None:
+def test_refresh_reads_the_compose_files_on_the_command_line(adopted: Path) -> None:
     write(adopted, {"more.yaml": "services: {more: {build: .}}"})
     commit(adopted)
     given = "--data=compose_files=[compose.yaml, more.yaml]"
@@ -1028,7 +1020,7 @@ def test_compose_files_that_are_given_are_looked_at(adopted: Path) -> None:
     assert contents(adopted) == before
 
 
-def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) -> None:
+def test_new_answer_to_debug_services_finds_the_facts_again(adopted: Path) -> None:
     services = "[{name: worker, path_mappings: [{local_root: ., remote_root: /srv}]}]"
     update(adopted, "--vcs-ref=:current:", "--data", f"debug_services={services}")
     assert documents(adopted)[1]["services"].keys() == {
@@ -1050,7 +1042,7 @@ def test_another_answer_to_the_services_finds_their_facts_anew(adopted: Path) ->
         ),
     ],
 )
-def test_service_that_shows_dumps_has_a_name_of_its_own(
+def test_service_that_shows_dumps_has_a_free_name(
     template: Path, tmp_path: Path, services: list[str], volumes: list[str], name: str
 ) -> None:
     model = {
@@ -1064,7 +1056,7 @@ def test_service_that_shows_dumps_has_a_name_of_its_own(
     assert debug_file["volumes"].keys() == {f"{name}-dumps"}
 
 
-def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: Path) -> None:
+def test_files_that_existed_are_kept_at_every_update(later: Path, tmp_path: Path) -> None:
     own = {".vscode/launch.json": "{ /* mine */ }\n", "docker-compose.debug.yml": "services: {}\n"}
     root = write(tmp_path / "app", {**FILES, **own})
     render(later, root, version=NEXT)
@@ -1077,7 +1069,7 @@ def test_files_that_were_there_are_kept_at_every_update(later: Path, tmp_path: P
 EDITORS = "--data=editors=[vscode, zed, devcontainer]"
 
 
-def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) -> None:
+def test_message_contains_everything_to_paste(template: Path, tmp_path: Path) -> None:
     text = "services: {web: {build: .}, api: {build: .}}"
     files = {**FILES, "compose.yaml": text}
     fresh = write(tmp_path / "fresh", files)
@@ -1102,7 +1094,7 @@ def test_message_has_all_that_is_to_be_pasted(template: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("editors", ["[vscode]", "[vscode, devcontainer]"])
-def test_compose_file_of_a_dev_container_that_is_there(
+def test_compose_file_of_an_existing_dev_container_is_kept(
     template: Path, tmp_path: Path, editors: str
 ) -> None:
     files = {name: text for name, text in FILES.items() if name != "compose.yaml"}
@@ -1123,9 +1115,7 @@ def test_compose_file_of_a_dev_container_that_is_there(
     assert added == expected
 
 
-def test_nothing_is_to_be_pasted_for_an_editor_that_was_not_answered(
-    template: Path, tmp_path: Path
-) -> None:
+def test_message_leaves_out_editors_that_were_not_chosen(template: Path, tmp_path: Path) -> None:
     own = {".vscode/launch.json": "{}", ".vscode/tasks.json": "{}", ".zed/debug.json": "[]"}
     root = write(tmp_path, {**FILES, **own})
     done = copy_without_questions(template, root, "--data=editors=[]")

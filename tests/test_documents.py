@@ -367,7 +367,7 @@ def names(root: Path, closed: Sequence[Path] = ()) -> set[str]:
     return {path.name for path in root.rglob("*") if path.parent not in closed}
 
 
-def test_tree_is_what_is_rendered(template: Path, tmp_path: Path) -> None:
+def test_tree_of_a_new_project_is_real(template: Path, tmp_path: Path) -> None:
     rendered = render(template, tmp_path / "my-app")
     tree = text("docs/how-it-works.md").split("my-app/\n")[1].split("```")[0]
     for path in re.findall(r"── (\S+)", tree):
@@ -387,7 +387,7 @@ def test_architecture_names_every_module() -> None:
         assert f"`{path.name.split('.')[0]}`" in page, path
 
 
-def test_modules_of_the_debug_layer_import_each_other_in_no_circle() -> None:
+def test_imports_of_the_debug_layer_have_no_circle() -> None:
     imported: dict[str, set[str]] = {}
     for path in (REPOSITORY / "template/docker/debug/remora").glob("*.py"):
         nodes = [
@@ -436,11 +436,15 @@ PLAIN = {
     r"\b(?:that|this|its) one\b": "the name of the thing",
     r"\b(?:It|This) takes (?!place)": "Requires",
     r"^(?:Of|Nor|Not) [a-z]": "the subject first",
+    r"\b(?:is|are|was|were) to [a-z]{2}": "must, should, or the verb itself",
+    r"\b(?:says?|said|told|knows?|knew) of\b": "about",
+    r"\b(?:is|are|be) said\b": "reported, named, or the subject first",
+    r"\b(?:taken|takes?) (?:it |them )?for (?:an?|the) ": "mistake for, or believe that",
     r"\b(?:anew|hence|thereby|whereby|likewise|for ever|as ever)\b": "a word of everyday speech",
     r"\b(?:all|everything|nothing|none|any|no \w+) but\b": "except",
     r"\bbut for\b": "except for",
     r"^Have [a-z]|\bas (?:it|they) (?:is|are) to\b": "Make, Let, or the verb itself",
-    r"\bso as to\b|\bin order to\b|\bis to be\b|\bare to be\b": "to, or must",
+    r"\bso as to\b|\bin order to\b": "to",
 }
 LONGEST = 32  # words of a sentence
 
@@ -459,16 +463,17 @@ def prose_of_script(source: str) -> str:
 
 
 def prose_of_module(source: str) -> str:
-    """The docstrings and comments of a Python file, a paragraph for each."""
+    """The docstrings, comments and names of tests of a Python file, a paragraph for each."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
     docstrings = [ast.get_docstring(node) or "" for node in nodes]
+    tests = [name.replace("_", " ").capitalize() for name in re.findall(r"def test_(\w+)", source)]
     comments = [""] * len(source.splitlines())
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             words, before = token.string.lstrip("# "), token.line[: token.start[1]]
             comments[token.start[0] - 1] = f"\n{words}\n" if before.strip() else words
-    return "\n\n".join([*docstrings, "\n".join(comments)])
+    return "\n\n".join([*docstrings, *tests, "\n".join(comments)])
 
 
 def messages(source: str) -> list[str]:

@@ -289,7 +289,7 @@ def test_crash_is_dumped_and_ends_as_it_would_have(
     assert found["exceptions"][0]["type"] == ("ExceptionGroup" if "group" in kind else "ValueError")
 
 
-def test_task_of_uvloop(
+def test_crash_in_a_task_of_uvloop_is_dumped(
     container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
 ) -> None:
     """uvloop reports exceptions through a method of its own, which cannot be replaced."""
@@ -303,7 +303,9 @@ def test_task_of_uvloop(
 
 
 @pytest.mark.parametrize("module", HAND_ON)
-def test_worker_that_hands_its_exception_on(container: Container, dumps: Path, module: str) -> None:
+def test_worker_that_hands_its_exception_on_is_dumped(
+    container: Container, dumps: Path, module: str
+) -> None:
     name, call, arguments = HAND_ON[module]
     method = call.partition(".")[2].partition("(")[0] or "__init__"
     path = module.replace(".", "/")
@@ -316,7 +318,7 @@ def test_worker_that_hands_its_exception_on(container: Container, dumps: Path, m
 
 
 @pytest.mark.parametrize("is_failure", [True, False])
-def test_test_that_fails(container: Container, dumps: Path, is_failure: bool) -> None:
+def test_failing_test_is_dumped(container: Container, dumps: Path, is_failure: bool) -> None:
     container.write("_pytest/__init__.py", "")
     code = f"def check_interactive_exception(call, report): return {is_failure}\n"
     container.write("_pytest/runner.py", code)
@@ -331,7 +333,7 @@ def test_files_called_like_modules_are_not_loaded(container: Container, dumps: P
     one_dump(dumps)
 
 
-def test_message_that_is_slow_to_search(container: Container, dumps: Path) -> None:
+def test_message_that_is_slow_to_search_is_cut_first(container: Container, dumps: Path) -> None:
     """A search of the whole text for keys, such as JSON Web Tokens, takes many minutes."""
     code = 'error = ValueError("-eyJ" * 1_000_000)\nerror.__notes__ = ["-eyJ" * 1_000_000]\n'
     assert run(container, f"{code}raise error\n")[0] == 1
@@ -345,7 +347,7 @@ def test_what_is_caught_is_not_dumped(container: Container, dumps: Path) -> None
 
 
 @pytest.mark.parametrize("mode", ["crash", "dump"])
-def test_start_loads_what_it_needs(container: Container, mode: str) -> None:
+def test_start_loads_only_what_it_needs(container: Container, mode: str) -> None:
     """Importing any of these modules takes milliseconds."""
     names = {"threading", "traceback", "json", "contextlib", "asyncio", "socket", "zlib"}
     _, output = run(container, f"import sys\nprint({names} & set(sys.modules))\n", mode)
@@ -431,7 +433,7 @@ outer()
 """
 
 
-def test_content(
+def test_dump_contains_stacks_values_and_sources(
     container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
 ) -> None:
     secret, numpy = {"SERVICE_TOKEN": "opensesame"}, installed("numpy")
@@ -630,7 +632,7 @@ def test_size_is_bounded(container: Container, dumps: Path) -> None:
     assert found["threads"][0]["frames"][0]["locals"][0] == ["near", "str", "'the nearest'"]
 
 
-def test_many_big_frames_leave_room_for_what_is_in_them(container: Container, dumps: Path) -> None:
+def test_many_big_frames_leave_room_for_their_values(container: Container, dumps: Path) -> None:
     code = """
 def work(n):
     text, values = "x" * 1500, [[n]]
@@ -646,7 +648,7 @@ work(150)
 
 
 @pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
-def test_dump_that_cannot_be_written_is_said(container: Container, folder: str) -> None:
+def test_dump_that_cannot_be_written_is_reported(container: Container, folder: str) -> None:
     code, output = run(container, RAISE + "work(1)\n", REMORA_DUMPS=folder)
     last = output.splitlines()[-1]
     assert code == 1
@@ -669,13 +671,13 @@ def test_long_name_is_cut(container: Container, dumps: Path) -> None:
     one_dump(dumps)
 
 
-def test_descriptors_that_are_used_up_are_said(container: Container, dumps: Path) -> None:
+def test_lack_of_descriptors_is_reported(container: Container, dumps: Path) -> None:
     code, output = run(container, DESCRIPTORS)
     last = "remora: pid 1 cannot be dumped: Too many open files"
     assert (code, output.splitlines()[-1]) == (1, last)
 
 
-def test_memory_that_is_used_up_is_said(container: Container, dumps: Path) -> None:
+def test_lack_of_memory_is_reported(container: Container, dumps: Path) -> None:
     limit = """
 import resource
 
@@ -723,7 +725,7 @@ def test_old_dumps_are_removed(container: Container, dumps: Path) -> None:
     assert {path.name for path in dumps.iterdir()} == {*own, *old[-2:], new.name}
 
 
-def test_old_dumps_are_removed_where_all_are_too_large(container: Container, dumps: Path) -> None:
+def test_old_dumps_are_removed_if_all_are_too_large(container: Container, dumps: Path) -> None:
     old = dumps_of("train", dumps, range(5), 100_000)
     run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="210000", REMORA_ADDRESS="train at x")
     (new,) = dumps.glob("train-*-ValueError*")
@@ -755,7 +757,9 @@ def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path
     ("options", "reason"),
     [("size=4k", "No space left on device"), ("ro", "Read-only file system")],
 )
-def test_disk_that_takes_nothing(container: Container, options: str, reason: str) -> None:
+def test_disk_that_takes_nothing_is_reported(
+    container: Container, options: str, reason: str
+) -> None:
     # Too much for a disk of 4 kB, however well it is compressed
     container.write("p.py", f"{RAISE}work(1)\n# {os.urandom(20_000).hex()}\n")
     mount = f"mkdir dumps && mount -t tmpfs -o {options} none dumps"
@@ -798,7 +802,7 @@ def work():
 
 
 @pytest.mark.parametrize("handles", [False, True])
-def test_dump_before_sigterm(container: Container, dumps: Path, handles: bool) -> None:
+def test_sigterm_is_dumped_first(container: Container, dumps: Path, handles: bool) -> None:
     own = (
         "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n" if handles else ""
     )
@@ -1203,7 +1207,7 @@ def test_dumps_are_removed_by_name(
     assert (dumps.parent / "mine.txt").exists()
 
 
-def test_dump_that_may_not_be_removed(container: Container, dumps: Path) -> None:
+def test_dump_that_cannot_be_removed_is_reported(container: Container, dumps: Path) -> None:
     (name,) = dumps_of("train", dumps, range(1))
     (dumps / name).unlink()
     (dumps / name).mkdir()  # even root cannot remove a folder as a file
@@ -1213,7 +1217,9 @@ def test_dump_that_may_not_be_removed(container: Container, dumps: Path) -> None
     assert done.stderr == f"{name} cannot be removed: Is a directory\n"
 
 
-def test_files_that_another_user_leaves_among_the_dumps(container: Container, dumps: Path) -> None:
+def test_files_of_another_user_among_the_dumps_do_no_harm(
+    container: Container, dumps: Path
+) -> None:
     crashed(container)
     (path,) = dumps.iterdir()
     os.utime(path, (1, 1))
@@ -1240,7 +1246,7 @@ def test_files_that_another_user_leaves_among_the_dumps(container: Container, du
     assert container.remora("crashes", "--remove", "link*", "pipe*").returncode == 0
 
 
-def test_dump_that_is_removed_while_they_are_listed(tmp_path: Path) -> None:
+def test_dump_that_vanishes_during_a_listing_is_left_out(tmp_path: Path) -> None:
     for name in ("a.json.gz", "b.json.gz"):
         (tmp_path / name).touch()
     found = list(os.scandir(tmp_path))
@@ -1261,7 +1267,7 @@ work()
 """
 
 
-def test_program_that_was_read_from_a_pipe(container: Container, dumps: Path) -> None:
+def test_program_that_was_read_from_a_pipe_is_dumped(container: Container, dumps: Path) -> None:
     container.write("p.py", FROM_A_PIPE)
     container.start("exec python p.py", mode="dump", REMORA_DUMPS=str(dumps))
     container.says("runs")
@@ -1289,7 +1295,7 @@ def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_file_of_the_project_is_the_one_of_the_client(shop: Container, is_there: bool) -> None:
+def test_client_gets_its_own_file_of_the_project(shop: Container, is_there: bool) -> None:
     """The container may have the file anywhere, or may have lost it."""
     copy = shop.folder.parent / "project/src/p.py"
     copy.parent.mkdir(parents=True)
@@ -1306,7 +1312,7 @@ def test_file_of_the_project_is_the_one_of_the_client(shop: Container, is_there:
 
 
 @pytest.mark.parametrize("change", ["empty", "text", "format", "threads", "escape"])
-def test_file_that_is_no_good_dump(container: Container, dumps: Path, change: str) -> None:
+def test_damaged_dump_is_reported(container: Container, dumps: Path, change: str) -> None:
     crashed(container)
     (path,) = dumps.iterdir()
     found = json.loads(gzip.decompress(path.read_bytes()))
@@ -1368,7 +1374,7 @@ def test_running_programs_are_dumped(container: Container, dumps: Path, mode: st
 
 
 @pytest.mark.parametrize("mode", ["demand", "crash"])
-def test_program_that_a_client_is_awaited_for_is_dumped(
+def test_program_that_waits_for_a_client_is_dumped(
     container: Container, dumps: Path, mode: str
 ) -> None:
     container.write("p.py", RUNS if mode == "demand" else "n = 5\nn / 0\n")
@@ -1390,7 +1396,7 @@ def test_program_that_has_not_begun_is_not_dumped(container: Container, dumps: P
     assert (done.returncode, done.stdout) == (1, f"pid 1 {text}\n")
 
 
-def test_dump_that_cannot_be_asked_for(container: Container) -> None:
+def test_running_program_that_cannot_be_dumped_is_reported(container: Container) -> None:
     container.write("p.py", RUNS)
     container.start("exec python p.py", mode="dump", REMORA_DUMPS="/proc/nowhere")
     container.says("runs")

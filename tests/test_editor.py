@@ -76,7 +76,7 @@ def test_f5_fails_with_a_message(project: Project, fault: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["train: start", "train: attach"])
-def test_without_an_engine(project: Project, task: str) -> None:
+def test_missing_engine_is_reported(project: Project, task: str) -> None:
     done = project.task(task, check=False, DOCKER_HOST="unix:///nowhere.sock")
     assert done.returncode != 0
     assert "daemon" in done.stdout and "unix:///nowhere.sock" in done.stdout
@@ -103,7 +103,7 @@ def test_attach_fails_with_the_reason(project: Project, fault: str) -> None:
     assert done.returncode == 1 and message in done.stdout
 
 
-def test_attach_to_a_container_that_is_not_up(project: Project) -> None:
+def test_attach_to_a_container_that_does_not_run_fails(project: Project) -> None:
     done = project.task("train: attach", check=False)
     assert done.returncode != 0 and 'service "train" is not running' in done.stdout
     with pytest.raises(ConnectionRefusedError) as refused:
@@ -111,21 +111,21 @@ def test_attach_to_a_container_that_is_not_up(project: Project) -> None:
     assert errno.errorcode[refused.value.errno] == "ECONNREFUSED"
 
 
-def test_status_of_a_program_of_another_user(project: Project) -> None:
+def test_status_names_a_program_of_another_user(project: Project) -> None:
     project.start("input()", "sleep 1000 | python -S src/program.py", REMORA_MODE="demand")
     status = ("exec", "-T", "--user", "65534", "train", "remora", "status")
     wait_until(lambda: "program.py" in project.compose(*status, check=False).stdout)
     assert "it belongs to another user" in project.compose(*status, check=False).stdout
 
 
-def test_code_that_the_user_of_the_container_may_not_read(project: Project) -> None:
+def test_unreadable_code_is_reported(project: Project) -> None:
     (project.root / "scripts").chmod(0o700)
     project.compose("up", "--detach", EPOCHS="1", REMORA_MODE="off")
     assert project.exit_code() != 0
     assert "Permission denied" in project.log()
 
 
-def test_attach_to_an_image_without_a_debugger(project: Project) -> None:
+def test_attach_to_an_image_without_a_debugger_fails(project: Project) -> None:
     project.override("production.yml", build={"target": "production"}, command=["sleep", "1000"])
     project.compose("up", "--build", "--detach")
     done = project.task("train: attach", check=False)
@@ -135,7 +135,7 @@ def test_attach_to_an_image_without_a_debugger(project: Project) -> None:
 
 
 @pytest.mark.parametrize("mode", ["listen", "demand"])
-def test_attach_before_any_python_runs(project: Project, mode: str) -> None:
+def test_attach_works_before_any_python_runs(project: Project, mode: str) -> None:
     path = project.start(PROGRAM, "sleep 1000; python src/program.py", REMORA_MODE=mode)
     done = project.task("train: attach")
     assert "no Python process runs yet; those that start are debugged" in done.stdout

@@ -32,7 +32,7 @@ CLIENTS = Path(__file__).parent / "clients"
 CLI = CLIENTS / "node_modules/@devcontainers/cli/devcontainer.js"
 
 # What VS Code does in the container: attach, and show where the program stops. This program runs
-# isolated (-I), or the debugger would take it for a program of the project.
+# isolated (-I), or the debugger would believe that it belongs to the project.
 CLIENT = """
 import json, sys
 from pathlib import Path
@@ -105,7 +105,7 @@ def adopted(engine: None, template: Path, tmp_path: Path, free_port: int) -> Ite
     remove_images(project, name)
 
 
-def test_dev_container_of_a_new_project(build: Callable[..., Project]) -> None:
+def test_dev_container_of_a_new_project_stops_at_breakpoints(build: Callable[..., Project]) -> None:
     project = build(editors=["vscode", "devcontainer"])
     try:
         container = DevContainer(project)
@@ -124,7 +124,7 @@ def test_dev_container_of_a_new_project(build: Callable[..., Project]) -> None:
         end(project)
 
 
-def test_dev_container_of_an_adopted_project(adopted: Project) -> None:
+def test_dev_container_of_an_adopted_project_stops_at_breakpoints(adopted: Project) -> None:
     root = adopted.root
     container = DevContainer(adopted)
     path = root / "gallery/albums.py"
@@ -178,7 +178,7 @@ def stops(container: Container, *command: str, **environment: str) -> list[list[
     return found
 
 
-def test_neovim(container: Container, project_here: Path) -> None:
+def test_neovim_stops_at_breakpoints(container: Container, project_here: Path) -> None:
     """No package registry has nvim-dap: NVIM_DAP is the path of a copy of its repository."""
     editor = needed(shutil.which("nvim"))
     plugin = os.environ.get("NVIM_DAP") or pytest.skip("NVIM_DAP is not set")
@@ -190,7 +190,7 @@ def test_neovim(container: Container, project_here: Path) -> None:
     assert stops(container, *command, "app: debug", *map(str, place)) == [place] * 2
 
 
-def test_emacs(container: Container, project_here: Path) -> None:
+def test_emacs_stops_at_breakpoints(container: Container, project_here: Path) -> None:
     """dap-mode is a package of Debian: apt-get install emacs-nox elpa-dap-mode."""
     editor = needed(shutil.which("emacs"))
     container.start("python p.py")

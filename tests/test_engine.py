@@ -184,7 +184,7 @@ print("failed:", failed, flush=True)
 """
 
 
-def test_program_imports_while_engine_loads(container: Container) -> None:
+def test_program_imports_while_the_engine_is_loaded(container: Container) -> None:
     container.write("mine.py", "x = 1\n")
     container.write("p.py", IMPORTING)
     container.start("exec python p.py", mode="listen")
@@ -242,7 +242,7 @@ while True:
 """
 
 
-def test_thread_that_starts_others_while_a_client_attaches(container: Container) -> None:
+def test_client_attaches_while_a_thread_starts_others(container: Container) -> None:
     path = container.write("p.py", STARTING)
     container.start("exec python p.py", mode="listen")
     debug_again_and_again(container, path, 8, "detach")
@@ -279,7 +279,7 @@ while True:
 
 @pytest.mark.parametrize("mode", ["listen", "demand"])
 @pytest.mark.parametrize("kind", ["early", "late", "_thread"])
-def test_line_that_is_reached_at_once(container: Container, mode: str, kind: str) -> None:
+def test_line_that_is_reached_at_once_stops(container: Container, mode: str, kind: str) -> None:
     """Once a client knows that it is attached, it misses no stop."""
     path = container.write("p.py", ONCE)
     container.start(f"exec python p.py {kind}", mode=mode)
@@ -306,7 +306,7 @@ sys.addaudithook(on_import)
 
 
 @pytest.mark.parametrize("mode", ["listen", "wait"])
-def test_line_that_another_program_reaches_at_once(container: Container, mode: str) -> None:
+def test_line_that_another_program_reaches_at_once_stops(container: Container, mode: str) -> None:
     """Once a client knows that it is attached, it misses no stop in any program."""
     path = container.write("p.py", ONCE)
     slow = container.write("slow.py", SLOW + ONCE)
@@ -420,7 +420,7 @@ def test_main_thread_is_that_of_the_program(container: Container) -> None:
     assert "Exception" not in container.log()
 
 
-def test_client_that_is_there_before_the_program(container: Container) -> None:
+def test_program_joins_once_if_the_client_came_first(container: Container) -> None:
     """The program joins once, though the hub asks for it while it joins by itself."""
     path = container.write("p.py", "import sys\nprint('ran', sys.argv)  # here\n")
     container.start("python p.py 1; python p.py 2; python p.py 3")
@@ -564,7 +564,7 @@ end(os.waitpid(pid, 0)[1] >> 8)
 
 
 @pytest.mark.parametrize("kind", CHILDREN)
-def test_breakpoints_in_children(container: Container, kind: str) -> None:
+def test_breakpoints_in_children_stop(container: Container, kind: str) -> None:
     code, names, last = CHILDREN[kind]
     path = container.write("p.py", WORK + code)
     container.start("python p.py")
@@ -582,7 +582,7 @@ def test_breakpoints_in_children(container: Container, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CHILDREN)
-def test_children_without_client(container: Container, kind: str) -> None:
+def test_children_run_untraced_without_client(container: Container, kind: str) -> None:
     code, _, last = CHILDREN[kind]
     container.write("p.py", WORK + code)
     container.start("python p.py", mode="listen")
@@ -681,7 +681,7 @@ while True:
 """
 
 
-def test_child_that_is_forked_while_a_session_ends(container: Container) -> None:
+def test_child_that_is_forked_while_a_session_ends_is_debugged(container: Container) -> None:
     path = container.write("p.py", FORK_AT_END)
     container.start("exec python p.py", mode="listen")
     container.attach({}).close()
@@ -705,7 +705,7 @@ time.sleep(1000)
 """
 
 
-def test_engine_that_cannot_be_loaded(container: Container) -> None:
+def test_engine_that_cannot_be_loaded_is_reported_once(container: Container) -> None:
     """The hub notes the reason, and does not ask again."""
     container.write("p.py", REFUSING)
     container.start("exec python p.py", mode="listen")
@@ -732,7 +732,7 @@ os.fork = fail
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
-def test_hub_that_cannot_be_started(container: Container, mode: str) -> None:
+def test_program_runs_on_if_the_hub_cannot_be_started(container: Container, mode: str) -> None:
     """The program goes on, and can be debugged later."""
     path = container.write("no_fork.py", NO_FORK)
     container.write("p.py", "import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
@@ -869,7 +869,7 @@ def test_interrupt_of_a_crash_that_is_kept_is_not_lost(container: Container) -> 
     assert container.exit_code() == 130
 
 
-def test_crash_of_a_program_that_was_ready(container: Container) -> None:
+def test_crash_is_kept_if_the_program_was_ready(container: Container) -> None:
     """The program has an engine by then, but no client."""
     wait = "import os, time\nwhile not os.path.exists('end'):\n    time.sleep(0.01)\n"
     path = container.write("p.py", RAISE + wait + "work(1)\n")
@@ -884,7 +884,7 @@ def test_crash_of_a_program_that_was_ready(container: Container) -> None:
 # ---- Mode `demand`, and breakpoint() ----
 
 
-def test_demand(container: Container) -> None:
+def test_demand_makes_a_program_ready(container: Container) -> None:
     path = container.write("p.py", FACTS + LOOPS["calls"] + LOOPING)
     container.start("exec python p.py", mode="demand")
     container.says("nothing free")
@@ -911,14 +911,14 @@ print("pydevd" in sys.modules, flush=True)
 
 
 @pytest.mark.parametrize("mode", ["listen", "demand", "crash"])
-def test_breakpoint_without_client(container: Container, mode: str) -> None:
+def test_breakpoint_without_client_is_ignored(container: Container, mode: str) -> None:
     container.write("p.py", BREAKPOINT)
     container.start("python p.py", mode=mode)
     assert container.exit_code() == 0
     wait_until(lambda: "False" in container.lines)
 
 
-def test_breakpoint_while_the_engine_is_loaded(container: Container) -> None:
+def test_breakpoint_does_no_harm_while_the_engine_is_loaded(container: Container) -> None:
     """breakpoint() is called in a loop, so it meets every moment of the load."""
     path = container.write("p.py", "while True:\n    breakpoint()\n    n = 1  # here\n")
     container.start("python p.py", mode="listen")
@@ -926,7 +926,7 @@ def test_breakpoint_while_the_engine_is_loaded(container: Container) -> None:
     assert (stop.path, stop.line) == (path, marked(path)), container.log()
 
 
-def test_breakpoint_with_client(container: Container) -> None:
+def test_breakpoint_with_client_stops(container: Container) -> None:
     path = container.write("p.py", BREAKPOINT)
     container.start("python p.py")
     editor = container.attach({})

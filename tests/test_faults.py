@@ -43,7 +43,9 @@ def stop_at_breakpoint(project: Project, path: Path) -> tuple[dap.Editor, dap.St
 
 
 @pytest.mark.parametrize("at_breakpoint", [True, False])
-def test_client_that_drops_the_connection(project: Project, at_breakpoint: bool) -> None:
+def test_next_client_can_attach_after_a_dropped_connection(
+    project: Project, at_breakpoint: bool
+) -> None:
     path = start(project)
     for _ in range(3):
         editor, stop = stop_at_breakpoint(project, path)
@@ -57,7 +59,7 @@ def test_client_that_drops_the_connection(project: Project, at_breakpoint: bool)
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
-def test_client_before_the_program(project: Project, mode: str) -> None:
+def test_client_can_attach_before_the_program_starts(project: Project, mode: str) -> None:
     command = "until [ -e src/go ]; do sleep 0.1; done; python src/program.py"
     path = project.start(COUNT, command, REMORA_MODE=mode)
     # The command returns although no Python runs yet.
@@ -69,7 +71,7 @@ def test_client_before_the_program(project: Project, mode: str) -> None:
     assert (stop.path, stop.line, stop.locals["number"]) == (path, marked(path), "1")
 
 
-def test_probes_of_the_published_port(project: Project) -> None:
+def test_probes_of_the_published_port_do_no_harm(project: Project) -> None:
     path = start(project)
     port = project.configuration("train: attach")["connect"]["port"]
     for _ in range(5):
@@ -81,7 +83,7 @@ def test_probes_of_the_published_port(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("KILL", 137)])
-def test_program_that_is_killed(project: Project, signal: str, code: int) -> None:
+def test_killed_program_ends_its_session(project: Project, signal: str, code: int) -> None:
     path = start(project)
     editor, stop = stop_at_breakpoint(project, path)
     pid = stop.client.event("process")["systemProcessId"]
@@ -115,7 +117,7 @@ def test_hub_that_is_killed(project: Project, starter: str) -> None:
     stop_at_breakpoint(project, path)
 
 
-def test_program_that_runs_out_of_memory(project: Project) -> None:
+def test_program_without_memory_ends_its_session(project: Project) -> None:
     path = start(project, mem_limit="200m", memswap_limit="200m")
     editor, stop = stop_at_breakpoint(project, path)
     frames = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"]
@@ -124,7 +126,7 @@ def test_program_that_runs_out_of_memory(project: Project) -> None:
     assert project.exit_code() == 137
 
 
-def test_container_that_is_restarted(project: Project) -> None:
+def test_restarted_container_is_debugged_again(project: Project) -> None:
     path = start(project)
     editor, _ = stop_at_breakpoint(project, path)
     project.compose("restart", "--timeout", "2")
@@ -135,7 +137,7 @@ def test_container_that_is_restarted(project: Project) -> None:
 
 
 @pytest.mark.alone
-def test_engine_that_is_restarted(project: Project) -> None:
+def test_container_is_debugged_again_after_the_engine_restarts(project: Project) -> None:
     path = start(project, restart="always")
     editor, _ = stop_at_breakpoint(project, path)
     done = subprocess.run(
@@ -175,7 +177,7 @@ def start_with_taken_port(project: Project, code: str, mode: str) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
-def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> None:
+def test_port_that_is_taken_in_the_container_is_reported(project: Project, mode: str) -> None:
     """One line says so, however often the health check runs. The program runs on."""
     start_with_taken_port(project, COUNT, mode)
     wait_until(lambda: "number 1\n" in project.log())
@@ -193,7 +195,7 @@ def test_port_that_is_taken_in_the_container(project: Project, mode: str) -> Non
     goes_on(project)
 
 
-def test_port_that_is_taken_for_a_while(project: Project) -> None:
+def test_port_is_opened_once_it_is_free(project: Project) -> None:
     """A client can attach once the port is free."""
     path = start_with_taken_port(project, COUNT, "listen")
     wait_until(lambda: project.messages() != [])
@@ -204,7 +206,7 @@ def test_port_that_is_taken_for_a_while(project: Project) -> None:
 
 @pytest.mark.parametrize("gone", ["debugpy", "."])
 @pytest.mark.parametrize("mode", ["wait", "crash"])
-def test_debugpy_that_is_missing(project: Project, mode: str, gone: str) -> None:
+def test_program_runs_on_if_debugpy_is_missing(project: Project, mode: str, gone: str) -> None:
     """Either the package is missing, or a volume hides everything that the debug image adds."""
     project.override("hidden.yml", tmpfs=[f"/opt/remora/python3.13/{gone}"])
     project.start("print(1)\nraise ValueError", REMORA_MODE=mode)
@@ -239,7 +241,7 @@ def project_with_clock(built_with_clock: Project, tmp_path: Path):
     project.down()
 
 
-def test_clock_that_jumps(project_with_clock: Project) -> None:
+def test_clock_that_jumps_does_no_harm(project_with_clock: Project) -> None:
     project = project_with_clock
     clock = project.root / "src/clock"
 

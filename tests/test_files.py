@@ -264,7 +264,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("case", MISSING)
-def test_file_that_is_not_in_the_image(shop: Container, case: str) -> None:
+def test_file_that_is_not_in_the_image_is_reported(shop: Container, case: str) -> None:
     there, reason = MISSING[case]
     tree = shop.folder.parent
     write(tree / "project/lib/main.py", PROGRAM)
@@ -278,7 +278,7 @@ def test_file_that_is_not_in_the_image(shop: Container, case: str) -> None:
     assert found["message"].startswith("lib/main.py " + reason.format(tree))
 
 
-def test_line_that_is_not_in_the_image(shop: Container) -> None:
+def test_line_that_is_not_in_the_image_is_reported(shop: Container) -> None:
     """The editor's file has been edited since the image was built."""
     path = shop.write("main.py", PROGRAM)
     write(shop.folder.parent / "project/main.py", PROGRAM)
@@ -294,7 +294,7 @@ def test_line_that_is_not_in_the_image(shop: Container) -> None:
 
 
 @pytest.mark.parametrize("mapped", ["mapped", "not mapped"])
-def test_without_a_copy_of_the_project(container: Container, mapped: str) -> None:
+def test_breakpoint_stops_without_a_copy_of_the_project(container: Container, mapped: str) -> None:
     """As in a new project, whose folders have the same places in the container."""
     container.write("pkg/core.py", PROGRAM)
     container.write("pkg/__init__.py", "")
@@ -318,7 +318,7 @@ def test_what_is_installed_in_the_projects_folder_is_not_the_projects(tree: Path
     assert not any(name in project for name in installed)
 
 
-def test_mapping_of_a_folder_of_the_project(tree: Path) -> None:
+def test_folder_of_the_project_can_be_mapped(tree: Path) -> None:
     """As an adopted project may have answered: only `api` is in `/app`."""
     for name in ["api/main.py", "api/shop/views.py", "api/shop/shop/models.py"]:
         write(tree / "project" / name, name)
@@ -353,7 +353,7 @@ def test_working_directory_that_is_deleted(tree: Path, monkeypatch: pytest.Monke
     assert all(Path(root).is_absolute() for root in files.roots())
 
 
-def test_folder_that_is_mounted(tmp_path: Path) -> None:
+def test_files_of_a_mounted_folder_are_found(tmp_path: Path) -> None:
     """The folder contains broken links, and files of all kinds."""
     (tmp_path / "a.py").write_text("a = 1\n")
     (tmp_path / "gone.py").symlink_to("nowhere")

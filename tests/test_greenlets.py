@@ -52,7 +52,7 @@ print("done", flush=True)
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
-def test_breakpoint_in_a_greenlet(
+def test_breakpoint_in_a_greenlet_stops(
     container: Container, packages: dict[str, str], mode: str
 ) -> None:
     """Then come a step, a pause and a second client. In between, the program runs on."""
@@ -90,7 +90,9 @@ def app(environ, start_response):
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen"])
-def test_worker_of_gunicorn(container: Container, packages: dict[str, str], mode: str) -> None:
+def test_worker_of_gunicorn_is_debugged(
+    container: Container, packages: dict[str, str], mode: str
+) -> None:
     path, port = container.write("web.py", APPLICATION), free_port()
     command = f"exec python -m gunicorn --worker-class gevent --bind 127.0.0.1:{port} web:app"
     container.start(command, mode=mode, **packages)

@@ -430,7 +430,7 @@ def send_and_leave(world: World, data: bytes, end: str) -> None:
 
 
 @pytest.mark.parametrize("name", JUNK)
-def test_stranger(world: World, name: str) -> None:
+def test_stranger_does_no_harm(world: World, name: str) -> None:
     for end in ("end", "close", "reset"):
         send_and_leave(world, JUNK[name], end)
     world.has_nothing_left()
@@ -448,7 +448,7 @@ def test_junk_is_ended_by_the_hub(world: World) -> None:
     world.has_nothing_left()
 
 
-def test_junk_while_a_client_is_there(world: World) -> None:
+def test_junk_does_not_disturb_a_session(world: World) -> None:
     """A session belongs to its client: strangers and other clients do not change it."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
@@ -465,7 +465,7 @@ def test_junk_while_a_client_is_there(world: World) -> None:
 
 
 @pytest.mark.parametrize("limit", [150, 1024])
-def test_idle_connections(world: World, limit: int) -> None:
+def test_idle_connections_do_not_keep_a_client_out(world: World, limit: int) -> None:
     """Even more connections than the hub may open files do not keep a client out."""
     resource.prlimit(world.hub, resource.RLIMIT_NOFILE, (limit, limit))
     idle = []
@@ -496,7 +496,7 @@ def ask_without_reading(world: World, first: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("has_attached", [True, False])
-def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
+def test_client_that_does_not_read_does_no_harm(world: World, has_attached: bool) -> None:
     """The hub waits for a client that sends and never reads, and meanwhile serves others."""
     first = INITIALIZE + (ATTACH if has_attached else b"")
     connections = [ask_without_reading(world, first) for _ in range(3)]
@@ -507,7 +507,7 @@ def test_client_that_does_not_read(world: World, has_attached: bool) -> None:
     world.serves()
 
 
-def test_client_that_is_put_aside_and_does_not_read(world: World) -> None:
+def test_client_that_is_replaced_and_does_not_read_does_no_harm(world: World) -> None:
     """The client has not configured its session, so the next client replaces it."""
     with ask_without_reading(world, INITIALIZE + ATTACH):
         world.serves()  # and has nothing left, although this connection is open
@@ -606,7 +606,7 @@ def test_deep_attach_harms_only_its_client(world: World, levels: int) -> None:
 
 
 @pytest.mark.parametrize("leaves", ["close", "reset", "disconnect"])
-def test_client_leaves_while_it_attaches(world: World, leaves: str) -> None:
+def test_client_that_leaves_while_it_attaches_gets_no_session(world: World, leaves: str) -> None:
     """A client gets no session if it leaves before the hub has a program for it."""
     deaf = world.worker()
     deaf.catch_signal()
@@ -634,7 +634,7 @@ def test_client_leaves_while_it_attaches(world: World, leaves: str) -> None:
     world.has_nothing_left()
 
 
-def test_programs_that_come_at_once(world: World) -> None:
+def test_programs_that_come_at_once_get_sessions(world: World) -> None:
     """A client shows one of the programs, and hears of the others."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
@@ -662,7 +662,7 @@ def test_programs_that_come_at_once(world: World) -> None:
     world.has_nothing_left()
 
 
-def test_program_ends_while_its_client_configures(home: Path, tmp_path: Path) -> None:
+def test_next_program_waits_until_its_client_has_configured(home: Path, tmp_path: Path) -> None:
     """The next program waits until the client has set its breakpoints."""
     Container(home, tmp_path)
     with running(home, "wait") as world:
@@ -709,7 +709,7 @@ def test_client_does_not_wait_for_initialized(world: World) -> None:
     world.has_nothing_left()
 
 
-def test_events_come_behind_responses(world: World) -> None:
+def test_events_come_after_responses(world: World) -> None:
     """An editor ignores a stop that it hears of before the response to `continue`."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
@@ -724,7 +724,7 @@ def test_events_come_behind_responses(world: World) -> None:
     client.close()
 
 
-def test_many_programs_at_once(world: World) -> None:
+def test_many_programs_at_once_are_served(world: World) -> None:
     """A program waits for the hub, even if many others ask at the same moment."""
     worker = world.worker()
     os.kill(world.hub, signal.SIGSTOP)
@@ -756,7 +756,7 @@ LOCAL_JUNK = {
 
 
 @pytest.mark.parametrize("name", LOCAL_JUNK)
-def test_stranger_in_the_container(world: World, name: str) -> None:
+def test_stranger_in_the_container_does_no_harm(world: World, name: str) -> None:
     for reads in (True, False):
         with world.worker().connect() as connection:
             connection.settimeout(dap.TIMEOUT)
@@ -794,7 +794,7 @@ ENGINE_JUNK = {
 
 
 @pytest.mark.parametrize("name", ENGINE_JUNK)
-def test_engine_makes_no_sense(world: World, name: str) -> None:
+def test_engine_that_makes_no_sense_does_no_harm(world: World, name: str) -> None:
     """The engine ends, or the hub ignores the message. The client's session continues."""
     client = world.client()
     client.attach({"type": "debugpy"}, {PATH: [3]})
@@ -999,7 +999,7 @@ def is_answer_to_attach(message: dict[str, Any]) -> bool:
     return message.get("event") == "initialized" or message.get("command") == "attach"
 
 
-def test_any_sequence(home: Path, tmp_path: Path) -> None:
+def test_hub_serves_after_any_sequence(home: Path, tmp_path: Path) -> None:
     Container(home, tmp_path)  # which skips the test where there are no namespaces
     AnySequence.home = home
     run_machine(
@@ -1048,7 +1048,7 @@ while True:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 @pytest.mark.parametrize("behaviour", ["answers", "is silent"])
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand"])
-def test_forged_hub(home: Path, tmp_path: Path, mode: str, behaviour: str) -> None:
+def test_forged_hub_is_not_trusted(home: Path, tmp_path: Path, mode: str, behaviour: str) -> None:
     """A program says that it does not trust the hub, and runs on without a debugger."""
     container = Container(home.parent / "venv/bin/python", tmp_path)
     container.write("forge.py", FORGE)
@@ -1074,7 +1074,7 @@ def test_forged_hub(home: Path, tmp_path: Path, mode: str, behaviour: str) -> No
         container.stop()
 
 
-def test_forged_name_of_a_client(home: Path, tmp_path: Path) -> None:
+def test_client_can_attach_if_its_name_is_taken(home: Path, tmp_path: Path) -> None:
     """A client can attach although a process has taken the name that signals a client."""
     Container(home, tmp_path)
     with running(home) as world, socket.socket(socket.AF_UNIX) as taken:
@@ -1087,7 +1087,7 @@ def test_forged_name_of_a_client(home: Path, tmp_path: Path) -> None:
     not Path("/proc/sys/net/core/netdev_max_backlog").exists() or os.geteuid() != 0,
     reason="this is a container, whose network is not the kernel's first; or not root's",
 )
-def test_network_of_a_machine_without_bridges(container: Container) -> None:
+def test_network_of_a_machine_is_known_without_bridges(container: Container) -> None:
     """As on a compute node, which has no Docker, or a Docker without bridges."""
     hidden = "mount -t tmpfs none /sys/class/net"
     container.start(f"{hidden} && sleep 60", mode="listen", REMORA_HOST="0.0.0.0")
@@ -1106,7 +1106,7 @@ def test_hub_is_the_only_one(home: Path, world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", ["wait", "crash"])
-def test_hub_that_cannot_start_is_said(shop: Container, mode: str) -> None:
+def test_hub_that_cannot_start_is_reported(shop: Container, mode: str) -> None:
     """The program that would be held runs on."""
     python = shop.python.parents[2] / "remora/python"
     python.unlink()
@@ -1124,10 +1124,10 @@ def test_hub_that_cannot_start_is_said(shop: Container, mode: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [{"asked": True}, {"problem": "another debugger"}])
-def test_program_that_is_asked_for_a_dump_may_come_for_another_reason(
+def test_program_asked_for_a_dump_may_connect_for_another_reason(
     world: World, answer: dict[str, Any]
 ) -> None:
-    """Such as one that is inside a library, and in which another thread crashes."""
+    """An example is a program that is inside a library, and in which another thread crashes."""
 
     def say(connection: socket.socket, **message: Any) -> dict[str, Any]:
         connection.settimeout(dap.TIMEOUT)
@@ -1156,7 +1156,7 @@ def test_program_that_is_asked_for_a_dump_may_come_for_another_reason(
 # ---- A program that the hub asks for while it joins by itself ----
 
 
-def test_program_is_asked_while_it_comes(home: Path, tmp_path: Path) -> None:
+def test_program_joins_once_if_it_is_asked_meanwhile(home: Path, tmp_path: Path) -> None:
     """The program joins once: a process that joins again has replaced itself, to the hub."""
     container = Container(home.parent / "venv/bin/python", tmp_path)
     path = container.write("p.py", "import os\nprint('here', os.getpid())  # here\n")

@@ -76,7 +76,7 @@ def test_finder_leaves_when_all_modules_have_come(
     assert (noted, sys.meta_path) == (["sys", "sys", "awaited_1", "awaited_2"], before)
 
 
-def test_module_that_is_awaited_twice(
+def test_module_that_is_awaited_twice_is_changed_once(
     imports: ModuleType, tmp_path: Path, noted: list[str], note: Callable[[ModuleType], None]
 ) -> None:
     (tmp_path / "awaited_1.py").write_text("")
@@ -95,7 +95,7 @@ class Asking:
         return next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
 
 
-def test_another_finder_asks_all_others(
+def test_module_is_changed_once_if_another_finder_asks_all_finders(
     imports: ModuleType, tmp_path: Path, noted: list[str], note: Callable[[ModuleType], None]
 ) -> None:
     (tmp_path / "awaited_1.py").write_text("")
@@ -105,7 +105,7 @@ def test_another_finder_asks_all_others(
     assert noted == ["awaited_1"]
 
 
-def test_import_that_fails_at_first(
+def test_module_is_changed_when_a_failed_import_is_repeated(
     imports: ModuleType, tmp_path: Path, noted: list[str], note: Callable[[ModuleType], None]
 ) -> None:
     (tmp_path / "awaited_1.py").write_text("import awaited_2")

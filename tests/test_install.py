@@ -13,7 +13,9 @@ import pytest
 from support.container import imported
 
 
-def test_debugpy_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_debugpy_that_cannot_be_fetched_ends_the_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with imported("install") as install:
         monkeypatch.setattr(install, "CACHE", tmp_path)
         monkeypatch.setattr(install, "pip", lambda pythons: ["false"])
@@ -38,7 +40,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_file_that_only_looks_like_an_interpreter(
+def test_file_that_only_looks_like_an_interpreter_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "bin/python3"
@@ -54,7 +56,7 @@ def test_file_that_only_looks_like_an_interpreter(
         assert install.pip([str(path), sys.executable])[0] == sys.executable
 
 
-def test_interpreter_behind_a_script_that_prints(tmp_path: Path) -> None:
+def test_interpreter_behind_a_script_that_prints_is_found(tmp_path: Path) -> None:
     path = tmp_path / "python3"
     path.write_text(f'#!/bin/sh\necho welcome\nexec {sys.executable} "$@"\n')
     path.chmod(0o755)
@@ -62,14 +64,16 @@ def test_interpreter_behind_a_script_that_prints(tmp_path: Path) -> None:
         assert install.describe(str(path))["version"] == sys.version_info[:2]
 
 
-def test_image_without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_without_pip_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     with imported("install") as install:
         monkeypatch.setattr(install.subprocess, "call", lambda *command, **options: 1)
         with pytest.raises(SystemExit, match="the image has no pip to fetch debugpy with"):
             install.pip({sys.executable: {}})
 
 
-def test_image_with_old_pythons_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_image_with_old_pythons_only_ends_the_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with imported("install") as install:
         monkeypatch.setattr(install, "interpreters", dict)
         with pytest.raises(SystemExit, match="the image has no Python that debugpy supports"):
@@ -138,7 +142,7 @@ def test_pip_has_the_index_of_the_services_own_build(
 
 
 @pytest.mark.parametrize("version", [(3, 8), (3, 14), (3, 15)])
-def test_what_an_interpreter_gets(
+def test_each_interpreter_gets_all_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: tuple[int, int]
 ) -> None:
     """All files for one version of Python. Python 3.15 and later have another start-up file."""

@@ -151,7 +151,7 @@ def test_the_debugger_is_in_no_service_and_on_loopback(rendered: Path) -> None:
             assert container["image"].endswith(":debug")
 
 
-def test_production_knows_nothing_of_the_debugger(rendered: Path) -> None:
+def test_production_knows_nothing_about_the_debugger(rendered: Path) -> None:
     text = yaml.safe_dump_all(kustomize(rendered / "deploy/base"))
     assert "remora" not in text.lower() and ":debug" not in text and "dumps" not in text
 
@@ -275,7 +275,7 @@ def test_ranks_find_each_other(template: Path, tmp_path: Path) -> None:
     assert service["spec"]["selector"].items() <= job["template"]["metadata"]["labels"].items()
 
 
-def test_without_the_answer_nothing_is_there(template: Path, tmp_path: Path) -> None:
+def test_project_without_the_answer_has_no_manifests(template: Path, tmp_path: Path) -> None:
     services = ["train", "api", "worker"]
     plain = contents(render(template, tmp_path / "a" / "my-app", services=services))
     both = contents(render(template, tmp_path / "b" / "my-app", services=services, engines=BOTH))
@@ -299,7 +299,7 @@ def cluster(every_service: Path, tmp_path: Path) -> Iterator[FakeCluster]:
     assert cluster.forwards() == []
 
 
-def test_up_and_down(cluster: FakeCluster) -> None:
+def test_down_deletes_what_up_has_created(cluster: FakeCluster) -> None:
     done = cluster.run("up", "train")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == (
@@ -511,7 +511,7 @@ def test_a_container_that_starts_at_the_second_try_is_waited_for(cluster: FakeCl
 
 
 @pytest.mark.parametrize("missing", ["kubectl", "docker"])
-def test_a_program_that_is_not_there(cluster: FakeCluster, missing: str) -> None:
+def test_missing_program_is_reported(cluster: FakeCluster, missing: str) -> None:
     tools = cluster.folder / "tools"
     tools.mkdir()
     for tool in "sh dirname sed tail tr cat rm mkdir grep head cut date ps sleep nohup".split():
@@ -532,14 +532,16 @@ def test_settings_come_from_the_env_file(cluster: FakeCluster, value: str) -> No
     )
 
 
-def test_wrong_timeout_is_said_before_anything_is_built(cluster: FakeCluster) -> None:
+def test_wrong_timeout_is_reported_before_anything_is_built(cluster: FakeCluster) -> None:
     done = cluster.run("up", "train", REMORA_KUBE_TIMEOUT="5m")
     assert done.returncode == 1
     assert done.stdout == "debug.sh: REMORA_KUBE_TIMEOUT must be a number of seconds, not 5m\n"
 
 
 @pytest.mark.parametrize("name", ["on", "123", "null"])
-def test_names_that_yaml_would_read_differently(template: Path, tmp_path: Path, name: str) -> None:
+def test_names_that_yaml_would_read_differently_are_quoted(
+    template: Path, tmp_path: Path, name: str
+) -> None:
     root = tmp_path / name
     render(template, root, engines=["compose", "kubernetes"], services=["train", "api", "worker"])
     for folder, image in {"deploy/base": f"{name}:1", "deploy/debug": f"{name}:debug"}.items():
@@ -571,7 +573,7 @@ def test_down_goes_where_up_was(cluster: FakeCluster) -> None:
     assert "production" not in lines
 
 
-def test_what_cannot_be_undone_is_said_and_stays_noted(cluster: FakeCluster) -> None:
+def test_what_cannot_be_undone_is_reported_and_stays_recorded(cluster: FakeCluster) -> None:
     cluster.said("up", "train")
     cluster.be(delete="Unable to connect to the server")
     done = cluster.run("down", "train")
@@ -670,7 +672,7 @@ def test_attach_fails_with_the_reason(cluster: FakeCluster, changes: dict, messa
         ),
     ],
 )
-def test_pods_that_cannot_be_listed(
+def test_pods_that_cannot_be_listed_are_reported(
     cluster: FakeCluster, words: list[str], changes: dict[str, Any], message: str
 ) -> None:
     cluster.be(**changes)
@@ -709,7 +711,9 @@ def test_a_pod_that_is_gone_ends_the_forward(cluster: FakeCluster, pod: str) -> 
 
 @pytest.mark.parametrize("command", ["down", "detach"])
 @pytest.mark.parametrize("pod", ENDS)
-def test_a_pod_that_is_gone_unnoticed_is_told(cluster: FakeCluster, command: str, pod: str) -> None:
+def test_a_pod_that_is_gone_unnoticed_is_reported(
+    cluster: FakeCluster, command: str, pod: str
+) -> None:
     """kubectl goes on forwarding after the pod has gone."""
     cluster.said("up", "train")
     assert any("port-forward" in line for line in cluster.forwards())
@@ -718,7 +722,7 @@ def test_a_pod_that_is_gone_unnoticed_is_told(cluster: FakeCluster, command: str
     assert cluster.forwards() == []
 
 
-def test_bad_command_lines(cluster: FakeCluster) -> None:
+def test_bad_command_lines_are_refused(cluster: FakeCluster) -> None:
     for words in ([], ["up"], ["up", "redis"], ["go", "train"]):
         done = cluster.run(*words)
         assert done.returncode == 1 and "debug.sh: usage: deploy/debug.sh up SERVICE" in done.stdout

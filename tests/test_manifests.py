@@ -197,7 +197,7 @@ def test_up_starts_the_application_in_the_namespace_that_is_named(
     assert len([w for words in cluster.calls("delete") for w in words if "/" in w]) == len(applied)
 
 
-def test_an_overlay_has_all_of_them(template: Path, tmp_path: Path) -> None:
+def test_an_overlay_makes_all_workloads_debuggable(template: Path, tmp_path: Path) -> None:
     root = render(template, write(tmp_path, REPOSITORIES["overlays"][0]))
     built = {each["metadata"]["name"]: each for each in kustomize(root / "deploy/debug")}
     debugged = {name for name, each in built.items() if "REMORA_MODE" in str(each)}
@@ -205,7 +205,7 @@ def test_an_overlay_has_all_of_them(template: Path, tmp_path: Path) -> None:
     assert built["dev-web"]["metadata"]["namespace"] == "shop"
 
 
-def test_a_name_that_yaml_would_read_as_a_number(template: Path, tmp_path: Path) -> None:
+def test_a_name_that_yaml_would_read_as_a_number_is_quoted(template: Path, tmp_path: Path) -> None:
     game = workload("Deployment", "2048", pods("2048"))
     compose = {"compose.yaml": 'services:\n  "2048":\n    build: .\n'}
     root = render(template, write(tmp_path, {**base("k8s", game), **compose}))
@@ -214,7 +214,7 @@ def test_a_name_that_yaml_would_read_as_a_number(template: Path, tmp_path: Path)
     assert environment(container)["REMORA_ADDRESS"] == "2048 at 127.0.0.1:5678"
 
 
-def test_what_is_for_the_world_is_left_out(template: Path, tmp_path: Path) -> None:
+def test_ingress_cluster_role_and_autoscaler_are_left_out(template: Path, tmp_path: Path) -> None:
     ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}}
     role: dict[str, Any] = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
     role["metadata"] = {"name": "web"}
@@ -370,7 +370,7 @@ def test_dumps_of_what_helm_installs_are_kept(
 # ---- Failures ----
 
 
-def test_a_workload_that_is_gone_is_named_and_found_anew(template: Path, tmp_path: Path) -> None:
+def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_path: Path) -> None:
     root = write(tmp_path / "shop", folder("k8s", WEB, WORKER))
     render(template, root)
     commit(root)
@@ -439,9 +439,7 @@ def test_each_file_that_dropping_a_cluster_would_delete_is_named(
     assert [path for path in (root / "deploy").rglob("*") if path.is_file()] == []
 
 
-def test_of_plain_manifests_those_for_production_are_left_out(
-    template: Path, tmp_path: Path
-) -> None:
+def test_plain_manifests_for_production_are_left_out(template: Path, tmp_path: Path) -> None:
     files = {**folder("k8s/app", WEB), **folder("k8s/production", WEB)}
     root = render(template, write(tmp_path, files))
     assert answers(root)["manifests"] == ["k8s/app/web-deployment.yaml"]
@@ -559,7 +557,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_adopted_is_said_in_one_line(
+def test_what_cannot_be_adopted_is_reported_in_one_line(
     template: Path, tmp_path: Path, name: str
 ) -> None:
     files, data, message = REFUSED[name]
@@ -586,7 +584,7 @@ BUILDS: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_without_a_compose_file_it_is_said_what_to_write(
+def test_refusal_without_a_compose_file_says_what_to_write(
     template: Path, tmp_path: Path, name: str
 ) -> None:
     files, services = BUILDS[name]

@@ -42,7 +42,7 @@ sum(itertools.repeat(1))
 """
 
 
-def test_program_that_is_inside_a_library(container: Container) -> None:
+def test_program_that_is_inside_a_library_is_reported(container: Container) -> None:
     path = container.write("busy.py", BUSY)
     container.start("exec python busy.py", mode="listen")
     container.says("busy")
@@ -55,7 +55,7 @@ def test_program_that_is_inside_a_library(container: Container) -> None:
     assert "has not answered: it is inside a library that is not Python, or stopped" in done.stdout
 
 
-def test_container_without_a_program(container: Container) -> None:
+def test_container_without_a_program_is_reported(container: Container) -> None:
     path = container.write("p.py", "print(1)\n")
     container.start("python -c pass; sleep 1000", mode="listen")
     wait_until(container.is_open)
@@ -84,7 +84,7 @@ with socket.socket(socket.AF_UNIX) as squatter:
 """
 
 
-def test_hub_that_does_not_answer(container: Container) -> None:
+def test_hub_that_does_not_answer_is_reported(container: Container) -> None:
     container.write("squatter.py", SQUATTER)
     container.start("exec python -S squatter.py", mode="listen")
     container.says("listens")
@@ -99,14 +99,14 @@ def reason(container: Container, name: str) -> str:
     return container.remora("status").stdout.splitlines()[-1].strip()
 
 
-def test_interpreter_that_came_later(container: Container) -> None:
+def test_interpreter_that_came_later_is_reported(container: Container) -> None:
     container.write("p.py", "input()\n")
     python = os.path.realpath(sys.executable)
     container.start(f"sleep 1000 | {python} p.py", mode="listen")
     wait_until(lambda: reason(container, "p.py").startswith("its interpreter has no hook"))
 
 
-def test_interpreter_that_has_not_come_to_the_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpreter_that_has_just_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     command = [os.path.realpath(sys.executable), "-c", "input()"]
     environment = {"REMORA_MODE": "listen"}
     with (
@@ -131,7 +131,7 @@ input()
 """
 
 
-def test_program_with_python_built_in(container: Container) -> None:
+def test_program_with_python_built_in_is_reported(container: Container) -> None:
     container.write("p.py", BUILT_IN)
     container.write("libpython3.so.1.0", "library")
     python = Path(os.path.realpath(sys.executable))

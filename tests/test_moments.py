@@ -41,7 +41,7 @@ def test_demand_makes_the_running_process_ready(project: Project) -> None:
     assert project.attach(project.line(BATCH)).stopped().path == project.source
 
 
-def test_values_without_an_editor(project: Project) -> None:
+def test_values_are_printed_without_an_editor(project: Project) -> None:
     project.compose("up", "--detach", "--wait", REMORA_MODE="demand", EPOCHS="100000")
     wait_until(lambda: "epoch" in project.log())
     found = values_at(project, BATCH, "--count", "2", "--when", "start > 0", "--eval", "len(batch)")
@@ -92,7 +92,7 @@ def test_demand_makes_all_programs_ready(project: Project) -> None:
     assert len({stop.client for stop in stops}) == 2
 
 
-def test_demand_takes_a_pid(project: Project) -> None:
+def test_demand_makes_only_the_named_process_ready(project: Project) -> None:
     path = start_two(project)
     (two,) = pids(remora(project, "status").stdout, "runs", "program.py two")
     done = remora(project, "attach", "1", check=False)
@@ -112,7 +112,7 @@ def test_demand_takes_a_pid(project: Project) -> None:
     assert second.client is not first.client
 
 
-def test_debug_attach_is_the_name_of_old(project: Project) -> None:
+def test_debug_attach_still_works(project: Project) -> None:
     path = start_two(project)
     (two,) = pids(remora(project, "status").stdout, "runs", "program.py two")
 
@@ -271,7 +271,7 @@ def test_all_ranks_that_crash_are_found_through_one_port(project: Project) -> No
     ("last", "code"),
     [("raise SystemExit(3)", 3), ("raise KeyboardInterrupt", 130), ("print(1)", 0)],
 )
-def test_other_ends_are_no_crash(project: Project, last: str, code: int) -> None:
+def test_other_ends_do_not_count_as_a_crash(project: Project, last: str, code: int) -> None:
     project.start(last, REMORA_MODE="crash")
     assert project.exit_code() == code
     assert "remora" not in project.log()

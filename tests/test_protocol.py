@@ -58,7 +58,7 @@ def test_client_sends_all_requests_at_once(container: Container, path: Path) -> 
     assert (stop.line, stop.locals["name"]) == (marked(path), "'a'")
 
 
-def test_breakpoints_on_functions(container: Container, path: Path) -> None:
+def test_breakpoints_on_functions_stop(container: Container, path: Path) -> None:
     """They have ids of their own, wait for a program, and are set in each program."""
     wait = "python -c 1; until [ -e go ]; do sleep 0.1; done"
     container.start(f"{wait}; python p.py a && python p.py b", "listen")
@@ -164,7 +164,7 @@ def test_session_lasts_until_its_client_disconnects(container: Container, path: 
     following.request("configurationDone")
 
 
-def test_child_that_the_client_does_not_want(container: Container, path: Path) -> None:
+def test_child_that_the_client_does_not_want_runs_on(container: Container, path: Path) -> None:
     container.write(
         "parent.py",
         "import subprocess, sys\nsubprocess.run([sys.executable, 'p.py', 'child'])\n",
@@ -198,7 +198,7 @@ def test_child_has_the_clients_own_options(container: Container, path: Path) -> 
     assert container.exit_code() == 0
 
 
-def test_requests_that_cannot_be_met(container: Container) -> None:
+def test_requests_that_cannot_be_met_are_refused(container: Container) -> None:
     container.start("python -c 1; sleep 100", "listen")
     client = client_of(container)
     assert "'path'" in refusal(client, "initialize", pathFormat="uri")["message"]

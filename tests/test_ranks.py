@@ -70,7 +70,7 @@ def test_launcher_is_not_held_for_the_rank_of_its_node(container: Container, tra
     assert not any(line.startswith(WAITS) for line in container.lines)
 
 
-def test_without_the_setting_all_is_held(container: Container, train: Path) -> None:
+def test_all_ranks_are_held_without_the_setting(container: Container, train: Path) -> None:
     container.start("python torchrun src/train.py", JOB_COMPLETION_INDEX="1")
     container.says(WAITS)
     assert "launcher 1" not in container.lines
@@ -106,7 +106,9 @@ RANKS = {
 
 
 @pytest.mark.parametrize("name", RANKS)
-def test_where_a_rank_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_rank_is_found_in_the_environment_or_the_name(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     environment, rank = RANKS[name]
     with imported("remora.ranks") as ranks:
         host = type("Host", (), {"nodename": "train-2"})
@@ -115,7 +117,7 @@ def test_where_a_rank_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> No
 
 
 @pytest.mark.parametrize("nodename", ["api-6d4cf56db6-x7k2p", "c0ffee123456", "train"])
-def test_name_of_a_pod_without_an_ordinal(monkeypatch: pytest.MonkeyPatch, nodename: str) -> None:
+def test_pod_without_a_number_has_no_rank(monkeypatch: pytest.MonkeyPatch, nodename: str) -> None:
     with imported("remora.ranks") as ranks:
         host = type("Host", (), {"nodename": nodename})
         monkeypatch.setattr(ranks.os, "uname", lambda: host)
@@ -132,7 +134,7 @@ def test_name_of_a_pod_without_an_ordinal(monkeypatch: pytest.MonkeyPatch, noden
         "python -m deepspeed.launcher.launch train.py",
     ],
 )
-def test_launchers(command: str) -> None:
+def test_launchers_are_recognized(command: str) -> None:
     with imported("remora.commandline") as commandline:
         assert commandline.is_launcher(command.split())
         assert not commandline.is_launcher(["python", "train.py", *command.split()])

@@ -45,7 +45,7 @@ def attach(relayed: Relayed, breakpoints: dict[Path, list[int]]) -> dap.Editor:
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash"])
-def test_breakpoint_by_relay(container: Container, mode: str) -> None:
+def test_breakpoint_stops_by_relay(container: Container, mode: str) -> None:
     path = container.write("src/loop.py", LOOP)
     container.start("python src/loop.py", mode=mode)
     container.says("Waiting for client" if mode == "wait" else "3")
@@ -101,7 +101,7 @@ def test_client_that_is_cut_off_lets_the_program_go(container: Container) -> Non
         wait_until(lambda: len(container.lines) > count + 10)
 
 
-def test_no_hub(container: Container) -> None:
+def test_missing_hub_is_reported(container: Container) -> None:
     container.start("sleep 60", mode="off")
     done = container.remora("relay")
     assert (done.returncode, done.stdout) == (1, "")
@@ -111,7 +111,7 @@ def test_no_hub(container: Container) -> None:
 
 
 @pytest.mark.docker
-def test_relay_by_compose_exec(project: Project) -> None:
+def test_relay_works_by_compose_exec(project: Project) -> None:
     """As from a machine that cannot reach a published port."""
     path = project.start(LOOP, REMORA_MODE="wait")
     command = ["docker", "compose", "-f", project.debug_file, "exec", "-T", "train"]

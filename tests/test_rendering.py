@@ -88,7 +88,7 @@ def defaults(template, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "dump", "off"])
 @pytest.mark.parametrize("kind", ["new", "adopt"])
-def test_what_is_told_to_start_can_be_attached_to(
+def test_commands_start_what_an_editor_can_attach_to(
     template: Path, tmp_path: Path, kind: str, mode: str
 ) -> None:
     if kind == "adopt":
@@ -209,7 +209,9 @@ def test_each_service_has_its_program_and_its_tests(rendered: Path, services: li
 
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.debug.yml"])
-def test_compose_files(rendered: Path, services: list[str], name: str, tmp_path: Path) -> None:
+def test_compose_files_are_valid(
+    rendered: Path, services: list[str], name: str, tmp_path: Path
+) -> None:
     # A tag of Compose, which other readers of YAML do not know.
     text = (rendered / name).read_text().replace("!override", "")
     (tmp_path / name).write_text(text)
@@ -230,7 +232,7 @@ def test_names_have_quotes_only_where_yaml_needs_them(defaults: Path) -> None:
         assert "\nname: my-app\n" in text and '"my-app' not in text
 
 
-def test_debug_file(defaults: Path) -> None:
+def test_debug_file_extends_the_service_on_loopback(defaults: Path) -> None:
     model = YAML(typ="safe").load(defaults / "docker-compose.debug.yml")
     train = model["services"]["train"]
     assert train["extends"] == {"file": "docker-compose.yml", "service": "train"}
@@ -274,7 +276,9 @@ def test_gpu_is_reserved_once(engine: None, template: Path, tmp_path: Path) -> N
         assert int(train["shm_size"]) == 8 * 2**30
 
 
-def test_launch_json(rendered: Path, services: list[str], engines: list[str]) -> None:
+def test_launch_json_matches_tasks_and_ports(
+    rendered: Path, services: list[str], engines: list[str]
+) -> None:
     launch = strict_json(rendered / ".vscode/launch.json")
     labels = {task["label"] for task in strict_json(rendered / ".vscode/tasks.json")["tasks"]}
     compose = YAML(typ="safe").load(
@@ -334,7 +338,7 @@ def test_launch_json(rendered: Path, services: list[str], engines: list[str]) ->
 
 @pytest.mark.parametrize("services", [["train"], ["train", "api", "worker"]])
 @pytest.mark.parametrize("engines", [["compose"], ["compose", "kubernetes"]])
-def test_debug_json_of_zed(
+def test_debug_json_of_zed_matches_launch_json(
     template: Path, tmp_path: Path, engines: list[str], services: list[str]
 ) -> None:
     """Each scenario is a configuration of launch.json, and its task is a single command."""
@@ -370,7 +374,9 @@ def test_debug_json_of_zed(
 
 
 @pytest.mark.parametrize("existing", [None, "deploy-folder", "own-port-5678", "host-network"])
-def test_dev_container(template: Path, tmp_path: Path, existing: str | None) -> None:
+def test_dev_container_matches_the_debug_file(
+    template: Path, tmp_path: Path, existing: str | None
+) -> None:
     if existing:
         ExistingProject(existing).write(tmp_path)
     render(template, tmp_path, debug_port=7000, editors=["vscode", "devcontainer"])
@@ -444,18 +450,18 @@ def test_tasks_run_anywhere(rendered: Path) -> None:
     strict_json(rendered / ".vscode/extensions.json")
 
 
-def test_dockerfile(rendered: Path) -> None:
+def test_dockerfile_is_clean(rendered: Path) -> None:
     tool("hadolint", rendered / "Dockerfile")
     assert "# syntax" not in (rendered / "Dockerfile").read_text()
 
 
-def test_shell(rendered: Path) -> None:
+def test_scripts_are_clean(rendered: Path) -> None:
     scripts = sorted(rendered.rglob("*.sh"))
     tool("shellcheck", *scripts)
     tool("shfmt", "--diff", "--case-indent", "--indent", "2", *scripts)
 
 
-def test_python(rendered: Path) -> None:
+def test_python_is_clean(rendered: Path) -> None:
     tool("ruff", "check", "--no-cache", cwd=rendered)
     tool("ruff", "format", "--no-cache", "--diff", cwd=rendered)
     # The debug layer follows the rules of this repository, not those of the owner.
@@ -463,7 +469,7 @@ def test_python(rendered: Path) -> None:
     tool("ruff", "check", "--no-cache", config, rendered / "docker")
 
 
-def test_hints_are_right(defaults: Path) -> None:
+def test_type_hints_are_right(defaults: Path) -> None:
     # tqdm has no types.
     options = ["--strict", "--ignore-missing-imports", f"--cache-dir={os.devnull}"]
     tool("mypy", *options, "src", "tests", cwd=defaults)

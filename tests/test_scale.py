@@ -29,7 +29,7 @@ def test_a_rank_is_found_by_its_label_as_by_search() -> None:
 
 
 @pytest.mark.parametrize(("chosen", "held"), [("2", 1), ("0,511", 2), ("*", 512), ("", 512)])
-def test_who_waits(is_held, chosen: str, held: int) -> None:
+def test_only_held_ranks_wait(is_held, chosen: str, held: int) -> None:
     """If one rank is held, no job waits for 512 editors."""
     assert sum(is_held(chosen, rank) for rank in range(RANKS)) == held
 
@@ -44,7 +44,7 @@ def test_who_waits(is_held, chosen: str, held: int) -> None:
         ("dump", "", 8, (0, 0)),
     ],
 )
-def test_who_is_kept_when_all_crash(is_held, mode, chosen, a_container, kept) -> None:
+def test_few_processes_are_kept_when_all_crash(is_held, mode, chosen, a_container, kept) -> None:
     """Each container keeps one process at most."""
     assert scale.kept_in_a_crash(RANKS, mode, chosen, a_container, 1, is_held) == kept
 

@@ -177,7 +177,7 @@ def debug(with_secrets: Project) -> Saved:
 
 
 @pytest.mark.docker
-def test_no_layer_of_production_knows_of_debugging(production: Saved) -> None:
+def test_no_layer_of_production_contains_debugging(production: Saved) -> None:
     assert not [trace for trace in TRACES if trace in production.text]
     names = production.names(production.base)
     assert any(name.endswith("/train.py") for name in names)
@@ -213,7 +213,7 @@ def test_only_root_can_change_what_debugging_adds(production: Saved, debug: Save
 
 
 @pytest.mark.docker
-def test_production_knows_nothing_of_debugging(built: Project) -> None:
+def test_production_knows_nothing_about_debugging(built: Project) -> None:
     def inspect(image: str):
         return json.loads(built.run("docker", "image", "inspect", image).stdout)[0]
 

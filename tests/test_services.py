@@ -121,7 +121,7 @@ def test_production_serves(api: Project) -> None:
     api.run("docker", "compose", "down", "--timeout", "0")
 
 
-def test_breakpoint_in_a_task_of_the_worker(whole: Project) -> None:
+def test_breakpoint_in_a_task_of_the_worker_stops(whole: Project) -> None:
     worker = whole.seen_from("worker")
     editor = worker.debug(worker.line("inside += 1"))
     queue_task(worker, "[1000]")
@@ -141,7 +141,7 @@ def queue_task(worker: Project, arguments: str) -> None:
     worker.compose("run", "--rm", "-T", "--no-deps", "worker", *call, REMORA_MODE="off")
 
 
-def test_all_services_at_once(whole: Project) -> None:
+def test_all_services_are_debugged_at_once(whole: Project) -> None:
     launch = json.loads((whole.root / ".vscode/launch.json").read_text())
     (compound,) = launch["compounds"]
     whole.task(compound["preLaunchTask"])
@@ -188,7 +188,7 @@ def test_a_bug_is_found_by_what_agents_are_told(whole: Project, service: str) ->
     assert service not in whole.compose("ps", "--status=running", "--services").stdout.split()
 
 
-def test_debug_the_tests(whole: Project) -> None:
+def test_breakpoint_in_the_tests_stops(whole: Project) -> None:
     path: Path = whole.root / "tests/test_train.py"
     lines = path.read_text().splitlines()
     number = lines.index("    assert history[-1] < history[0]") + 1

@@ -154,7 +154,7 @@ class PlainEditor(dap.Editor):
         pass
 
 
-def test_client_without_child_sessions(container: Container, monkeypatch) -> None:
+def test_client_without_child_sessions_lets_children_run(container: Container, monkeypatch) -> None:
     path = container.write("p.py", PROGRAM)
     container.write(
         "parent.py",
@@ -171,7 +171,7 @@ def test_client_without_child_sessions(container: Container, monkeypatch) -> Non
     assert any("runs on without a debugger" in line for line in editor.traffic)
 
 
-def test_first_program_is_slow_to_answer(container: Container) -> None:
+def test_slow_first_program_does_not_hold_up_the_others(container: Container) -> None:
     """The other programs do not wait long for the first, and can be debugged."""
     path = container.write("loop.py", LOOP)
     wait = "until [ -e go ]; do sleep 0.1; done"
@@ -195,7 +195,7 @@ def test_first_program_is_slow_to_answer(container: Container) -> None:
     assert len({id(editor.stopped().client) for _ in range(2)}) == 2
 
 
-def test_early_pause(container: Container) -> None:
+def test_early_pause_stops_in_the_program(container: Container) -> None:
     """A pause before the program begins stops in the program, not in Python's own start."""
     path = container.write("p.py", PROGRAM)
     container.start("python p.py a")
@@ -307,7 +307,7 @@ def test_what_uv_starts_to_install_is_not_held(container: Container) -> None:
         ("", False),
     ],
 )
-def test_what_is_an_installer(command: str, expected: bool) -> None:
+def test_installers_are_recognized(command: str, expected: bool) -> None:
     with imported("remora.commandline") as commandline:
         assert commandline.is_installer(command.split()) == expected
 
@@ -324,7 +324,7 @@ def test_what_is_an_installer(command: str, expected: bool) -> None:
         ("python", None),
     ],
 )
-def test_what_a_command_line_runs(command: str, expected: str | None) -> None:
+def test_program_of_a_command_line_is_found(command: str, expected: str | None) -> None:
     with imported("remora.commandline") as commandline:
         assert commandline.program_of(command.split()) == expected
 
@@ -339,7 +339,7 @@ def test_helper_of_a_library_is_not_held(container: Container) -> None:
 
 
 @pytest.mark.parametrize("mode", ["wait", "demand"])
-def test_program_that_the_loader_runs(container: Container, mode: str) -> None:
+def test_program_that_the_loader_runs_is_debugged(container: Container, mode: str) -> None:
     """The kernel knows it by the loader's name, as it knows an emulated program by the emulator's.
 
     That is how an image for another processor runs, for example on a Mac.
@@ -366,7 +366,7 @@ def test_program_that_the_loader_runs(container: Container, mode: str) -> None:
         ("", ""),
     ],
 )
-def test_emulator_is_no_part_of_the_command_line(command: str, expected: str) -> None:
+def test_emulator_is_left_out_of_the_command_line(command: str, expected: str) -> None:
     with imported("remora.container") as layer:
         assert layer.without_emulator(command.split()) == expected.split()
 
@@ -380,7 +380,9 @@ def test_program_with_python_built_in_runs_on(container: Container) -> None:
     assert container.lines == ["done a"]
 
 
-def test_command_below_an_init_that_clears_its_environment(container: Container) -> None:
+def test_command_that_clears_its_environment_below_an_init_is_debugged(
+    container: Container,
+) -> None:
     """If only the entry point has set a mode, the hub knows it. The init is a shell here."""
     path = container.write("loop.py", LOOP)
     container.write(
@@ -406,7 +408,7 @@ def test_working_directory_that_is_deleted(container: Container, options: dict[s
 
 
 @pytest.mark.parametrize("kept", ["", "A=1", 'PATH="$PATH" LANG=C'])
-def test_command_that_clears_its_environment(container: Container, kept: str) -> None:
+def test_command_that_clears_its_environment_is_debugged(container: Container, kept: str) -> None:
     """Without an init, only the health check then has the settings of the container."""
     path = container.write("loop.py", LOOP)
     container.start(f'exec env -i {kept} "$(command -v python)" loop.py', mode="")
@@ -616,7 +618,7 @@ types.FunctionType(rebuild(*arguments), globals())("a")
 """
 
 
-def test_function_that_is_sent_by_cloudpickle(container: Container) -> None:
+def test_function_that_is_sent_by_cloudpickle_stops(container: Container) -> None:
     container.write("cloudpickle/__init__.py", "")
     container.write("cloudpickle/cloudpickle.py", CLOUDPICKLE)
     path = container.write("p.py", SENDS)
@@ -642,7 +644,7 @@ crash(1)
 
 @pytest.mark.parametrize("is_installed", [False, True])
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "crash", "dump", "off"])
-def test_package_of_the_program_called_remora(
+def test_package_of_the_program_may_be_called_remora(
     container: Container, mode: str, is_installed: bool
 ) -> None:
     (site_packages,) = container.python.parents[1].glob("lib/python3*/site-packages")
@@ -676,7 +678,7 @@ def test_package_of_the_program_called_remora(
 
 
 @pytest.mark.parametrize("mode", ["off", "listen"])
-def test_program_that_reads_the_start_up_files_again(container: Container, mode: str) -> None:
+def test_program_may_read_the_start_up_files_again(container: Container, mode: str) -> None:
     code = "import site, sys, sysconfig\nsite.addsitedir(sysconfig.get_path('purelib'))\n"
     code += "print([folder for folder in sys.path if folder.endswith('/remora')])\n"
     container.write("p.py", code)
@@ -751,7 +753,9 @@ def test_status_tells_why_a_process_cannot_be_debugged(container: Container) -> 
 @pytest.mark.parametrize(
     ("command", "exit_code"), [("python loop.py 'no debugger'", 0), ("python -S loop.py", 1)]
 )
-def test_exit_code_of_status(container: Container, command: str, exit_code: int) -> None:
+def test_exit_code_of_status_tells_the_state(
+    container: Container, command: str, exit_code: int
+) -> None:
     """The exit code depends on the state, whatever the text says."""
     container.write("loop.py", LOOP)
     container.start(f"exec {command}", mode="listen")
@@ -823,7 +827,7 @@ def test_attach_takes_the_processes_that_are_named(container: Container) -> None
     assert container.remora("status").stdout.count("is debugged") == 1
 
 
-def test_port_that_is_taken(container: Container) -> None:
+def test_port_that_is_taken_is_reported(container: Container) -> None:
     container.write("p.py", PROGRAM)
     with socket.create_server(("127.0.0.1", container.port)):
         container.start("python p.py a")
@@ -863,7 +867,7 @@ def test_names_of_the_first_release_work(container: Container) -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "dump"])
-def test_nothing_is_said_of_names_where_the_output_is_that_of_production(
+def test_modes_that_change_no_output_do_not_report_old_names(
     container: Container, mode: str
 ) -> None:
     container.start("exec env -u REMORA_MODE python -c 'print(1)'", "", DEBUGPY_MODE=mode)
@@ -872,7 +876,7 @@ def test_nothing_is_said_of_names_where_the_output_is_that_of_production(
     assert container.lines == ["1"]
 
 
-def test_names_that_compose_hands_on_are_said(container: Container) -> None:
+def test_old_names_that_compose_passes_on_are_reported(container: Container) -> None:
     container.write("loop.py", LOOP)
     container.start("python loop.py", mode="listen", REMORA_OLD_NAMES=" PORT TARGET")
     container.says("Listening")

@@ -223,7 +223,7 @@ def check(
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_start(project: Project, name: str) -> None:
+def test_program_starts_as_without_a_debugger(project: Project, name: str) -> None:
     check(project, STARTS[name])
 
 
@@ -256,7 +256,7 @@ def test_first_program_is_of_another_user_without_an_environment(project: Projec
     assert editor.stopped().path == path
 
 
-def test_jobs_of_cron(project: Project) -> None:
+def test_jobs_of_cron_are_held(project: Project) -> None:
     """Jobs are held like the container's command. Only the hub can tell them the settings."""
     path = project.root / "src/report.py"
     # cron begins once the container is healthy, and therefore has a hub.
@@ -292,7 +292,7 @@ def test_programs_at_once(project: Project, name: str) -> None:
 
 
 @pytest.mark.parametrize("how", PARENTS)
-def test_child(project: Project, how: str) -> None:
+def test_child_starts_as_without_a_debugger(project: Project, how: str) -> None:
     check(project, f"python -u src/children.py {how}", "children.py")
 
 
@@ -309,19 +309,19 @@ def test_installer_is_not_held(project: Project) -> None:
     assert project.exit_code() == 3
 
 
-def test_another_user(project: Project) -> None:
+def test_program_of_any_user_is_debugged(project: Project) -> None:
     check(project, "python src/report.py", user="12345:12345")
 
 
-def test_root(project: Project) -> None:
+def test_program_of_root_is_debugged(project: Project) -> None:
     check(project, "python src/report.py", user="0:0")
 
 
-def test_read_only_root_filesystem(project: Project) -> None:
+def test_program_on_a_read_only_file_system_is_debugged(project: Project) -> None:
     check(project, "python src/report.py", read_only=True)
 
 
-def test_as_restricted_as_a_pod_can_be(project: Project) -> None:
+def test_restricted_program_is_debugged(project: Project) -> None:
     """Kubernetes's level `restricted`, with an arbitrary user and a read-only file system."""
     options = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True}
     check(project, "python src/report.py", user="1234567:1234567", **options)
@@ -397,7 +397,7 @@ if __name__ == "__main__":
         ),
     ],
 )
-def test_workers_of_a_server(project: Project, command: str, mark: str) -> None:
+def test_workers_of_a_server_are_debugged(project: Project, command: str, mark: str) -> None:
     path = project.root / "src/server.py"
     path.write_text(SERVER)
     path.with_name("looking.py").write_text(LOOKING)
@@ -433,7 +433,7 @@ def other_version(request, build) -> Project:
     return build(prepare, python_version=request.param)
 
 
-def test_other_versions_of_python(other_version: Project, tmp_path: Path) -> None:
+def test_other_versions_of_python_are_debugged(other_version: Project, tmp_path: Path) -> None:
     project = copy(other_version, tmp_path)
     try:
         check(project, "python src/report.py a")

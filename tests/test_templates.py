@@ -72,7 +72,7 @@ def message(container: Container, path: Path) -> str | None:
 
 
 @pytest.mark.parametrize("library", PROGRAMS)
-def test_breakpoint_before_the_library_is_imported(
+def test_breakpoint_stops_once_the_library_is_imported(
     shop: Container, packages: dict[str, str], library: str
 ) -> None:
     """The file has another path than on the client, and another file has its name."""
@@ -109,7 +109,7 @@ while not os.path.exists("end"):
 
 
 @pytest.mark.parametrize("library", ["django", "jinja2"])
-def test_template_of_a_package_of_a_program_that_runs(
+def test_template_in_a_package_of_a_running_program_stops(
     shop: Container, packages: dict[str, str], library: str
 ) -> None:
     template = HOME / "src/shop/templates/index.html"
@@ -165,7 +165,7 @@ def test_stack_has_the_lines_of_jinja_templates(shop: Container, packages: dict[
 
 
 @pytest.mark.parametrize("library", ["django", "jinja2"])
-def test_values_at_a_line_of_a_template(
+def test_values_at_a_line_of_a_template_are_printed(
     shop: Container, packages: dict[str, str], library: str
 ) -> None:
     for folder in ("pages", "../project/src/pages"):
@@ -204,7 +204,7 @@ SCRIPTS = {"run": "#", "run.pyw": "#", "run.cgi": "#!/usr/bin/env python3"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script_that_is_not_called_py(shop: Container, name: str) -> None:
+def test_script_with_another_suffix_stops(shop: Container, name: str) -> None:
     """Templates beside the script cost no time if nothing renders them."""
     script = shop.write(name, SCRIPT.format(SCRIPTS[name]))
     template = shop.write("index.html", TEMPLATE)
@@ -235,7 +235,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_a_template(name: str) -> None:
+def test_templates_are_recognized(name: str) -> None:
     text, expected = FILES[name]
     with imported("remora.templates") as templates:
         assert templates.is_template(name, text.encode()) is expected

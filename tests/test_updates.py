@@ -182,7 +182,7 @@ def test_mappings_that_were_answered_are_kept(later: Path, tmp_path: Path, versi
 
 
 @pytest.mark.parametrize("version", RELEASED)
-def test_python_that_is_not_offered_any_more_stays(
+def test_python_that_is_no_longer_offered_is_kept(
     later: Path, tmp_path: Path, version: str
 ) -> None:
     project = start(
@@ -239,7 +239,7 @@ def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> N
     assert "CHILD_TIMEOUT = 9" in (updated / "docker/debug/remora/hub.py").read_text()
 
 
-def test_where_both_changed_the_same_lines_both_stand(later: Path, tmp_path: Path) -> None:
+def test_lines_that_both_sides_changed_are_a_conflict(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
     replace(project / "src/my_app/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 7")
     replace(project / "Dockerfile", "# breakpoint() in", "# Any breakpoint() in")
@@ -259,9 +259,7 @@ def test_where_both_changed_the_same_lines_both_stand(later: Path, tmp_path: Pat
         assert "<<<<<<<" in text and mine in text and theirs in text, name
 
 
-def test_file_that_the_template_has_no_more_is_left_to_its_owner(
-    later: Path, tmp_path: Path
-) -> None:
+def test_file_that_the_template_no_longer_has_is_kept(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
     edits = [
         (".env.example", "EPOCHS=30", "EPOCHS=3"),
@@ -356,7 +354,7 @@ def test_a_cluster_can_be_added_and_dropped(later: Path, tmp_path: Path) -> None
     assert not (project / "deploy").exists()
 
 
-def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Path) -> None:
+def test_package_can_be_renamed_as_the_readme_says(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
     replace(project / "src/my_app/train.py", "np.tanh", "np.sin")
     commit(project)
@@ -389,9 +387,7 @@ def test_package_gets_another_name_as_the_readme_says(later: Path, tmp_path: Pat
     assert "np.sin" in text and "BATCH_SIZE = 200" in text
 
 
-def test_package_that_only_its_owner_calls_otherwise_stays_as_it_is(
-    later: Path, tmp_path: Path
-) -> None:
+def test_package_that_only_its_owner_has_renamed_is_kept(later: Path, tmp_path: Path) -> None:
     project = start(later, tmp_path / "my-app")
     git(project, "mv", "src/my_app", "src/other")
     for path, content in contents(project).items():
@@ -427,7 +423,7 @@ def test_a_clone_in_another_folder_keeps_its_name(later: Path, tmp_path: Path) -
     assert "name: my-app\n" in (tmp_path / "somewhere else/docker-compose.yml").read_text()
 
 
-def test_template_is_found_again_where_its_path_was_relative(
+def test_template_is_found_if_its_path_was_relative(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -99,7 +99,7 @@ def shown(container: Container, code: str, **environment: str) -> Shown:
     return Shown(container.attach({path: [marked(path)]}).stopped())
 
 
-def test_little_is_touched(container: Container) -> None:
+def test_big_values_are_hardly_touched(container: Container) -> None:
     values = shown(container, COUNTED)
     for name in values.lines:
         assert len(values.lines[name]["value"]) < LINE, name
@@ -283,7 +283,9 @@ main()
 """
 
 
-def test_arrays_and_tables(container: Container, packages: dict[str, str]) -> None:
+def test_arrays_and_tables_show_computed_parts_on_request(
+    container: Container, packages: dict[str, str]
+) -> None:
     values = shown(container, FRAMES, **packages)
     lines = {name: entry["value"] for name, entry in values.lines.items()}
     assert all(len(line) < LINE for line in lines.values())

@@ -153,7 +153,7 @@ def running(project: Project) -> list[str]:
     return project.compose(*services).stdout.split()
 
 
-def test_f5(project: Project, editor: VSCode) -> None:
+def test_f5_starts_and_stops_the_service(project: Project, editor: VSCode) -> None:
     editor.open(project.source, project.line("history = load_checkpoint("))
     editor.press("F5")
     editor.stops_at((project.source, project.line("history = load_checkpoint(")))
@@ -247,7 +247,7 @@ def test_children_are_sessions_and_one_press_stops_all(project: Project, editor:
     wait_until(lambda: not running(project) and not editor.debugs())
 
 
-def test_restart_starts_it_anew(project: Project, editor: VSCode) -> None:
+def test_restart_starts_the_container_again(project: Project, editor: VSCode) -> None:
     editor.open(project.source, project.line("history = load_checkpoint("))
     editor.press("F5")
     editor.stopped()
@@ -257,7 +257,7 @@ def test_restart_starts_it_anew(project: Project, editor: VSCode) -> None:
     editor.stops_at((project.source, project.line("history = load_checkpoint(")))
 
 
-def test_last_crash(project: Project, editor: VSCode) -> None:
+def test_last_crash_is_shown(project: Project, editor: VSCode) -> None:
     project.edit(
         "history = load_checkpoint(", "history = 1 / (epochs - epochs) or load_checkpoint("
     )

@@ -45,7 +45,7 @@ work(sys.argv[1])
 print("done", sys.argv[1], flush=True)
 """
 
-# The end of a program that runs its function `work` in a child, by a start method to fill in.
+# The end of a program that runs its function `work` in a child. %s is the start method.
 IN_MULTIPROCESSING = """
 import multiprocessing
 if __name__ == "__main__":
@@ -56,7 +56,7 @@ if __name__ == "__main__":
 """
 
 # The beginning of a program that tells whether the handler of a signal imports anything while the
-# program imports the module `slow`. The signal's number is to fill in.
+# program imports the module `slow`. %d is the signal's number.
 IMPORTS_AT_SIGNAL = """
 import _signal, sys
 

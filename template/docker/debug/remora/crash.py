@@ -94,7 +94,7 @@ def hold(error, ends):
 def wait_for_turn(error, ends):
     """Call wait_for_client() once no other exception of this process waits. Arguments: see hold().
 
-    If the hub lets the other exception go, do not keep this one either: the process should go on.
+    If the hub lets the other exception go, keep none: the process should go on.
     """
     unseen_before = unseen
     if not turn.acquire(False):

@@ -41,7 +41,7 @@ class Memory:
 
 
 class Debuggee:
-    """The connection to an engine, and what the hub knows of its program.
+    """The connection to an engine, and what the hub knows about its program.
 
     pid, started    the process, and when it was started (proc(5))
     command         its command line, a list
@@ -63,8 +63,8 @@ class Debuggee:
         self.running = None
         # Whether the engine has said that the program ends
         self.is_ending = False
-        # What the engine was told of breakpoints: (arguments of setBreakpoints, future of the
-        # response), by path. And the bodies of its answers, by path.
+        # By path: what the engine was told about breakpoints, as (arguments of setBreakpoints,
+        # future of the response); and the bodies of its answers
         self.told, self.breakpoints = {}, {}
         # What to tell a session that shows this program later
         self.threads, self.stops, self.process = {}, {}, None

@@ -137,7 +137,7 @@ def read(path, head_only=False):
 
 
 def summary(name):
-    """Return what one line says of a dump, a dictionary. Raises Unreadable, or one of DAMAGED."""
+    """Return what one line says about a dump, a mapping. Raises Unreadable, or one of DAMAGED."""
     found = read(f"{folder()}/{name}", head_only=True)
     facts = {"name": name, "time": stamp(found["time"]), "service": found["service"]}
     errors, frame = found["exceptions"], frame_of(found)
@@ -153,7 +153,7 @@ def frame_of(found):
 
 
 def plain(text):
-    """Return a text without characters that a terminal would take for a command."""
+    """Return a text without characters that a terminal would read as a command."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -57,9 +57,9 @@ def load():
         greenlets.watch(reload)
         if "pydevd" not in sys.modules:
             with apart.only(HOME), no_process_started(), greenlets.support():
-                # Else pydevd warns that it cannot trace frozen copies of standard modules.
+                # Do not let pydevd warn that it cannot trace frozen copies of standard modules.
                 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-                # Else a breakpoint() of another thread would make pydevd connect somewhere.
+                # A breakpoint() of another thread must not make pydevd connect somewhere.
                 os.environ.setdefault("PYTHONBREAKPOINT", "0")
                 # The import of debugpy's API configures pydevd.
                 __import__("debugpy.server.api")
@@ -84,7 +84,7 @@ def reload():
     global debugpy
     with forks.joining:
         pydevd, was_attached = sys.modules["pydevd"], program.is_attached()
-        # Else pydevd warns.
+        # Keep pydevd from warning that gevent needs a setting.
         vars(sys.modules["_pydevd_bundle.pydevd_utils"])["SUPPORT_GEVENT"] = True
         debugger = pydevd.get_global_debugger()
         try:

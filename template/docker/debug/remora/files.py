@@ -4,7 +4,7 @@ An editor names files of the project, a program names files of the container. A 
 files anywhere, so their contents are compared: the debug image holds a copy of the project's Python
 files and templates, as of its build. If the content does not tell (a mounted file has been edited,
 or there is no copy), the container's mounts, the client's path mappings and the ends of paths
-decide. A file that stays ambiguous is not taken for a file of the project.
+decide. A file that stays ambiguous is not a file of the project.
 
 This module only reads files. It does not use pydevd: see paths.py.
 """
@@ -88,14 +88,14 @@ class Files:
         return self._known[file]
 
     def _identify(self, file):
-        local = self._likest(file)
+        local = self._most_similar(file)
         if local is None:
             return None
         places = self.places(local)
         is_one = file in places or any(is_copy(file, place) for place in places)
         return local if is_one or not places else None
 
-    def _likest(self, file):
+    def _most_similar(self, file):
         """Return the name of a file by its content, else by its paths; None if neither tells."""
         same = self.project.same(file)
         if same:
@@ -107,7 +107,7 @@ class Files:
         name = os.path.basename(file)
         named = [path for path in self.others if parts_of(path)[-1:] == [name]]
         candidates = [*self.project.by_name.get(name, ()), *named]
-        return only_best({local: self._likeness(file, local) for local in candidates})
+        return only_best({local: self._similarity(file, local) for local in candidates})
 
     def closest(self, same, file):
         """Return the file of `same` that `file` is most likely; None if several are equally likely.
@@ -126,7 +126,7 @@ class Files:
         here, there = os.path.dirname(file), os.path.dirname(f"{self.project.folder}/{local}")
         return sum(is_copy(f"{here}/{name}", f"{there}/{name}") for name in os.listdir(there))
 
-    def _likeness(self, file, local):
+    def _similarity(self, file, local):
         """Return how many parts two paths share at their ends; 0 if they are too few.
 
         One path is the client's path of `local`. The other is `file`, or its path on the machine or
@@ -165,8 +165,8 @@ class Files:
     def places(self, local):
         """Return the files of the container that are a file of the project; [] if none is.
 
-        Files with the same content count first. If there are none, the files with the likest paths
-        count, unless their contents differ.
+        Files with the same content count first. If there are none, the files with the most similar
+        paths count, unless their contents differ.
         """
         found = [file for file, known in list(self._known.items()) if known == local]
         if found:
@@ -176,9 +176,11 @@ class Files:
             equal = [file for file in found if is_copy(file, f"{self.project.folder}/{local}")]
             if equal:
                 return equal
-        likeness = {file: self._likeness(file, local) for file in found}
-        best = max(likeness.values(), default=0)
-        found = [file for file in found if likeness[file] == best and self._likest(file) == local]
+        similarity = {file: self._similarity(file, local) for file in found}
+        best = max(similarity.values(), default=0)
+        found = [
+            file for file in found if similarity[file] == best and self._most_similar(file) == local
+        ]
         if not all(is_copy(file, found[0]) for file in found):
             found = [file for file in found if file in loaded()]
         return found if all(is_copy(file, found[0]) for file in found) else []

@@ -74,7 +74,7 @@ def change(actions):
 
 
 def forget(name):
-    """Await a module no longer. Returns the functions that were to be called with it."""
+    """Await a module no longer. Returns the functions that waited for it."""
     actions = awaited.pop(name, [])
     if not awaited and finder in sys.meta_path:
         sys.meta_path.remove(finder)

@@ -103,7 +103,7 @@ class Keeping:
             program.close()
 
     def facts(self):
-        """Return what `remora status` says of each process that has crashed: a text by pid."""
+        """Return what `remora status` says about each process that has crashed: a text by pid."""
         found = {pid: f"{error}: it ends after the kept ones" for pid, error in self.held.items()}
         for pid, (error, until) in self.kept.items():
             program = self.programs.get(pid)

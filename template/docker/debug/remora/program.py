@@ -186,14 +186,14 @@ def on_signal(_, frame):
         was_asked = True
         return
     has_gevent = "gevent.monkey" in sys.modules
-    # If the new thread imported `threading` first, that would take the new thread for the main one.
+    # If the new thread were the first to import `threading`, it would become the main thread there.
     needed = ["threading", "_remora.greenlets"] if has_gevent else ["threading"]
     missing = [name for name in needed if name not in sys.modules]
     if missing and put_off(container.SIGNAL, frame):
         return
     for name in missing:
         __import__(name)
-    # pydevd replaces this function, and takes threads that begin otherwise for dummies.
+    # pydevd replaces this function, and treats threads that begin in another way as dummies.
     start, function = _thread.start_new_thread, start_answer
     if has_gevent:
         greenlets = sys.modules["_remora.greenlets"]

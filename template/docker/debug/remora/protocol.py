@@ -234,7 +234,7 @@ def fitting(value, expected, where):
             raise ProtocolError(f"{where}: a list was expected")
         return [fitting(item, expected[0], where) for item in value]
     kinds = expected if isinstance(expected, tuple) else (expected,)
-    # isinstance() would take a boolean for an int.
+    # To isinstance(), a boolean is an int, too.
     if not any(type(value) is kind for kind in kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ProtocolError(f"{where}: {names} was expected")

@@ -35,7 +35,7 @@ class Recorded:
         self.found = found
         self.nodes, self.sources = found["nodes"], found["sources"]
         self.files = Files(Project())
-        # Threads, by their number from 1: (name, numbers of the frames). And all frames.
+        # Threads, by their number from 1: (name, numbers of the frames); and all frames
         self.threads, self.frames = [], []
         crashed = found["threads"][0] if found["threads"] else {"frames": []}
         for thread in found["threads"]:

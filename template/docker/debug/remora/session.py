@@ -26,8 +26,8 @@ class Session(Client):
         # The pid of the program, if this is a child session
         self.pid = None
         self.is_attached = False
-        # The number of the request attach, answered when the client has configured its session.
-        # And that of configurationDone, if it has come before the hub has found a program.
+        # The numbers of two requests: attach, which is answered when the client has configured its
+        # session; and configurationDone, if it has come before the hub has found a program
         self._attach = self._early = None
         # Whether the hub has not accepted the session yet
         self.is_stranger = True

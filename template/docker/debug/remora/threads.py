@@ -2,8 +2,8 @@
 
 import threading
 
-# The last threads that were started. Their objects must outlive them. Otherwise pydevd would take
-# Python's last steps in such a thread for a new thread, and confuse it with a later thread that has
+# The last threads that were started. Their objects must outlive them. Otherwise pydevd would see a
+# new thread in Python's last steps of such a thread, and would confuse that with a later thread of
 # the same ident.
 kept = []
 

@@ -34,7 +34,7 @@ TIMEOUT = 5
 
 
 class Library:
-    """Replaces pydevd's library. Raises AttributeError if this Python lacks the function for that.
+    """Replaces pydevd's library. Raises AttributeError if this Python lacks the function.
 
     settrace: Python's own sys.settrace, since pydevd replaces it.
     """

@@ -55,7 +55,7 @@ def describe_soon(representation):
     of_dict, of_other = representation._repr_dict, representation._repr_other
 
     def _repr_dict(self, obj, level, *marks):
-        # Else pydevd copies the list of all keys, and calls the program's own __getitem__().
+        # pydevd itself copies the list of all keys, and calls the program's own __getitem__().
         shown = self.maxcollection[level] if level < len(self.maxcollection) else 0
         is_own = type(obj).__getitem__ is not dict.__getitem__
         if shown and (is_own or shown < len(obj)):

@@ -46,6 +46,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "cluster": {
         "engines": ["compose", "kubernetes"],
         "services": ["train", "api", "worker"],
+        "gpu": True,
         "editors": ["vscode", "zed"],
     },
     "ranks": {"engines": ["compose", "kubernetes"], "ranks": 3, "gpu": True},
@@ -476,14 +477,24 @@ def test_type_hints_are_right(defaults: Path) -> None:
 
 
 def test_readmes_are_short(rendered: Path) -> None:
-    for page in ("README.md", "docker/debug/README.md"):
-        assert len((rendered / page).read_text().splitlines()) < 60, page
+    assert_short(rendered / "README.md", rendered / "docker/debug/README.md")
+
+
+def test_readmes_are_short_whatever_a_project_has(template: Path, tmp_path: Path) -> None:
+    answers = {**ANSWERS["cluster"], "api_framework": "django", "ranks": 3}
+    render(template, tmp_path, **{**answers, "editors": ["vscode", "zed", "devcontainer"]})
+    assert_short(tmp_path / "README.md", tmp_path / "docker/debug/README.md")
+
+
+def assert_short(*pages: Path) -> None:
+    for page in pages:
+        assert len(page.read_text().splitlines()) < 60, page
 
 
 def test_page_of_an_adopted_project_is_short(template: Path, tmp_path: Path) -> None:
     ExistingProject("web-and-worker-redis").write(tmp_path)
     render(template, tmp_path, editors=["vscode", "zed", "devcontainer"])
-    assert len((tmp_path / "docker/debug/README.md").read_text().splitlines()) < 60
+    assert_short(tmp_path / "docker/debug/README.md")
 
 
 def test_its_own_tests_pass(defaults: Path) -> None:

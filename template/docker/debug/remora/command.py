@@ -172,13 +172,10 @@ def renamed(arguments):
     return [now, *(argument for argument in arguments if argument not in ("--all", "--status"))]
 
 
-def main(arguments):
-    """Run the command, and return its exit code. arguments: the texts after the command's name."""
-    if arguments[:1] == ["debug-attach"]:
-        arguments = renamed(arguments[1:])
-    parser = argparse.ArgumentParser(
-        prog="remora", description="Debug the Python programs of this container."
-    )
+def parser():
+    """Return the parser of the command line."""
+    description = "Debug the Python programs of this container."
+    parser = argparse.ArgumentParser(prog="remora", description=description)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("status", help="show what runs, what is debugged, and why the rest is not")
     one = commands.add_parser("attach", help="make the running programs ready for a client now")
@@ -217,13 +214,19 @@ def main(arguments):
     one = commands.add_parser("open", help="show a dump to a client, with its stacks and variables")
     opened = "the dump to show, by default the newest"
     one.add_argument("name", metavar="NAME", nargs="?", help=opened)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments):
+    """Run the command, and return its exit code. arguments: the texts after the command's name."""
+    if arguments[:1] == ["debug-attach"]:
+        arguments = renamed(arguments[1:])
+    options = parser().parse_args(arguments)
+    of_pids = {"attach": attach, "let-go": let_go, "dump": dump}
+    if options.command in of_pids:
+        return of_pids[options.command](options.pids)
     if options.command == "status":
         return status()
-    if options.command == "attach":
-        return attach(options.pids)
-    if options.command == "let-go":
-        return let_go(options.pids)
     if options.command == "ready":
         return ready(options.health)
     if options.command == "relay":
@@ -234,8 +237,6 @@ def main(arguments):
         from . import at  # only now: the health check needs none of it
 
         return at.main(options)
-    if options.command == "dump":
-        return dump(options.pids)
     if options.command == "crashes":
         from . import dumps
 
@@ -244,5 +245,5 @@ def main(arguments):
         from . import opening
 
         return opening.main(options.name)
-    parser.print_help()
+    parser().print_help()
     return 2

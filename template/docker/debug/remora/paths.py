@@ -36,19 +36,28 @@ def apply(pydevd):
         PyDevJsonCommandProcessor as Processor,
     )
 
-    _ = utils.map_file_to_server, utils.map_file_to_client  # both must exist
+    # All of these must exist before the first one is replaced.
+    _ = utils._abs_and_canonical_path, utils.exists, FilesFiltering.in_project_roots
+    _ = utils.map_file_to_server, utils.map_file_to_client, Processor._set_debug_options
+    _ = Processor._create_breakpoint_from_add_breakpoint_result
+    name_files(utils, FilesFiltering)
+    translate(utils, Processor)
+    describe_breakpoints(utils, Processor, lines_of)
+    forget(utils)
+
+
+def name_files(utils, filtering):
+    """Make pydevd call each file by the project's name. filtering: its class FilesFiltering."""
     canonical = utils._abs_and_canonical_path
     exists = utils.exists
-    is_of_user = FilesFiltering.in_project_roots
-    set_options = Processor._set_debug_options
-    describe = Processor._create_breakpoint_from_add_breakpoint_result
+    is_of_user = filtering.in_project_roots
 
     def abs_and_canonical_path(filename, *cache):
         try:
             absolute, name = canonical(filename, *cache)
         except OSError:
-            # The path is relative, and the working directory is deleted. pydevd takes a file that
-            # is missing elsewhere for one of the standard library.
+            # The path is relative, and the working directory is deleted. To pydevd, a file that is
+            # missing elsewhere belongs to the standard library.
             absolute, name = canonical(os.path.join(LIBRARY, filename), *cache)
         local = None if is_name(absolute) else local_of(absolute)
         if local is None:
@@ -56,6 +65,18 @@ def apply(pydevd):
         for tell in pending.pop(local, ()):
             tell(absolute)
         return absolute, name_of(local)
+
+    def in_project_roots(self, path):
+        return is_name(path) or local_of(path) is not None or is_of_user(self, path)
+
+    utils._abs_and_canonical_path = abs_and_canonical_path
+    utils.exists = lambda path: is_name(path) or exists(path)
+    filtering.in_project_roots = in_project_roots
+
+
+def translate(utils, processor):
+    """Make pydevd translate paths. processor: its class of the requests of a client."""
+    set_options = processor._set_debug_options
 
     def map_file_to_server(path):
         count = len(files.others)
@@ -81,6 +102,18 @@ def apply(pydevd):
         if str(args.get("clientOS")).upper() not in ("WINDOWS", "UNIX"):
             args.pop("clientOS", None)  # pydevd would fail
         return set_options(self, py_db, args, start_reason)
+
+    utils.map_file_to_server = map_file_to_server
+    utils.map_file_to_client = map_file_to_client
+    processor._set_debug_options = set_debug_options
+
+
+def describe_breakpoints(utils, processor, lines_of):
+    """Make pydevd tell a client which breakpoints are in a file of the program.
+
+    processor: see translate(). lines_of: pydevd's function for the lines of a code object.
+    """
+    describe = processor._create_breakpoint_from_add_breakpoint_result
 
     def has_code(path, line):
         try:
@@ -123,17 +156,7 @@ def apply(pydevd):
             problem = f"line {result.translated_line} of {places[0]} has no code"
         return dict(found, verified=False, message=problem) if problem else found
 
-    def in_project_roots(self, path):
-        return is_name(path) or local_of(path) is not None or is_of_user(self, path)
-
-    utils._abs_and_canonical_path = abs_and_canonical_path
-    utils.map_file_to_server = map_file_to_server
-    utils.map_file_to_client = map_file_to_client
-    utils.exists = lambda path: is_name(path) or exists(path)
-    FilesFiltering.in_project_roots = in_project_roots
-    Processor._set_debug_options = set_debug_options
-    Processor._create_breakpoint_from_add_breakpoint_result = describe_breakpoint
-    forget(utils)
+    processor._create_breakpoint_from_add_breakpoint_result = describe_breakpoint
 
 
 def start(utils, mappings):

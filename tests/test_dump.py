@@ -147,6 +147,16 @@ def main():
 
 main()
 """,
+    "exit()": """
+def main():
+    try:
+        work(1)
+    except ValueError as error:
+        print("Error:", error)
+        exit(3)
+
+main()
+""",
     "end at once, after a line": """
 import os
 try:
@@ -302,6 +312,19 @@ def test_task_of_uvloop(
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
 
 
+@pytest.mark.parametrize("kind", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
+def test_initializer_of_a_pool(container: Container, dumps: Path, kind: str) -> None:
+    code = f"""
+import concurrent.futures
+if __name__ == "__main__":
+    with concurrent.futures.{kind}(1, initializer=work, initargs=[1]) as pool:
+        print(type(pool.submit(print).exception()).__name__[:6])
+"""
+    status, output = run(container, RAISE + code)
+    assert status == 0 and output.endswith("Broken")
+    assert ["b", "int", "2"] in one_dump(dumps)["threads"][0]["frames"][0]["locals"]
+
+
 @pytest.mark.parametrize("module", HAND_ON)
 def test_worker_that_hands_its_exception_on(container: Container, dumps: Path, module: str) -> None:
     name, call, arguments = HAND_ON[module]
@@ -332,6 +355,25 @@ def test_files_called_like_modules_are_not_loaded(container: Container, dumps: P
     code = RAISE.replace(", threading", "") + CRASHES["exit of a command line"]
     assert run(container, code)[0] == 3
     one_dump(dumps)
+
+
+# Modules of the standard library, and of others, that are changed to find exceptions
+CHANGED = [
+    *("threading", "traceback", "asyncio.base_events", "asyncio.log", "concurrent.futures._base"),
+    *("multiprocessing.pool", "_pytest.runner", "ray.exceptions"),
+]
+
+
+@pytest.mark.parametrize("mode", ["crash", "dump"])
+def test_own_module_called_like_one_that_is_changed(container: Container, mode: str) -> None:
+    for name in CHANGED:
+        path = container.write(f"{name.replace('.', '/')}.py", f"print('{name}')\n")
+        while path.parent != container.folder:
+            path = path.parent / "__init__.py"
+            path.touch()
+            path = path.parent
+    code = f"import {', '.join(CHANGED)}, os, sys\nsys.stdout.flush()\nos._exit(0)\n"
+    assert run(container, code, mode) == (0, "\n".join(CHANGED))
 
 
 def test_message_that_is_slow_to_search(container: Container, dumps: Path) -> None:

@@ -509,6 +509,54 @@ def test_content(
     assert node["hostile"]["text"] == "<Hostile object>"
 
 
+TABLES = """
+import datetime, pandas
+
+class Zone(datetime.tzinfo):
+    def utcoffset(self, moment): return datetime.timedelta(hours=1)
+    tzname = dst = utcoffset
+
+def work():
+    many = [n / 1_000_000 for n in range(1_000_000)]
+    series = pandas.Series(many, index=many)
+    table = pandas.DataFrame({"a": many}, index=many)
+    secret = ["swordfish"]
+    users = pandas.DataFrame({"name": ["me"], "password": secret, ("a", "token"): secret})
+    row = users.iloc[0]
+    settings = pandas.DataFrame({"value": ["swordfish", 5]}, index=["password", "lr"])
+    index = settings.index
+    day = pandas.Timestamp("2026-11-27 03:00")
+    there = pandas.Timestamp("2026-11-27 03:00", tz=Zone())
+    span = pandas.Timedelta(hours=1)
+    Zone.utcoffset = lambda *_: os._exit(9)
+    raise ValueError
+
+import os
+work()
+"""
+
+
+def test_tables(
+    container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
+) -> None:
+    assert run(container, TABLES, **installed("pandas"))[0] == 1
+    found = one_dump(dumps)
+    nodes, (frame, *_) = found["nodes"], found["threads"][0]["frames"]
+    assert "swordfish" not in json.dumps({**found, "sources": {}})
+    node = {name: nodes[str(rest[0])] for name, *rest in frame["locals"] if len(rest) == 1}
+    assert len(node["series"]["children"]) == 101  # with .dtype
+    column = node["table"]["children"][1]
+    assert len(nodes[str(column[1])]["children"]) == 101  # with .dtype
+    assert ["['name']", "str", "'me'"] in node["row"]["children"]
+    assert ["['password']", "str", "(hidden)"] in node["row"]["children"]
+    value = next(nodes[str(number)] for name, number in node["settings"]["children"][1:])
+    assert ["['lr']", "int", "5"] in value["children"]
+    assert ["[1]", "str", "'lr'"] in node["index"]["children"]
+    assert node["day"]["text"] == "2026-11-27 03:00:00"
+    assert node["there"]["text"].endswith("UTC, with a Zone")
+    assert node["span"]["text"] == "0 days 01:00:00"
+
+
 SECRETS = """
 import os
 from types import SimpleNamespace

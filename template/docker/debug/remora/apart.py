@@ -56,7 +56,7 @@ def in_folders(name, folders):
     )
 
 
-class StandIn(type(sys)):
+class StandIn(type(sys)):  # type: ignore[misc]  # the class of modules
     """A module from which pydevd only reads names. Each name gives `object`.
 
     The stand-in is also its own loader.
@@ -90,7 +90,7 @@ class Finder:
         if get_ident() != self.thread:
             return None
         if name in self.unused:
-            return ModuleSpec(name, StandIn(name))  # type: ignore[arg-type]  # which loads itself
+            return ModuleSpec(name, StandIn(name))  # which loads itself
         spec = (
             BuiltinImporter.find_spec(name, path, target)
             or FrozenImporter.find_spec(name, path, target)

@@ -36,7 +36,7 @@ HINT = "REMORA_MODE=dump writes one when a program crashes"
 TOGETHER = 60
 
 # What a damaged file raises when it is read
-DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
+DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 
 class Unreadable(Exception):

@@ -20,6 +20,8 @@ def main(name):
     try:
         path = dumps.find(name)
         recorded = Recorded(dumps.read(path))
+        recorded.stop()  # raises now what a client could not be told later
+        title = f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}"
     except dumps.Unreadable as error:
         print(error, file=sys.stderr)
         return 1
@@ -33,7 +35,7 @@ def main(name):
     if not answer:
         print(command.NO_HUB, file=sys.stderr)
         return 1
-    print(dumps.plain(f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}"))
+    print(dumps.plain(title))
     for line in answer["say"]:
         print(line, flush=True)
     if not answer["engine"]:

@@ -509,6 +509,25 @@ def test_content(
     assert node["hostile"]["text"] == "<Hostile object>"
 
 
+NAMESPACE = """
+import os
+
+class Names(dict):
+    def __contains__(self, name): os._exit(9)
+    get = keys = values = items = __iter__ = __len__ = __contains__
+
+names = Names(rate=7)
+exec("def work():\\n    b = rate\\n    1 / 0\\n", names)
+dict.get(names, "work")()
+"""
+
+
+def test_global_variables_of_a_class_of_the_program(container: Container, dumps: Path) -> None:
+    assert run(container, NAMESPACE)[0] == 1
+    (frame, _) = one_dump(dumps)["threads"][0]["frames"]
+    assert (frame["locals"], frame["globals"]) == ([["b", "int", "7"]], [["rate", "int", "7"]])
+
+
 TABLES = """
 import datetime, pandas
 

@@ -193,7 +193,8 @@ def is_shown(name, value):
 def used_globals(frame):
     """Return the global variables that a frame's code uses, as a list of (name, value)."""
     found = frame.f_globals
-    pairs = [(name, dict.get(found, name)) for name in frame.f_code.co_names if name in found]
+    names = [name for name in frame.f_code.co_names if dict.__contains__(found, name)]
+    pairs = [(name, dict.get(found, name)) for name in names]
     return [pair for pair in pairs if is_shown(*pair)]
 
 

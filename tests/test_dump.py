@@ -868,6 +868,28 @@ def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path
     one_dump(dumps)
 
 
+def test_dumps_of_the_same_name(tmp_path: Path) -> None:
+    """Containers of a service share the folder, and the program of each is pid 1."""
+    rename = os.rename
+
+    with imported("remora.dump") as dump, mock.patch.dict(os.environ, REMORA_DUMPS=str(tmp_path)):
+
+        def write_another_meanwhile(*paths: str) -> None:
+            with mock.patch.object(os, "rename", rename):
+                assert dump.write()
+            rename(*paths)
+
+        with (
+            mock.patch.object(dump.time, "time", return_value=1.0),
+            mock.patch.object(os, "rename", write_another_meanwhile),
+            mock.patch.object(dump.stacks.Stacks, "of_stack", lambda *_: []),
+        ):
+            assert dump.write()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 2 and all(name.endswith(".json.gz") for name in names)
+    assert f"-{os.getpid()}-stack-2.json.gz" in names[0]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [("size=4k", "No space left on device"), ("ro", "Read-only file system")],

@@ -762,6 +762,38 @@ work(150)
     assert found["nodes"] and len(found["threads"][0]["frames"]) == 152
 
 
+def test_many_threads_leave_room_for_values(container: Container, dumps: Path) -> None:
+    code = """
+import threading
+
+def deep(n):
+    if n:
+        return deep(n - 1)
+    begun.release()
+    threading.Event().wait()
+
+begun = threading.Semaphore(0)
+for _ in range(200):
+    threading.Thread(target=deep, args=[100], daemon=True).start()
+for _ in range(200):
+    begun.acquire()
+values = [["near"]]
+error = None
+for n in range(40):
+    try:
+        raise ValueError(n) from error
+    except ValueError as caught:
+        error = caught
+raise error
+"""
+    run(container, code, REMORA_DUMP_LIMIT="200000")
+    (path,) = dumps.iterdir()
+    assert len(gzip.decompress(path.read_bytes())) < 200_000
+    found = one_dump(dumps)
+    assert not found["complete"] and 1 < len(found["threads"]) < 200
+    assert "['near']" in [node["text"] for node in found["nodes"].values()]
+
+
 @pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
 def test_dump_that_cannot_be_written_is_said(container: Container, folder: str) -> None:
     code, output = run(container, RAISE + "work(1)\n", REMORA_DUMPS=folder)
@@ -1140,10 +1172,11 @@ main()
 """
 
 
-def crashed(container: Container, mode: str = "dump") -> None:
+def crashed(container: Container, mode: str = "dump", **limits: str) -> None:
     """Write a dump, in a container that continues afterwards."""
     container.write("p.py", CHAINED)
     settings = {"REMORA_DUMPS": str(container.folder / "dumps"), "REMORA_ADDRESS": "shop at here"}
+    settings.update(limits)
     command = "REMORA_MODE=dump python p.py; echo ended; exec sleep 600"
     container.start(command, mode=mode, **settings)
     container.says("ended")
@@ -1282,6 +1315,17 @@ def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:
     source = opened.frames(1)[0]["source"]
     shown = opened.client.request("source", sourceReference=source["sourceReference"])
     assert shown["content"] == CHAINED
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_dump_that_is_not_complete_says_so(container: Container, is_complete: bool) -> None:
+    crashed(container, **({} if is_complete else {"REMORA_DUMP_LIMIT": "4000"}))
+    said = "not complete, since REMORA_DUMP_LIMIT or REMORA_DUMP_SECONDS was reached"
+    assert (said not in container.remora("crashes", "--show").stdout) == is_complete
+    opened = Opened(container)
+    opened.client.request("threads")  # is answered after what the Debug Console gets
+    output = opened.editor.output.get("important", "")
+    assert (f"remora: the dump is {said}\n" not in output) == is_complete
 
 
 def test_client_that_leaves_lets_the_dump_end(container: Container) -> None:
@@ -1446,6 +1490,8 @@ def test_file_of_the_project_is_the_one_of_the_client(shop: Container, is_there:
     assert ended(process).returncode == 0
 
 
+# Changes of a dump after which it is still listed
+KEEP_A_HEAD = ("command", "escape")
 CHANGES = ["empty", "text", "format", "threads", "exceptions", "command", "time", "escape"]
 
 
@@ -1463,7 +1509,7 @@ def test_file_that_is_no_good_dump(container: Container, dumps: Path, change: st
     elif change == "time":
         found["time"] = 1e300
     else:
-        found["service"] = "a\x1b[2J"
+        found["service"] = "a\x1b[2J\n"
     content = {"empty": "", "text": "text"}.get(change, json.dumps(found))
     path.write_bytes(gzip.compress(content.encode()))
     done = container.remora("crashes", "--show")
@@ -1471,6 +1517,7 @@ def test_file_that_is_no_good_dump(container: Container, dumps: Path, change: st
     assert done.returncode == (0 if change == "escape" else 1)
     listed = container.remora("crashes")
     assert "\x1b" not in listed.stdout and "Traceback" not in listed.stderr
+    assert len(listed.stdout.splitlines()) == (2 if change in KEEP_A_HEAD else 0), listed
     if change not in ("escape", "time"):
         done = container.remora("open")
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

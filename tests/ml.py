@@ -29,7 +29,7 @@ def work(a):
 """
 # What pip installs into the image, beside the wheel of torch
 LIBRARIES = (
-    "accelerate celery hydra-core joblib lightning numpy pandas pillow polars pytest rich"
+    "accelerate celery hydra-core joblib lightning numpy pandas pillow polars pytest ray rich"
     " sentry-sdk typer"
 )
 
@@ -214,6 +214,24 @@ if __name__ == "__main__":
 """,
         "python src/program.py",
     ),
+    "ray": (
+        """
+import ray
+
+@ray.remote
+def task():
+    work(1)
+
+quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+ray.init(num_cpus=1, object_store_memory=10**8, logging_level="ERROR", **quiet)
+try:
+    ray.get(task.remote())
+except ValueError as error:
+    print(type(error))
+ray.shutdown()
+""",
+        "python src/program.py",
+    ),
     "pytest": (
         "def test_work():\n    work(1)\n",
         "python -m pytest -q -p no:cacheprovider --color=no src/program.py",
@@ -223,6 +241,7 @@ if __name__ == "__main__":
 HANDED_ON = {
     **dict.fromkeys(["DataLoader", "celery", "processes of celery", "pytest"], "*program.py*"),
     "joblib": "*popen_loky_posix*",
+    "ray": "*default_worker.py*",
     "processes of concurrent.futures": "*spawn_main*",
 }
 
@@ -308,7 +327,7 @@ def test_crash_is_dumped_and_kept(project: Project, name: str) -> None:
     project.compose("rm", "--force", "--stop", "train")
     target = {"REMORA_TARGET": HANDED_ON[name]} if name in HANDED_ON else {}
     start(project, name, "crash", **target)
-    wait_until(lambda: "Waiting for client to attach..." in project.log())
+    wait_until(lambda: is_kept(project, name))
     stop = project.attach().stopped()
     assert (stop.reason, stop.path, stop.line) == ("exception", path, marked(path))
     assert (stop.function, stop.locals["b"]) == ("work", "2")
@@ -316,6 +335,12 @@ def test_crash_is_dumped_and_kept(project: Project, name: str) -> None:
     # The process that has started a rank or a worker may then raise an exception of its own.
     wait_until(lambda: remora(project, "let-go", check=False).returncode == 0 or not runs(project))
     assert (project.exit_code(), printed(project)) == (code, output)
+
+
+def is_kept(project: Project, name: str) -> bool:
+    if name == "ray":  # whose workers print to files
+        return "kept until" in remora(project, "status", check=False).stdout
+    return "Waiting for client to attach..." in project.log()
 
 
 def runs(project: Project) -> bool:

@@ -160,6 +160,16 @@ def test_crash_is_kept_whatever_modules_the_program_has_changed(container: Conta
     assert container.exit_code() == 1
 
 
+def test_crash_of_a_program_with_an_own_module_for_threads(container: Container) -> None:
+    container.write("threading.py", "")
+    container.write("p.py", RAISE + "work(1)\n")
+    container.start("exec python p.py", mode="crash")
+    assert container.exit_code() == 1
+    container.reader.join()
+    (said,) = [line for line in container.lines if line.startswith(("remora", "Error in"))]
+    assert said.startswith("remora: the ValueError of pid 1 cannot be kept: AttributeError(")
+
+
 CAUGHT = """
 import os
 try:

@@ -147,6 +147,16 @@ def main():
 
 main()
 """,
+    "exit()": """
+def main():
+    try:
+        work(1)
+    except ValueError as error:
+        print("Error:", error)
+        exit(3)
+
+main()
+""",
     "end at once, after a line": """
 import os
 try:
@@ -302,6 +312,21 @@ def test_crash_in_a_task_of_uvloop_is_dumped(
     assert ["b", "int", "2"] in found["threads"][0]["frames"][0]["locals"]
 
 
+@pytest.mark.parametrize("kind", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
+def test_crash_of_a_pools_initializer_is_dumped(
+    container: Container, dumps: Path, kind: str
+) -> None:
+    code = f"""
+import concurrent.futures
+if __name__ == "__main__":
+    with concurrent.futures.{kind}(1, initializer=work, initargs=[1]) as pool:
+        print(type(pool.submit(print).exception()).__name__[:6])
+"""
+    status, output = run(container, RAISE + code)
+    assert status == 0 and output.endswith("Broken")
+    assert ["b", "int", "2"] in one_dump(dumps)["threads"][0]["frames"][0]["locals"]
+
+
 @pytest.mark.parametrize("module", HAND_ON)
 def test_worker_that_hands_its_exception_on_is_dumped(
     container: Container, dumps: Path, module: str
@@ -329,8 +354,32 @@ def test_failing_test_is_dumped(container: Container, dumps: Path, is_failure: b
 def test_files_called_like_modules_are_not_loaded(container: Container, dumps: Path) -> None:
     for name in ("json", "zlib", "re", "remora", "heapq", "ast"):
         container.write(f"{name}.py", "import os\nos._exit(9)\n")
-    assert run(container, RAISE + CRASHES["main thread"])[0] == 1
+    # The program itself must load none of them: Python 3.9 does for `threading`, and Python 3.13 to
+    # print a traceback.
+    code = RAISE.replace(", threading", "") + CRASHES["exit of a command line"]
+    assert run(container, code)[0] == 3
     one_dump(dumps)
+
+
+# Modules of the standard library, and of others, that are changed to find exceptions
+CHANGED = [
+    *("threading", "traceback", "asyncio.base_events", "asyncio.log", "concurrent.futures._base"),
+    *("multiprocessing.pool", "_pytest.runner", "ray.exceptions"),
+]
+
+
+@pytest.mark.parametrize("mode", ["crash", "dump"])
+def test_own_module_called_like_a_changed_one_stays_as_it_is(
+    container: Container, mode: str
+) -> None:
+    for name in CHANGED:
+        path = container.write(f"{name.replace('.', '/')}.py", f"print('{name}')\n")
+        while path.parent != container.folder:
+            path = path.parent / "__init__.py"
+            path.touch()
+            path = path.parent
+    code = f"import {', '.join(CHANGED)}, os, sys\nsys.stdout.flush()\nos._exit(0)\n"
+    assert run(container, code, mode) == (0, "\n".join(CHANGED))
 
 
 def test_message_that_is_slow_to_search_is_cut_first(container: Container, dumps: Path) -> None:
@@ -466,6 +515,73 @@ def test_dump_contains_stacks_values_and_sources(
     assert node["hostile"]["text"] == "<Hostile object>"
 
 
+NAMESPACE = """
+import os
+
+class Names(dict):
+    def __contains__(self, name): os._exit(9)
+    get = keys = values = items = __iter__ = __len__ = __contains__
+
+names = Names(rate=7)
+exec("def work():\\n    b = rate\\n    1 / 0\\n", names)
+dict.get(names, "work")()
+"""
+
+
+def test_global_variables_of_a_class_of_the_program(container: Container, dumps: Path) -> None:
+    assert run(container, NAMESPACE)[0] == 1
+    (frame, _) = one_dump(dumps)["threads"][0]["frames"]
+    assert (frame["locals"], frame["globals"]) == ([["b", "int", "7"]], [["rate", "int", "7"]])
+
+
+TABLES = """
+import datetime, pandas
+
+class Zone(datetime.tzinfo):
+    def utcoffset(self, moment): return datetime.timedelta(hours=1)
+    tzname = dst = utcoffset
+
+def work():
+    many = [n / 1_000_000 for n in range(1_000_000)]
+    series = pandas.Series(many, index=many)
+    table = pandas.DataFrame({"a": many}, index=many)
+    secret = ["swordfish"]
+    users = pandas.DataFrame({"name": ["me"], "password": secret, ("a", "token"): secret})
+    row = users.iloc[0]
+    settings = pandas.DataFrame({"value": ["swordfish", 5]}, index=["password", "lr"])
+    index = settings.index
+    day = pandas.Timestamp("2026-11-27 03:00")
+    there = pandas.Timestamp("2026-11-27 03:00", tz=Zone())
+    span = pandas.Timedelta(hours=1)
+    Zone.utcoffset = lambda *_: os._exit(9)
+    raise ValueError
+
+import os
+work()
+"""
+
+
+def test_tables_are_summed_up(
+    container: Container, dumps: Path, installed: Callable[..., dict[str, str]]
+) -> None:
+    assert run(container, TABLES, **installed("pandas"))[0] == 1
+    found = one_dump(dumps)
+    nodes, (frame, *_) = found["nodes"], found["threads"][0]["frames"]
+    assert "swordfish" not in json.dumps({**found, "sources": {}})
+    node = {name: nodes[str(rest[0])] for name, *rest in frame["locals"] if len(rest) == 1}
+    assert len(node["series"]["children"]) == 101  # with .dtype
+    column = node["table"]["children"][1]
+    assert len(nodes[str(column[1])]["children"]) == 101  # with .dtype
+    assert ["['name']", "str", "'me'"] in node["row"]["children"]
+    assert ["['password']", "str", "(hidden)"] in node["row"]["children"]
+    value = next(nodes[str(number)] for name, number in node["settings"]["children"][1:])
+    assert ["['lr']", "int", "5"] in value["children"]
+    assert ["[1]", "str", "'lr'"] in node["index"]["children"]
+    assert node["day"]["text"] == "2026-11-27 03:00:00"
+    assert node["there"]["text"].endswith("UTC, with a Zone")
+    assert node["span"]["text"] == "0 days 01:00:00"
+
+
 SECRETS = """
 import os
 from types import SimpleNamespace
@@ -531,6 +647,11 @@ def work():
     sent = "Cookie: swordfish=1; a=swordfish"
     headers = f"GET /\\r\\n{sent}\\r\\nX-Api-Key: swordfish\\r\\nAccept: shown-3"
     error = KeyError(SERVICE)
+    words = ["train", "--lr", "shown-5", "--password", "swordfish", "--api-key=swordfish"]
+    line = "train --lr shown-6 --api-key swordfish --password='swordfish' --token swordfish"
+    text = "user: shown-7\\npassword: swordfish\\n"
+    azure = "AccountName=shown-8;AccountKey=swordfish=="
+    keys = ["github_pat_" + "swordfish" * 4, "AIza" + "swordfish" * 4, "npm_" + "swordfish" * 4]
     raise RuntimeError("x" * 1990 + SERVICE)
 
 thread = threading.Thread(target=threading.Event().wait, daemon=True)
@@ -551,7 +672,7 @@ def test_half_of_a_secret_is_left_out(container: Container, dumps: Path) -> None
     text = json.dumps({**found, "sources": {}})
     for part in ("swordfish", "it's", "it\\'s"):
         assert part not in text, text[text.index(part) - 200 :][:250]
-    for number in range(1, 5):
+    for number in range(1, 9):
         assert f"shown-{number}" in text
     assert "password=(hidden)" in text
 
@@ -645,6 +766,38 @@ work(150)
     assert len(gzip.decompress(path.read_bytes())) < 400_000
     found = one_dump(dumps)
     assert found["nodes"] and len(found["threads"][0]["frames"]) == 152
+
+
+def test_many_threads_leave_room_for_values(container: Container, dumps: Path) -> None:
+    code = """
+import threading
+
+def deep(n):
+    if n:
+        return deep(n - 1)
+    begun.release()
+    threading.Event().wait()
+
+begun = threading.Semaphore(0)
+for _ in range(200):
+    threading.Thread(target=deep, args=[100], daemon=True).start()
+for _ in range(200):
+    begun.acquire()
+values = [["near"]]
+error = None
+for n in range(40):
+    try:
+        raise ValueError(n) from error
+    except ValueError as caught:
+        error = caught
+raise error
+"""
+    run(container, code, REMORA_DUMP_LIMIT="200000")
+    (path,) = dumps.iterdir()
+    assert len(gzip.decompress(path.read_bytes())) < 200_000
+    found = one_dump(dumps)
+    assert not found["complete"] and 1 < len(found["threads"]) < 200
+    assert "['near']" in [node["text"] for node in found["nodes"].values()]
 
 
 @pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
@@ -751,6 +904,28 @@ def test_no_service_removes_the_dumps_of_another(
 def test_newest_dump_stays_however_large_it_is(container: Container, dumps: Path) -> None:
     run(container, RAISE + "work(1)\n", REMORA_DUMP_TOTAL="1")
     one_dump(dumps)
+
+
+def test_dumps_of_the_same_second_are_all_kept(tmp_path: Path) -> None:
+    """Containers of a service share the folder, and the program of each is pid 1."""
+    rename = os.rename
+
+    with imported("remora.dump") as dump, mock.patch.dict(os.environ, REMORA_DUMPS=str(tmp_path)):
+
+        def write_another_meanwhile(*paths: str) -> None:
+            with mock.patch.object(os, "rename", rename):
+                assert dump.write()
+            rename(*paths)
+
+        with (
+            mock.patch.object(dump.time, "time", return_value=1.0),
+            mock.patch.object(os, "rename", write_another_meanwhile),
+            mock.patch.object(dump.stacks.Stacks, "of_stack", lambda *_: []),
+        ):
+            assert dump.write()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 2 and all(name.endswith(".json.gz") for name in names)
+    assert f"-{os.getpid()}-stack-2.json.gz" in names[0]
 
 
 @pytest.mark.parametrize(
@@ -1005,10 +1180,11 @@ main()
 """
 
 
-def crashed(container: Container, mode: str = "dump") -> None:
+def crashed(container: Container, mode: str = "dump", **limits: str) -> None:
     """Write a dump, in a container that continues afterwards."""
     container.write("p.py", CHAINED)
     settings = {"REMORA_DUMPS": str(container.folder / "dumps"), "REMORA_ADDRESS": "shop at here"}
+    settings.update(limits)
     command = "REMORA_MODE=dump python p.py; echo ended; exec sleep 600"
     container.start(command, mode=mode, **settings)
     container.says("ended")
@@ -1082,6 +1258,8 @@ def test_dump_is_opened(container: Container, mode: str) -> None:
     for expression in ("len(text)", "cart.items['pear']", "nothing", "1 + 1", "cart.many[999]"):
         with pytest.raises(DapError, match=r"can be looked at|was not kept"):
             opened.evaluate(expression, innermost["id"])
+    with pytest.raises(DapError, match="has no such thing"):
+        opened.evaluate("cart" + "[0]" * 2000, innermost["id"])
     assert not any(shown["verified"] for shown in opened.client.breakpoints.values())
     opened.editor.resume(stop)
     opened.editor.ended()
@@ -1145,6 +1323,17 @@ def test_file_that_was_edited_is_shown_as_it_was(container: Container) -> None:
     source = opened.frames(1)[0]["source"]
     shown = opened.client.request("source", sourceReference=source["sourceReference"])
     assert shown["content"] == CHAINED
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_dump_that_is_not_complete_says_so(container: Container, is_complete: bool) -> None:
+    crashed(container, **({} if is_complete else {"REMORA_DUMP_LIMIT": "4000"}))
+    said = "not complete, since REMORA_DUMP_LIMIT or REMORA_DUMP_SECONDS was reached"
+    assert (said not in container.remora("crashes", "--show").stdout) == is_complete
+    opened = Opened(container)
+    opened.client.request("threads")  # is answered after what the Debug Console gets
+    output = opened.editor.output.get("important", "")
+    assert (f"remora: the dump is {said}\n" not in output) == is_complete
 
 
 def test_client_that_leaves_lets_the_dump_end(container: Container) -> None:
@@ -1311,7 +1500,12 @@ def test_client_gets_its_own_file_of_the_project(shop: Container, is_there: bool
     assert ended(process).returncode == 0
 
 
-@pytest.mark.parametrize("change", ["empty", "text", "format", "threads", "escape"])
+# Changes of a dump after which it is still listed
+KEEP_A_HEAD = ("command", "escape")
+CHANGES = ["empty", "text", "format", "threads", "exceptions", "command", "time", "escape"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_damaged_dump_is_reported(container: Container, dumps: Path, change: str) -> None:
     crashed(container)
     (path,) = dumps.iterdir()
@@ -1320,15 +1514,21 @@ def test_damaged_dump_is_reported(container: Container, dumps: Path, change: str
         found["format"] = 2
     elif change == "threads":
         found["threads"] = found["exceptions"] = [5]
+    elif change in ("exceptions", "command"):
+        found[change] = [{"frames": []}]
+    elif change == "time":
+        found["time"] = 1e300
     else:
-        found["service"] = "a\x1b[2J"
+        found["service"] = "a\x1b[2J\n"
     content = {"empty": "", "text": "text"}.get(change, json.dumps(found))
     path.write_bytes(gzip.compress(content.encode()))
     done = container.remora("crashes", "--show")
     assert "Traceback" not in done.stderr and "\x1b" not in done.stdout
     assert done.returncode == (0 if change == "escape" else 1)
-    assert "\x1b" not in container.remora("crashes").stdout
-    if change != "escape":
+    listed = container.remora("crashes")
+    assert "\x1b" not in listed.stdout and "Traceback" not in listed.stderr
+    assert len(listed.stdout.splitlines()) == (2 if change in KEEP_A_HEAD else 0), listed
+    if change not in ("escape", "time"):
         done = container.remora("open")
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 

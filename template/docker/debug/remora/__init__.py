@@ -46,7 +46,8 @@ stacks       collects threads, frames and exceptions
 graph        collects values, the most important first
 texts        makes the text of a value without the program's code
 hiding       finds secrets, and hides them in texts
-summaries    sums up arrays, tensors, tables and pictures
+summaries    sums up arrays, tensors and pictures
+tables       sums up tables
 
 The hub, the one process of the container that owns the debug port:
 

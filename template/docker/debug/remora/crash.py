@@ -69,6 +69,8 @@ def keep(error, moment):
         threading.Thread(target=done.wait, daemon=False).start()
     except RuntimeError:  # raised by Python 3.12 while it ends
         return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: Python ends")
+    except Exception as problem:  # such as a file of the program called threading.py
+        return say(f"the {name_of(error)} of pid {os.getpid()} cannot be kept: {problem!r}")
     try:
         hold(error, moment == uncaught.ENDING)
     finally:

@@ -29,6 +29,9 @@ SUFFIX = ".json.gz"
 # The name of a dump: its service, time, process and exception
 NAME = re.compile(r"(.+)-\d{8}T\d{6}Z-\d+-.*\.json\.gz$")
 
+# What is said of a dump from which a limit has left something out
+PARTIAL = "not complete, since REMORA_DUMP_LIMIT or REMORA_DUMP_SECONDS was reached"
+
 # How old an unfinished file is when nobody is still writing it, in seconds.
 ABANDONED = 3600
 
@@ -85,15 +88,13 @@ def _write(error, frame, what):
     name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
     where = folder()
     os.makedirs(where, exist_ok=True)
-    begun = f"{where}/.{name}-{time.monotonic_ns()}"
-    descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor, begun, path = begin(where, name)
     try:
         try:
             for part in compressed(document(error, frame, now)):
                 write_all(descriptor, part)
         finally:
             os.close(descriptor)
-        path = unused(f"{where}/{name}")
         os.rename(begun, path)
     except BaseException:
         os.unlink(begun)
@@ -102,16 +103,30 @@ def _write(error, frame, what):
     return path
 
 
+def begin(where, name):
+    """Create an unfinished file in a folder. Returns its descriptor, its path, and its later path.
+
+    Containers of the same service share the folder, and in each the program may be pid 1. Nobody
+    else takes the later path as long as the unfinished file exists.
+    """
+    for more in ("", *(f"-{n}" for n in range(2, 1000))):
+        begun, path = f"{where}/.{name}{more}", f"{where}/{name}{more}{SUFFIX}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(begun, flags, 0o600)
+        except FileExistsError:
+            continue
+        if not os.path.lexists(path):
+            return descriptor, begun, path
+        os.close(descriptor)
+        os.unlink(begun)
+    raise OSError(f"there are already 1000 dumps called {name}")
+
+
 def write_all(descriptor, part):
     """Write bytes without a buffer, which a process that is forked meanwhile would write too."""
     while part:
         part = part[os.write(descriptor, part) :]
-
-
-def unused(path):
-    """Return the path of a file that does not exist yet: `path`, a number if needed, SUFFIX."""
-    names = (f"{path}{more}{SUFFIX}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
-    return next(name for name in names if not os.path.exists(name))
 
 
 def compressed(parts):

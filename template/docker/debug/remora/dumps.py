@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from . import container, texts
 from .commandline import matches
-from .dump import FOLDER, NAME, SUFFIX
+from .dump import FOLDER, NAME, PARTIAL, SUFFIX
 from .hook import setting
 
 # How much of a file is read, in bytes after decompression.
@@ -36,7 +36,7 @@ HINT = "REMORA_MODE=dump writes one when a program crashes"
 TOGETHER = 60
 
 # What a damaged file raises when it is read
-DAMAGED = (AttributeError, LookupError, TypeError, ValueError)
+DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 
 class Unreadable(Exception):
@@ -190,9 +190,9 @@ def crashes(options):
         if options.json:
             print(json.dumps(facts))
             continue
-        what = facts["exception"] or "no exception"
-        place = f"{facts['file']}:{facts['line']}"
-        print(plain(f"{facts['time']}  {facts['service']}  {what}  {place}\n  {name}"))
+        what, place = facts["exception"] or "no exception", f"{facts['file']}:{facts['line']}"
+        said = f"{facts['time']}  {facts['service']}  {what}  {place}", f"  {name}"
+        print(*(plain(text.replace("\n", "\r")) for text in said), sep="\n")  # two lines
     if not found:
         print(f"there is no dump in {folder()}: {HINT}", file=sys.stderr)
     return 0
@@ -219,10 +219,10 @@ def remove(patterns):
 def lines(found):
     """Yield what is printed of a dump: the traceback with its variables, and other threads."""
     when, version = stamp(found["time"]), found["python"]
-    yield f"{found['service']}, pid {found['pid']}, {when}: Python {version}"
+    more = "" if found["complete"] else f", {PARTIAL}"
+    yield f"{found['service']}, pid {found['pid']}, {when}: Python {version}{more}"
     yield " ".join(found["command"])
-    errors = found["exceptions"]
-    for number, error in enumerate(errors):
+    for number, error in enumerate(found["exceptions"]):
         yield ""
         yield f"{error['type']}: {error['text']}" + (f" (exception {number})" if number else "")
         yield from error["notes"]

@@ -40,7 +40,7 @@ class Graph:
         self.room, self.until = room, until
         hiding.learn()
         self.is_complete = True
-        # How many characters of text have been made
+        # How many characters of text have been made, for values and for frames
         self.made = 0
         # Numbers of values by their id(). The list keeps the values, so that no other gets the same
         # id.
@@ -82,6 +82,12 @@ class Graph:
         is_full = self.made > self.room // 4 or time.monotonic() > self.until
         self.is_complete = self.is_complete and not is_full
         return is_full
+
+    def is_crowded(self):
+        """Tell whether there must be no more stacks, so that the values have room."""
+        is_crowded = self.made > self.room // 2
+        self.is_complete = self.is_complete and not is_crowded
+        return is_crowded
 
     def line(self, value):
         """Return the text of a value."""

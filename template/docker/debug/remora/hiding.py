@@ -37,16 +37,18 @@ SECRETS = re.compile(
 KEYS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\b(sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|\b(AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|\b(gh[pousr]|glpat|hf|xox[abprs])[-_][A-Za-z0-9_-]{16,}"
+    r"|\b(gh[pousr]|github_pat|glpat|hf|npm|xox[abprs])[-_][A-Za-z0-9_-]{16,}"
+    r"|\b(AIza|pypi-Ag)[A-Za-z0-9_-]{16,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"
     r"|(?i:\b(?<=bearer )|\b(?<=basic ))[A-Za-z0-9+/._~-]{16,}=*"
 )
-# Passwords in an address, after name=, in JSON, and in a line of headers
+# Passwords in an address, after name=, in JSON, after an option, and in a line of headers
 PASSWORDS = re.compile(
     r"""(://[^/\s:@]*:)[^/\s]+(?=@)"""
     r"""|((?i:\b(?:authorization|cookie|x-(?:\w{1,20}-){0,3}(?:key|token|secret)): ))[^\r\n'"]+"""
-    r"""|((?i:passw(?:or)?d|pwd|secret|token|(?:api|access|private)[-_]?key)"""
+    r"""|((?i:passw(?:or)?d|pwd|secret|token|(?:account|api|access|private)[-_]?key)"""
     r"""(?:\w{0,20}=['"]?|['"]\s*:\s*['"]))[^\s'"&;,)]+"""
+    r"""|((?i:--[\w-]{0,20}(?:passw(?:or)?d|secret|token|key) )|(?i:\bpassword: ))[^\s'"]+"""
 )
 
 

@@ -52,7 +52,7 @@ class Loader:
             module.__loader__ = self.loader
         self.loader.exec_module(module)
         for action in forget(self.spec.name):
-            action(module)
+            apply(action, module)
 
 
 finder = Finder()
@@ -66,11 +66,19 @@ def change(actions):
     for name, action in actions.items():
         module = sys.modules.get(name)
         if module is not None:
-            action(module)
+            apply(action, module)
         elif action not in awaited.setdefault(name, []):
             awaited[name].append(action)
     if awaited and finder not in sys.meta_path:
         sys.meta_path.insert(0, finder)
+
+
+def apply(action, module):
+    """Call a function with a module, which it changes if the module is the expected one."""
+    try:
+        action(module)
+    except (AttributeError, TypeError):
+        pass  # another version, or a module of the program with that name
 
 
 def forget(name):

@@ -9,6 +9,7 @@ import os
 import sys
 
 from . import command, dumps, link, protocol
+from .dump import PARTIAL
 from .recorded import Recorded, Refused
 
 
@@ -20,6 +21,8 @@ def main(name):
     try:
         path = dumps.find(name)
         recorded = Recorded(dumps.read(path))
+        recorded.stop()  # raises now what a client could not be told later
+        title = f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}"
     except dumps.Unreadable as error:
         print(error, file=sys.stderr)
         return 1
@@ -33,7 +36,7 @@ def main(name):
     if not answer:
         print(command.NO_HUB, file=sys.stderr)
         return 1
-    print(dumps.plain(f"{os.path.basename(path)}: {' '.join(recorded.found['command'])}"))
+    print(dumps.plain(title))
     for line in answer["say"]:
         print(line, flush=True)
     if not answer["engine"]:
@@ -82,9 +85,11 @@ async def serve(connection, recorded):
             for number in range(1, len(recorded.threads) + 1):
                 tell("thread", reason="started", threadId=number)
             tell("stopped", **recorded.stop())
+            notes = [] if recorded.found.get("complete", True) else [f"the dump is {PARTIAL}"]
             others = ", ".join(recorded.files_as_they_were())
             if others:
-                text = f"shown as it was, since the file is not the same here: {others}"
+                notes.append(f"shown as it was, since the file is not the same here: {others}")
+            for text in notes:
                 tell("output", category="important", output=f"remora: {text}\n")
         if is_end:
             tell("terminated")

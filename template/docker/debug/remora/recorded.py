@@ -70,7 +70,7 @@ class Recorded:
             raise Refused(NOTICE)
         try:
             return handler(arguments) or {}
-        except (LookupError, TypeError, AttributeError):
+        except (LookupError, TypeError, AttributeError, RecursionError):
             raise Refused("the recorded crash has no such thing, or it is damaged") from None
 
     # ---- Where it is ----

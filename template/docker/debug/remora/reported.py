@@ -19,6 +19,10 @@ HANDED_ON = {
     "torch._utils": ("ExceptionWrapper", "__init__"),
 }
 
+# The loggers to which a library reports exceptions that it catches, by the module. Other loops than
+# asyncio's log to that of asyncio, such as uvloop; a pool logs what its `initializer` raises.
+LOGGERS = {"asyncio.log": "logger", "concurrent.futures._base": "LOGGER"}
+
 
 def handed_on():
     """Return the changes that find exceptions of workers and of tests: functions by module."""
@@ -26,18 +30,16 @@ def handed_on():
 
 
 def all_changes():
-    """Return all changes: also those that find what asyncio reports, and the program survives."""
-    loops = {"asyncio.base_events": catch_in_loop, "asyncio.log": catch_in_log}
-    return {**handed_on(), **loops}
+    """Return all changes: also those that find what the program survives, as tasks of asyncio."""
+    loops = {"asyncio.base_events": catch_in_loop}
+    return {**handed_on(), **loops, **dict.fromkeys(LOGGERS, catch_in_log)}
 
 
 def catch_handed_on(module):
     """Find the exceptions that a worker hands on. module: one of HANDED_ON."""
     place, name = HANDED_ON[module.__name__]
-    kind = getattr(module, place, None)
-    call = getattr(kind, name, None)
-    if kind is None or call is None:
-        return  # another version, or a module of the program with that name
+    kind = getattr(module, place)
+    call = getattr(kind, name)
 
     def hand_on(*arguments, **options):
         act_on(sys.exc_info()[1], GOING_ON)
@@ -48,9 +50,7 @@ def catch_handed_on(module):
 
 def catch_in_tests(module):
     """Find the exceptions by which a test fails. module: pytest's module that runs tests."""
-    is_failure = getattr(module, "check_interactive_exception", None)
-    if is_failure is None:
-        return
+    is_failure = module.check_interactive_exception
 
     def check_interactive_exception(call, report):
         found = is_failure(call, report)
@@ -75,11 +75,11 @@ def catch_in_loop(module):
 
 
 def catch_in_log(module):
-    """Find the exceptions that other loops than asyncio's report, such as uvloop."""
+    """Find the exceptions that a library logs. module: one of LOGGERS."""
 
     def find(record):
         if isinstance(record.exc_info, tuple):
             act_on(record.exc_info[1], GOING_ON)
         return True
 
-    module.logger.addFilter(find)
+    getattr(module, LOGGERS[module.__name__]).addFilter(find)

@@ -14,6 +14,9 @@ HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 # How many frames of a stack are written, half of them from each end, and how many exceptions.
 FRAMES, EXCEPTIONS = 200, 50
 
+# How many characters the record of a frame takes, besides its names
+RECORD = 120
+
 # How many variables of a frame are written.
 VARIABLES = 1000
 
@@ -45,6 +48,8 @@ class Stacks:
         waiting = [error]
         self._number(error)
         while waiting and len(self._exceptions) < EXCEPTIONS:
+            if self._exceptions and self.graph.is_crowded():
+                break
             one = waiting.pop(0)
             record = {
                 "type": texts.type_name(one),
@@ -92,6 +97,8 @@ class Stacks:
         main = threading.main_thread().ident
         others = sorted(sys._current_frames().items(), key=lambda item: item[0] != main)
         for number, innermost in others:
+            if found and self.graph.is_crowded():
+                break
             rank = ELSEWHERE if found else 0
             frames = self.of_stack(innermost, rank) if number != own else []
             if frames:
@@ -139,6 +146,7 @@ class Stacks:
     def _record(self, frame, line, rank):
         code = frame.f_code
         file = path_of(code.co_filename)
+        self.graph.made += len(file) + len(code.co_name) + RECORD
         is_user = self.is_user(file)
         self.files[file] = self.files.get(file) or is_user
         rank += 0 if is_user else LIBRARY
@@ -193,7 +201,8 @@ def is_shown(name, value):
 def used_globals(frame):
     """Return the global variables that a frame's code uses, as a list of (name, value)."""
     found = frame.f_globals
-    pairs = [(name, dict.get(found, name)) for name in frame.f_code.co_names if name in found]
+    names = [name for name in frame.f_code.co_names if dict.__contains__(found, name)]
+    pairs = [(name, dict.get(found, name)) for name in names]
     return [pair for pair in pairs if is_shown(*pair)]
 
 

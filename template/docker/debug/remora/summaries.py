@@ -7,22 +7,22 @@ their own classes.
 import sys
 import warnings
 
-from . import hiding, texts
+from . import tables, texts
 from .values import SHOWN
 
 # How many elements are read for statistics. For more, torch would start threads, which hang in a
 # forked process.
 MOST = {"numpy": 1_000_000, "torch": 30_000}
 
-# How many rows are shown of a value with several dimensions, and how many columns of a table.
-ROWS, COLUMNS = 10, 50
+# How many rows are shown of a value with several dimensions.
+ROWS = 10
 
 # The classes that are summed up, by the modules that have them
 CLASSES = {
     "numpy": ("ndarray", "void", "generic"),
     "torch": ("Tensor",),
     "torch.nn": ("Parameter",),
-    "pandas": ("DataFrame", "Series"),
+    "pandas": ("DataFrame", "Series", "Index", "Timestamp", "Timedelta", "Period"),
     "polars": ("DataFrame", "Series"),
     "PIL.Image": ("Image",),
 }
@@ -42,7 +42,7 @@ def kind_of(value):
         for name in names:
             known = vars(module).get(name)
             # A subclass of the program may replace methods: accept only subclasses of these.
-            is_family = name in ("void", "generic", "Image", "ndarray")
+            is_family = name in ("void", "generic", "Image", "ndarray", "Index")
             if known is kind or (is_family and known and issubclass(kind, known)):
                 return top, name
     return None
@@ -178,34 +178,7 @@ def inside_tensor(tensor):
             yield from indexed([values[n] for n in range(min(ROWS, len(values)))])
 
 
-# ---- Tables and pictures ----
-
-
-def line_of_table(table):
-    return f"{texts.type_name(table)} of {table.shape[0]} rows x {table.shape[1]} columns"
-
-
-def line_of_column(column):
-    return f"Series {column.dtype}[{len(column)}] {texts.line(column.name, 0)}"
-
-
-def inside_table(table):
-    yield ".shape", table.shape
-    head = table[:SHOWN]
-    names = list(table.columns)
-    for position, name in enumerate(names[:COLUMNS]):
-        column = head.iloc[:, position] if hasattr(head, "iloc") else head[name]
-        yield f"[{texts.line(name, 0)}]", column
-    if len(names) > COLUMNS:
-        yield ".columns", names
-
-
-def inside_column(column):
-    yield ".dtype", str(column.dtype)
-    if type(column.name) is str and hiding.is_secret(column.name):
-        return
-    head = column[:SHOWN]
-    yield from indexed(head.tolist() if hasattr(head, "tolist") else head.to_list())
+# ---- Pictures, and parts of arrays ----
 
 
 def line_of_picture(picture):
@@ -236,9 +209,13 @@ SUMMARIES = {
     ("numpy", "generic"): (line_of_scalar, None),
     ("torch", "Tensor"): (line_of_tensor, inside_tensor),
     ("torch", "Parameter"): (line_of_tensor, inside_tensor),
-    ("pandas", "DataFrame"): (line_of_table, inside_table),
-    ("pandas", "Series"): (line_of_column, inside_column),
-    ("polars", "DataFrame"): (line_of_table, inside_table),
-    ("polars", "Series"): (line_of_column, inside_column),
+    ("pandas", "DataFrame"): (tables.line_of_table, tables.inside_table),
+    ("pandas", "Series"): (tables.line_of_column, tables.inside_column),
+    ("pandas", "Index"): (tables.line_of_column, tables.inside_index),
+    ("pandas", "Timestamp"): (tables.line_of_moment, None),
+    ("pandas", "Timedelta"): (tables.line_of_moment, None),
+    ("pandas", "Period"): (tables.line_of_moment, None),
+    ("polars", "DataFrame"): (tables.line_of_table, tables.inside_table),
+    ("polars", "Series"): (tables.line_of_column, tables.inside_column),
     ("PIL", "Image"): (line_of_picture, None),
 }

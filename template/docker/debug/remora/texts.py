@@ -184,8 +184,7 @@ def _line_of_container(value, depth):
 
 def must_hide(name, value):
     """Tell whether a value must be hidden because of its name."""
-    if type(name) is bytes:
-        name = name.decode("latin-1")
+    name = name.decode("latin-1") if type(name) is bytes else name
     if not is_a(name, str):
         return False
     name = str.__str__(name)  # such as a member of an enum, as text
@@ -205,10 +204,12 @@ def fields_of(value):
 
 
 def names_of(value):
-    """Return the names of a sequence's elements, as of a named tuple or a header; () without."""
-    if is_a(value, tuple, list) and size(value) == 2 and not fields_of(value):
-        return "", elements(value, 1)[0][0][1]
-    return fields_of(value)
+    """Return the names of a sequence's elements: fields, a header's name, options; () without."""
+    if not is_a(value, tuple, list) or fields_of(value):
+        return fields_of(value)
+    found, is_pair = [one for _, one in elements(value, 100)[0]], size(value) == 2
+    is_name = [is_pair or (type(one) is str and one.startswith("--")) for one in found]
+    return ["", *(one if is_name[number] else "" for number, one in enumerate(found[:-1]))]
 
 
 def size(value):

@@ -8,6 +8,7 @@ import _thread
 import builtins
 import os
 import sys
+from _sitebuiltins import Quitter
 
 from . import forks, imports
 
@@ -49,15 +50,11 @@ def catch(action, more=()):
     catch_what_python_ignores()
     catch_exits()
     atexit.register(at_exit)
-    actions = {"threading": catch_in_threads, "traceback": catch_in_children}
-    imports.change({**actions, **dict(more)})
+    imports.change({"threading": catch_in_threads, "traceback": catch_in_children, **dict(more)})
 
 
 def act_on(error, moment):
-    """Act on an exception, unless it is a wanted end, or was raised nowhere.
-
-    moment: one of those above.
-    """
+    """Act on an exception at a moment, unless it is a wanted end, or was raised nowhere."""
     if error is None or issubclass(type(error), (SystemExit, KeyboardInterrupt)):
         return
     if trace_of(innermost(error)) is not None:  # a script that cannot be parsed raises nowhere
@@ -143,10 +140,7 @@ def catch_what_python_ignores():
 
 
 def catch_in_children(traceback):
-    """Find exceptions that end a child process of multiprocessing.
-
-    traceback: the module, with which multiprocessing prints them.
-    """
+    """Find exceptions that end a child of multiprocessing, which prints them by `traceback`."""
     report = traceback.print_exc
 
     def print_exc(*arguments, **options):
@@ -212,12 +206,31 @@ def act_later(error):
 
 def catch_exits():
     """Find exceptions after which the program ends itself, as many command lines do."""
-    leave, leave_at_once = sys.exit, os._exit
+    leave_at_once = os._exit
 
-    def exit(*status):
+    def _exit(status):
+        global last_error
+        later, error = take_pending(), sys.exc_info()[1]
+        if error is None:
+            error = take_handled_at_exit()  # such as of a child of multiprocessing
+        # A kept process ends by this function, too: do not act on its exception again.
+        if status and (later is not None or error is not last_error):
+            last_error = error = error if later is None else later
+            act_on(error, ENDING)
+        leave_at_once(status)
+
+    _exit.__doc__ = leave_at_once.__doc__
+    os._exit, sys.exit = _exit, noting(sys.exit)
+    Quitter.__call__ = noting(Quitter.__call__)  # type: ignore[method-assign]  # exit(), quit()
+
+
+def noting(leave):
+    """Return a function like sys.exit() that also takes note of the exception before it."""
+
+    def exit(*arguments):
         global handled_at_exit
         try:
-            leave(*status)
+            leave(*arguments)
         except SystemExit as ending:
             # By convention, a program ends with 2 if its command line is wrong.
             code = ending.code
@@ -233,17 +246,5 @@ def catch_exits():
                     handled_at_exit = ending.__context__, frame, frame.f_lasti
             raise
 
-    def _exit(status):
-        global last_error
-        later, error = take_pending(), sys.exc_info()[1]
-        if error is None:
-            error = take_handled_at_exit()  # such as of a child of multiprocessing
-        # A process that waits for a client ends by this function, too: do not act on its exception
-        # again.
-        if status and (later is not None or error is not last_error):
-            last_error = error = error if later is None else later
-            act_on(error, ENDING)
-        leave_at_once(status)
-
-    exit.__doc__, _exit.__doc__ = leave.__doc__, leave_at_once.__doc__
-    sys.exit, os._exit = exit, _exit
+    exit.__doc__ = leave.__doc__
+    return exit

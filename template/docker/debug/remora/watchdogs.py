@@ -17,8 +17,6 @@ def lift():
 
 def of_gunicorn(module):
     """End workers that are silent for `--timeout` only while no client is attached."""
-    if not hasattr(getattr(module, "Arbiter", None), "murder_workers"):
-        return  # another version, or a module of the program with that name
     end_silent = module.Arbiter.murder_workers
     attached = 0.0  # when a client was last attached
 
@@ -34,8 +32,6 @@ def of_gunicorn(module):
 
 def of_uvicorn(module):
     """End workers that fail `--timeout-worker-healthcheck` only while no client is attached."""
-    if not hasattr(getattr(module, "Process", None), "is_alive"):
-        return
     answers = module.Process.is_alive
 
     def is_alive(self, *arguments, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from support.manifests import (
     workload,
     write,
 )
+from support.project import Project
 from support.rendering import (
     answers,
     commit,
@@ -28,6 +30,7 @@ from support.rendering import (
     copy_without_questions,
     reason,
     render,
+    replace,
     update,
 )
 from support.validators import assert_tidy, strict_json
@@ -178,6 +181,43 @@ def test_each_image_is_built_by_its_dockerfile(template: Path, tmp_path: Path) -
     }
 
 
+OWN = """
+FROM python:3.13-slim AS base
+ARG WHO=nobody
+# A folder of this folder
+COPY requirements.txt api /srv/
+RUN echo $WHO >/srv/who
+FROM base AS broken
+RUN false
+"""
+
+
+@pytest.mark.docker
+def test_owner_adds_to_a_build(engine: None, template: Path, tmp_path: Path) -> None:
+    """An argument and a target, which docker-bake.hcl has a place for."""
+    name = f"remora-test-{uuid.uuid4().hex[:8]}"
+    files = {**NO_DOCKERFILE, "api/Dockerfile": OWN, "api/main.py": "", "requirements.txt": ""}
+    services = "[{name: api, dockerfile: api/Dockerfile, context: .}, {name: old, image: %s}]"
+    root = write(tmp_path / name, {**files, **folder("k8s", API)})
+    render(template, root, debug_services=services % f"{name}-api:debug")
+    bake = root / "docker/debug/docker-bake.hcl"
+    own = '  dockerfile = "api/Dockerfile"\n'
+    replace(bake, own, f'{own}  target     = "base"\n  args       = {{ WHO = "me" }}\n')
+    project = Project(root)
+    images = [f"{name}-api:debug", f"{name}-old:debug"]
+    try:
+        # The image that `old` names has to be there.
+        for service in ("api", "old"):
+            command = f"docker buildx bake --file=docker/debug/docker-bake.hcl --load {service}"
+            project.run(*command.split())
+        for image in images:
+            words = ("sh", "-c", "cat /srv/who; remora status || :")
+            said = project.run("docker", "run", "--rm", image, *words).stdout
+            assert said.startswith("me\nmode off, "), said
+    finally:
+        project.run("docker", "image", "rm", "--force", *images)
+
+
 def test_dockerfile_is_relative_to_its_context(template: Path, tmp_path: Path) -> None:
     files = FOUND["a Dockerfile for each folder, one of them without Python"][0]
     found = blocks(render(template, write(tmp_path / "shop", files)))
@@ -227,7 +267,7 @@ GIVEN: dict[str, tuple[dict[str, str | None], list[str]]] = {
     ),
     "a Compose file that is left out": (
         {"compose.yaml": "services: {db: {image: redis}}", **folder("k8s", API)},
-        ["compose_files=[]", "debug_services=[{name: site, dockerfile: Dockerfile}]"],
+        ["compose_files=[]"],
     ),
 }
 
@@ -241,8 +281,9 @@ def test_what_is_named_is_adopted(template: Path, tmp_path: Path, name: str) -> 
     found = answers(root)
     assert found["engines"] == ["kubernetes"] and "debug_file" not in found
     (api,) = found["workloads"]
-    assert (api["name"], api["service"]) == ("api", "site")
-    assert "site" in blocks(root)
+    (service,) = found["debug_services"]
+    assert (api["name"], api["service"]) == ("api", service["name"])
+    assert service["name"] in blocks(root)
 
 
 REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
@@ -322,6 +363,13 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         ["engines=[kubernetes]"],
         "engines: must contain compose, because compose.yaml says how the images are built: leave"
         " that file out as well, with --data 'compose_files=[]', to build them from the",
+    ),
+    "a Compose file without Python": (
+        {"compose.yaml": "services: {db: {image: redis}}", **folder("k8s", WEB)},
+        [],
+        "none of the services of compose.yaml looks like Python. Name the services that run Python:"
+        " --data 'debug_services=[{name: web}]'; or leave the Compose file out, to debug in a"
+        " cluster only: --data 'compose_files=[]'",
     ),
     "a Dev Container": (
         {**ALONE, **folder("k8s", WEB)},

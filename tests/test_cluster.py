@@ -15,7 +15,7 @@ import pytest
 from support import dap
 from support.cluster import Cluster, code, pod
 from support.project import COUNT, Project, copy, marked, remove_images
-from support.rendering import contents, render
+from support.rendering import commit, contents, render
 
 pytestmark = pytest.mark.cluster
 
@@ -449,7 +449,7 @@ spec:
             periodSeconds: 5
 """
 KUSTOMIZATION = "namePrefix: dev-\nnamespace: production\nresources: [../../base]\n"
-OWNERS = {
+OWNERS: dict[str, dict[str, str | None]] = {
     "kustomization": {
         "k8s/base/kustomization.yaml": "resources: [web.yaml]\n",
         "k8s/base/web.yaml": DEPLOYMENT,
@@ -458,6 +458,7 @@ OWNERS = {
     "manifests": {"k8s/web.yaml": DEPLOYMENT},
     # What Helm renders: several documents, which the post-renderer changes.
     "rendered chart": {"charts/web/Chart.yaml": "name: web\n"},
+    "no Compose file": {"compose.yaml": None, "k8s/web.yaml": DEPLOYMENT},
 }
 
 
@@ -467,10 +468,16 @@ def adopted(
 ) -> Iterator[Project]:
     """An adopted repository, and the manifests that its owner has."""
     root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
-    own = {"Dockerfile": DOCKERFILE, "compose.yaml": OWN_COMPOSE, "src/app.py": COUNT}
+    own: dict[str, str | None] = {
+        "Dockerfile": DOCKERFILE,
+        "compose.yaml": OWN_COMPOSE,
+        "src/app.py": COUNT,
+    }
     for path, text in {**own, **OWNERS[request.param]}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
+        if text is not None:
+            (root / path).write_text(text)
+    commit(root)
     before = contents(root)
     data: dict[str, Any] = {"debug_port": free_port}
     if request.param == "rendered chart":
@@ -488,9 +495,13 @@ def adopted(
     for session in (root / "deploy/.session").glob("[!.]*"):
         script(project, "down", session.name)
     remove_images(project, root.name)
+    if request.param == "no Compose file":
+        project.run("docker", "image", "rm", "--force", f"{root.name}:debug")
 
 
-@pytest.mark.parametrize("adopted", ["kustomization", "manifests"], indirect=True)
+@pytest.mark.parametrize(
+    "adopted", ["kustomization", "manifests", "no Compose file"], indirect=True
+)
 def test_f5_debugs_an_application_that_exists(cluster: Cluster, adopted: Project) -> None:
     source = adopted.root / "src/app.py"
     editor = adopted.debug(marked(source), name="web: debug in the cluster", source=source)

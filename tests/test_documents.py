@@ -149,6 +149,12 @@ def with_manifests(request: pytest.FixtureRequest, root: Path) -> Path:
     return root
 
 
+def with_a_dockerfile_elsewhere(request: pytest.FixtureRequest, root: Path) -> Path:
+    """A repository without a Compose file, and a Dockerfile whose name says nothing."""
+    own = {**manifests.ALONE, "Dockerfile": None, "docker/web.txt": "FROM python\n"}
+    return manifests.write(root, {**own, **manifests.folder("k8s", manifests.WEB)})
+
+
 LISTENING = "Listening, a client can attach at any time: {} at 127.0.0.1:"
 WAITING = "Waiting for client to attach... {} at 127.0.0.1:"
 SECTIONS = {
@@ -175,6 +181,9 @@ SECTIONS = {
     ),
     ("docs/kubernetes.md", "An application that exists"): Section(
         with_manifests, ["In a cluster, deploy/debug.sh debugs web, report"]
+    ),
+    ("docs/kubernetes.md", "Without a Compose file"): Section(
+        with_a_dockerfile_elsewhere, ["Added debugging to", "for web."]
     ),
     ("docs/modes.md", "Choose a mode"): Section(
         built, ["Listening, a client can attach at any time: train at 127.0.0.1:"]

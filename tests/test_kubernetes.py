@@ -450,7 +450,11 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {},
         "train has not started within 2 s: it has no pod, Error creating: exceeded quota",
     ),
-    "port taken": ({"port": "taken"}, {}, "the port 5678 of this machine is taken: end the"),
+    "port taken meanwhile": (
+        {"port": "taken later"},
+        {},
+        "the port 5678 of this machine is taken: end the",
+    ),
     "port refused": ({"port": "refused"}, {}, "the port of the pod train-x cannot be forwarded"),
 }
 
@@ -473,6 +477,35 @@ def test_up_fails_with_one_sentence_and_leaves_nothing(cluster: FakeCluster, nam
     assert [word.split("/")[0] for word in deleted] == created
     assert not (cluster.root / "deploy/.session/train").exists()
     assert cluster.forwards() == []
+
+
+@pytest.mark.parametrize("mode", ["wait", "listen", "demand", "dump"])
+def test_a_port_that_is_taken_is_said_before_anything_is_built(
+    cluster: FakeCluster, mode: str
+) -> None:
+    cluster.be(port="taken")
+    done = cluster.run("up", "train", mode)
+    brought = cluster.folder / "brought"
+    if mode in ("wait", "listen"):
+        assert done.stdout.count("\n") == 1, done.stdout
+        said = done.stdout
+        assert said.startswith("debug.sh: the port 5678 of this machine is taken: end the program")
+        assert not brought.exists() and not cluster.calls("apply")
+        assert not (cluster.root / "deploy/.session/train").exists()
+    else:
+        # Nothing is forwarded before somebody attaches.
+        assert done.returncode == 0 and "docker build" in brought.read_text()
+        assert not cluster.calls("proxy")
+        cluster.said("down", "train")
+
+
+def test_a_port_that_is_free_is_left_free(cluster: FakeCluster) -> None:
+    done = cluster.run("up", "train")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stdout
+    (check,) = cluster.calls("proxy")
+    assert {"--address=127.0.0.1", "--port=5678"} < set(check)
+    assert not any("proxy" in command for command in cluster.forwards())
+    cluster.said("down", "train")
 
 
 @pytest.mark.parametrize(

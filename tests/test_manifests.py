@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +60,11 @@ def manifests_of(root: Path) -> str:
     return "\n---\n".join(path.read_text() for path in found)
 
 
+def is_alone(root: Path) -> bool:
+    """Whether a repository has no Compose file."""
+    return not (root / "compose.yaml").exists()
+
+
 @pytest.fixture(scope="module", params=REPOSITORIES)
 def owner(request, template: Path, tmp_path_factory) -> tuple[str, Path, dict[Path, bytes]]:
     """The name of a repository, the adopted project, and its contents before."""
@@ -82,14 +86,16 @@ def test_workloads_are_found_and_nothing_changes(owner) -> None:
     name, root, before = owner
     assert contents(root).items() >= before.items()
     found = answers(root)
-    assert found["engines"] == ["compose", "kubernetes"]
+    assert found["engines"] == ["compose", "kubernetes"][is_alone(root) :]
+    assert (root / "docker-compose.debug.yml").exists() != is_alone(root)
+    assert (root / "docker/debug/docker-bake.hcl").exists() == is_alone(root)
     expected = REPOSITORIES[name][1]
     for entry in found["workloads"]:
         known = expected[entry["name"]]
         rest = {key: entry.get(key) for key in known}
         assert rest == known
     assert {entry["name"] for entry in found["workloads"]} == expected.keys()
-    for path in (root / "deploy").rglob("*"):
+    for path in [*(root / "deploy").rglob("*"), *(root / "docker/debug").iterdir()]:
         if path.is_file() and str(path.relative_to(root)) not in before:
             assert_tidy(path)
     script = root / "deploy/debug.sh"
@@ -139,9 +145,10 @@ def test_each_workload_is_debuggable_and_nothing_else_changes(owner, cluster: Fa
         index = expected[entry["name"]].get("index", entry.get("index", 0))
         container, was = template["spec"]["containers"][index], old["spec"]["containers"][index]
         service = entry.get("service", entry["name"])
-        assert container["image"] == f"shop-{service}:debug-0123456789ab"
+        image = "shop" if service == "shop" else f"shop-{service}"
+        assert container["image"] == f"{image}:debug-0123456789ab"
         values = environment(container)
-        assert values.pop("REMORA_ADDRESS").startswith(f"{entry['name']} at 127.0.0.1:567")
+        assert values.pop("REMORA_ADDRESS").startswith(f"{entry['name']} at 127.0.0.1:56")
         own = {"REMORA_MODE": "crash", "REMORA_HOST": "127.0.0.1", "REMORA_PORT": "5678"}
         ranks = expected[entry["name"]]
         if ranks.get("pods") or ranks.get("ranks_per_pod"):
@@ -189,7 +196,10 @@ def test_up_starts_the_application_in_the_namespace_that_is_named(
     assert str(applied).count("REMORA_MODE") == 1
     brought = (cluster.folder / "brought").read_text()
     service = answers(cluster.root)["workloads"][0].get("service", name)
-    assert f"docker compose -f docker-compose.debug.yml build {service}\n" in brought
+    build = f"compose -f docker-compose.debug.yml build {service}"
+    if is_alone(cluster.root):
+        build = f"buildx bake --file=docker/debug/docker-bake.hcl --load {service}"
+    assert f"docker {build}\n" in brought
     (selector,) = {w for words in cluster.calls("get") for w in words if "--selector" in w}
     rank = f",{INDEX}=0" if "pods" in answers(cluster.root)["workloads"][0] else ""
     assert selector == f"--selector=remora={name}{rank}"
@@ -566,44 +576,6 @@ def test_what_cannot_be_adopted_is_reported_in_one_line(
     done = copy_without_questions(template, root, *(f"--data={each}" for each in data))
     assert reason(done.stderr).startswith(message), done.stderr
     assert contents(root) == before
-
-
-IMAGE = "FROM python:3.13-slim\nCOPY . .\n"
-# Without a Compose file: what there is, and the services that are advised for it
-BUILDS: dict[str, tuple[dict[str, str], str]] = {
-    "one image": ({"Dockerfile": IMAGE, "web.py": ""}, "web: {build: .}"),
-    "an image for each folder": (
-        {"web/Dockerfile": IMAGE, "web/app.py": "", "a/fit/Dockerfile": IMAGE, "a/fit/main.py": ""},
-        "web: {build: web}, fit: {build: a/fit}",
-    ),
-    "a Dockerfile in a folder of its own": (
-        {"docker/Dockerfile": IMAGE, "web.py": ""},
-        "docker: {build: {context: ., dockerfile: docker/Dockerfile}}",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BUILDS)
-def test_refusal_without_a_compose_file_says_what_to_write(
-    template: Path, tmp_path: Path, name: str
-) -> None:
-    files, services = BUILDS[name]
-    for path, text in {**folder("k8s", WEB), **files}.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    commit(tmp_path)
-    before = contents(tmp_path)
-    said = reason(copy_without_questions(template, tmp_path).stderr)
-    assert said.startswith("no Compose file was found: looked for files called")
-    command = f"echo 'services: {{{services}}}' >compose.yaml"
-    assert said.endswith(f"or say how the images are built: {command}")
-    assert contents(tmp_path) == before
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
-    render(template, tmp_path)
-    found = [service["name"] for service in answers(tmp_path)["debug_services"]]
-    assert found == re.findall(r"(\w+): {build", services)
-    assert [workload["name"] for workload in answers(tmp_path)["workloads"]] == ["web"]
-    assert (tmp_path / "deploy/debug.sh").exists()
 
 
 @pytest.mark.parametrize("name", ["documents", "chart", "no Python"])

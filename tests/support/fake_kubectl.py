@@ -22,7 +22,7 @@ def fail(text):
 
 def forward(world):
     """Forward a port until this process ends, or until a test cuts the connection."""
-    if world["port"] == "taken":
+    if world["port"] in ("taken", "taken later"):
         fail("error: unable to listen on any of the requested ports: [{5678 5678}]")
     if world["port"] == "refused":
         fail('error: pods "train-x" is forbidden')
@@ -31,6 +31,14 @@ def forward(world):
     if cuts.exists():
         cuts.unlink()
         fail("error: lost connection to pod")
+    signal.pause()
+
+
+def listen(world):
+    """Listen at a port until this process ends."""
+    if world["port"] == "taken":
+        fail("error: listen tcp 127.0.0.1:5678: bind: address already in use")
+    print("Starting to serve on 127.0.0.1:5678", flush=True)
     signal.pause()
 
 
@@ -45,8 +53,11 @@ def main(words):
     if words[:2] == ["config", "view"]:
         return print("team", end="")
     options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-    assert options["--context"] in world["contexts"] and options["--namespace"], words
+    assert options["--context"] in world["contexts"], words
     verb, *rest = [word for word in words if not word.startswith("--")]
+    if verb == "proxy":
+        listen(world)
+    assert options["--namespace"], words
     if not world["answers"]:
         fail("E1126 dial tcp: connection refused")
     if verb == "auth":

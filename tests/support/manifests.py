@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from support.programs import program
+from support.rendering import commit
 
 COMPOSE = """
 services:
@@ -162,8 +164,13 @@ ALL_FOUND: dict[str, dict[str, Any]] = {
     "migrate": {"kind": "Job", "service": "web"},
     "report": {"kind": "CronJob", "service": "web"},
 }
+# Without a Compose file, the Dockerfile of the folder `shop` builds one image.
+ALONE: dict[str, str | None] = {"compose.yaml": None}
+ALONE_FOUND = {name: {**found, "service": "shop"} for name, found in ALL_FOUND.items()}
 # The files of a repository, the workloads to find, and the answers to give
-REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, Any]]] = {
+REPOSITORIES: dict[
+    str, tuple[Mapping[str, str | None], dict[str, dict[str, Any]], dict[str, Any]]
+] = {
     "manifests": (folder("k8s", *ALL), ALL_FOUND, {}),
     "list": (
         {"deploy/all.yaml": yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": ALL})},
@@ -261,16 +268,38 @@ REPOSITORIES: dict[str, tuple[dict[str, str], dict[str, dict[str, Any]], dict[st
             " container: main, index: 1, service: worker}]"
         },
     ),
+    "manifests alone": ({**ALONE, **folder("k8s", *ALL)}, ALONE_FOUND, {}),
+    "overlays alone": (
+        {
+            **ALONE,
+            **base("k8s/base", *ALL),
+            **overlay("k8s/overlays/dev", namePrefix="dev-", namespace="shop"),
+            **overlay("k8s/overlays/prod", namePrefix="prod-"),
+        },
+        {name: {**found, "workload": f"dev-{name}"} for name, found in ALONE_FOUND.items()},
+        {},
+    ),
+    "rendered chart alone": (
+        {**ALONE, "k8s/all.yaml": "# Source: x\n" + yaml.safe_dump_all([WEB, SERVICE, WORKER])},
+        {"web": {}, "jobs": {"kind": "StatefulSet", "workload": "worker", "container": "main"}},
+        {
+            "workloads": "[{name: web, service: shop}, {name: jobs, kind: StatefulSet,"
+            " workload: worker, container: main, index: 1, service: shop}]"
+        },
+    ),
 }
 
 
-def write(root: Path, files: dict[str, str]) -> Path:
-    """Write a repository with an application for Compose, and manifests."""
+def write(root: Path, files: Mapping[str, str | None]) -> Path:
+    """Write a repository with an application for Compose, and manifests. None leaves a file out."""
     program = "FROM python:3.12-slim\nCOPY . .\nCMD python web.py\n"
     own = {"compose.yaml": COMPOSE, "Dockerfile": program, "web.py": "", "worker.py": ""}
     for path, text in {**own, **files}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
+        if text is not None:
+            (root / path).write_text(text)
+    if "compose.yaml" in files:
+        commit(root)  # without a Compose file, only what is in Git is a project
     return root
 
 

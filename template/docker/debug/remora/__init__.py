@@ -11,6 +11,7 @@ ranks        tells the rank of the process, and whether REMORA_RANK holds it
 commandline  reads what a command line runs
 container    reads the container's processes from /proc
 link         connects to the hub through a Unix socket
+connection   keeps apart this socket and the descriptors of the program
 engine       loads pydevd, and connects it to the hub
 apart        imports pydevd apart from the program's own modules
 changes      changes pydevd to serve the hub

@@ -60,11 +60,13 @@ def connect(is_program=True):
     is_program: whether a program connects, and not the command `remora`.
     """
     if is_program:
-        import _socket as socket  # gevent does not patch it
-    else:
-        import socket  # type: ignore[no-redef]
+        from .connection import Connection
 
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = Connection()
+    else:
+        import socket
+
+        connection = socket.socket(socket.AF_UNIX)  # type: ignore[assignment]
     try:
         connection.settimeout(TIMEOUT)
         connection.connect("\0" + name(HUB))

@@ -121,7 +121,8 @@ def let_in(facts):
             if not tell_problem(connection, problem):
                 say(f"pid {os.getpid()} cannot be debugged: {problem}")
             return False
-    answer = link.exchange(connection, dict(facts, command=own_command()))
+    facts.update(command=own_command(), is_back=connection.is_back)
+    answer = link.exchange(connection, facts)
     if is_dumped(connection, answer):
         return False
     is_wanted = bool(answer and answer["engine"])

@@ -206,6 +206,26 @@ def test_first_program_is_slow_to_answer(container: Container) -> None:
     assert len({id(editor.stopped().client) for _ in range(2)}) == 2
 
 
+@pytest.mark.parametrize("way", ["closes", "says no more"])
+def test_client_comes_after_one_that_has_not_attached(container: Container, way: str) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start("exec python loop.py", mode="listen")
+    container.says("Listening")
+    editor = container.attach({path: [marked(path)]})  # so that the engine is loaded
+    editor.resume(editor.stopped())
+    editor.detach()
+    client = dap.Client("127.0.0.1", container.port)
+    client.request("initialize", adapterID="debugpy")
+    client.send("attach")
+    client.event("initialized")
+    if way == "closes":
+        client.close()
+    editor = container.attach({path: [marked(path)]})
+    assert editor.stopped().path == path
+    assert editor.output.get("important", "") == ""  # nothing about a program that is not here
+    client.close()
+
+
 def test_early_pause(container: Container) -> None:
     """A pause before the program begins stops in the program, not in Python's own start."""
     path = container.write("p.py", PROGRAM)

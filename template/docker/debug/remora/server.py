@@ -132,6 +132,7 @@ class Server:
         wanted = bool(kept) or self._is_wanted(pid, said)
         await link.answer(writer, engine=wanted, say=lines)
         if not wanted:
+            self.hub.calls.forget(pid)
             return
         if said.get("is_back") and self.hub.root:
             text = f"pid {pid} has closed its descriptors, and so left the debugger until now"

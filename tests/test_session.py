@@ -718,7 +718,7 @@ def test_program_that_reads_the_start_up_files_again(container: Container, mode:
 
 # ---- Programs whose modules have the same names as the engine's ----
 
-OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]
+OWN_NAMES = "queue code platform token inspect bisect dis thread debugpy json struct fcntl".split()
 
 IMPORTS = f"""
 import sys, time

@@ -38,6 +38,7 @@ REPLACED = {
     "_terminate_on_socket_close": False,
     "do_wait_suspend": True,
     "set_tracing_for_untraced_contexts": True,
+    "do_it": True,
     "_thread_events": True,
     "initialize_network": True,
     "apply_files_filter": True,

@@ -97,6 +97,9 @@ def test_what_the_debugger_cannot_handle_is_refused(container: Container, path: 
     frame = client.request("stackTrace", threadId=stopped["threadId"])["stackFrames"][0]["id"]
     answer = refusal(client, "evaluate", expression="nothing", frameId=frame, context="watch")
     assert answer["message"] == "NameError: name 'nothing' is not defined"
+    answer = refusal(client, "evaluate", expression="sys.exit('x')", frameId=frame, context="repl")
+    assert answer["message"] == "pydevd cannot do this: SystemExit x"
+    assert "Error processing" not in container.log()
     # The protocol has another body for a failure than pydevd, and clients check messages.
     assert "body" not in answer
     assert not any("pydevd_cmd_id" in message for message in client.traffic)

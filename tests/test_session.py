@@ -195,6 +195,23 @@ def test_slow_first_program_does_not_hold_up_the_others(container: Container) ->
     assert len({id(editor.stopped().client) for _ in range(2)}) == 2
 
 
+def test_client_attaches_after_one_that_has_not_finished(container: Container) -> None:
+    path = container.write("loop.py", LOOP)
+    container.start("exec python loop.py", mode="listen")
+    container.says("Listening")
+    editor = container.attach({path: [marked(path)]})  # so that the engine is loaded
+    editor.resume(editor.stopped())
+    editor.detach()
+    client = dap.Client("127.0.0.1", container.port)
+    client.request("initialize", adapterID="debugpy")
+    client.send("attach")
+    client.event("initialized")
+    client.close()
+    editor = container.attach({path: [marked(path)]})
+    assert editor.stopped().path == path
+    assert "has not answered yet" not in editor.output.get("important", "")
+
+
 def test_early_pause_stops_in_the_program(container: Container) -> None:
     """A pause before the program begins stops in the program, not in Python's own start."""
     path = container.write("p.py", PROGRAM)
@@ -689,7 +706,7 @@ def test_program_may_read_the_start_up_files_again(container: Container, mode: s
 
 # ---- Programs whose modules have the same names as the engine's ----
 
-OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]
+OWN_NAMES = "queue code platform token inspect bisect dis thread debugpy json struct fcntl".split()
 
 IMPORTS = f"""
 import sys, time

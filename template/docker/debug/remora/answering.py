@@ -41,10 +41,25 @@ def about_to_trace():
 
 
 def refuse_what_fails(pydevd):
-    """Make pydevd refuse a request that it fails to handle. pydevd itself ends its session."""
+    """Make pydevd refuse a request that it fails to handle.
+
+    pydevd itself ends its session. If a thread of the program handles the request, and an
+    expression or a __repr__() there raises SystemExit or the like, pydevd never answers.
+    """
+    from _pydevd_bundle.pydevd_comm import InternalThreadCommand
     from _pydevd_bundle.pydevd_comm_constants import CMD_RETURN
     from _pydevd_bundle.pydevd_net_command import NetCommand
     from _pydevd_bundle.pydevd_process_net_command_json import PyDevJsonCommandProcessor
+
+    def refuse(py_db, seq, command, error):
+        answer = {
+            "type": "response",
+            "request_seq": seq,
+            "command": command,
+            "success": False,
+            "message": f"pydevd cannot do this: {type(error).__name__} {error}".rstrip(),
+        }
+        py_db.writer.add_command(NetCommand(CMD_RETURN, 0, answer, is_json=True))
 
     process = PyDevJsonCommandProcessor.process_net_command_json
 
@@ -53,13 +68,19 @@ def refuse_what_fails(pydevd):
             return process(self, py_db, contents, *arguments, **options)
         except Exception as error:
             request = json.loads(contents)
-            answer = {
-                "type": "response",
-                "request_seq": request["seq"],
-                "command": request["command"],
-                "success": False,
-                "message": f"pydevd cannot do this: {type(error).__name__} {error}".rstrip(),
-            }
-            py_db.writer.add_command(NetCommand(CMD_RETURN, 0, answer, is_json=True))
+            refuse(py_db, request["seq"], request["command"], error)
 
     PyDevJsonCommandProcessor.process_net_command_json = process_net_command_json
+
+    do_it = InternalThreadCommand.do_it
+
+    def do_it_or_refuse(self, py_db):
+        request = next((part for part in self.args or () if hasattr(part, "seq")), None)
+        try:
+            do_it(self, py_db)
+        except BaseException as error:
+            if request is None:
+                raise
+            refuse(py_db, request.seq, request.command, error)
+
+    InternalThreadCommand.do_it = do_it_or_refuse

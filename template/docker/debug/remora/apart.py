@@ -1,8 +1,8 @@
-"""Import the engine apart from the program's own modules.
+"""Import what this layer needs apart from the program's own modules.
 
-The engine imports much of the standard library. The program may have files with the names of
-standard modules (queue.py, code.py), or may have changed sys.path. The engine must not find the
-program's modules, and the program must not find the engine's.
+The layer and its engine import much of the standard library. The program may have files with the
+names of standard modules (queue.py, json.py), or may have changed sys.path. The engine must not
+find the program's modules, and the program must not find the engine's.
 
 For the time of an import, this module changes sys.meta_path, sys.modules and os.environ.
 """
@@ -11,11 +11,29 @@ import os
 import sys
 from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
 from _frozen_importlib_external import PathFinder
+from _imp import extension_suffixes
 from _thread import get_ident
 
 # Modules that pydevd imports only for its consoles, which nobody opens here. A stand-in for them
 # saves a process 30 ms and 6 MB.
 UNUSED = {"http.server", "xmlrpc.client", "xmlrpc.server"}
+
+
+# What load() has imported, by its name
+loaded = {}
+
+
+def load(name):
+    """Return a module that this layer needs, whatever the program has by that name.
+
+    name: a module of the standard library, or one of this layer with a dot in front.
+    """
+    if name not in loaded:
+        full_name = __package__ + name if name.startswith(".") else name
+        with only(os.path.dirname(os.path.dirname(__file__))):
+            __import__(full_name)
+            loaded[name] = sys.modules[full_name]
+    return loaded[name]
 
 
 def standard_library():
@@ -50,10 +68,8 @@ def script_folder():
 
 def in_folders(name, folders):
     """Tell whether one of `folders` (paths) has a module or a package called `name`."""
-    return any(
-        os.path.exists(f"{folder}/{name}.py") or os.path.isfile(f"{folder}/{name}/__init__.py")
-        for folder in folders
-    )
+    endings = [".py", "/__init__.py", *extension_suffixes()]
+    return any(os.path.isfile(f"{folder}/{name}{end}") for folder in folders for end in endings)
 
 
 class StandIn(type(sys)):  # type: ignore[misc]  # the class of modules

@@ -3,13 +3,37 @@
 This module changes the descriptors of the process.
 """
 
+import fcntl
 import os
+import resource
+import signal
 
+from . import container
 from .hook import say, setting
 
 
-def close_inherited(keep):
-    """Close all descriptors that this process has inherited, except `keep` and 0 to 2."""
+def begin(is_ready):
+    """Leave what the program that has started the hub has set for itself.
+
+    is_ready: the descriptor that stays open beside 0 to 2. Returns its number.
+    """
+    for name, value in container.environment().items():
+        if name.startswith(("REMORA_", "DEBUGPY_")):
+            os.environ.setdefault(name, value)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    os.chdir("/")
+    is_ready = take_descriptors(is_ready)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return is_ready
+
+
+def take_descriptors(keep):
+    """Close all descriptors except `keep` and 0 to 2, and open those of 0 to 2 that are closed.
+
+    Else a socket of the hub would get such a number. Returns the number of `keep`, which is above.
+    """
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
         if descriptor > 2 and descriptor != keep:
@@ -17,7 +41,12 @@ def close_inherited(keep):
                 os.close(descriptor)
             except OSError:
                 pass  # the descriptor of the listing itself
-    os.set_inheritable(keep, False)
+    kept, number = fcntl.fcntl(keep, fcntl.F_DUPFD_CLOEXEC, 3), 0
+    os.close(keep)
+    while number < 3:
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
+    return kept
 
 
 def leave_terminal():

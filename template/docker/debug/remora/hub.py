@@ -82,6 +82,8 @@ class Hub:
                     )
                 return None
             await self.calls.change()
+            if asked:
+                self.calls.ask()  # again, if one was still busy with the last client
 
     def configured(self, session):
         """Give all programs what the client has asked for, once it has sent everything."""
@@ -127,7 +129,8 @@ class Hub:
         elif program.kept and not program.is_configured:
             program.reset()  # and goes on waiting
         else:
-            program.close()
+            program.session = None
+            self._ended(program)  # the next client must not be shown this connection
 
     def _show_attached(self, is_attached):
         """Let new processes know whether a client is attached, by a name: see link.py."""
@@ -224,13 +227,9 @@ class Hub:
                 session.terminate()
             else:
                 # The process may be about to replace itself.
-                asyncio.get_event_loop().call_later(ANSWER_TIMEOUT, self._expire, session)
+                asyncio.get_event_loop().call_later(ANSWER_TIMEOUT, session.expire)
         program.fail()
         program.close()
-
-    def _expire(self, session):
-        if session.program is None:
-            session.terminate()
 
     def _fill_root(self, ended):
         """Show another program in the root session, if one waits for a session."""

@@ -44,11 +44,13 @@ def is_served():
 
 def peer(connection):
     """Return (pid, user, group) of the other side of a Unix socket."""
-    import socket
-    import struct
+    import _socket
 
+    from . import apart
+
+    struct = apart.load("struct")
     size = struct.calcsize("3i")
-    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return struct.unpack("3i", connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, size))
 
 
 def connect(is_program=True):
@@ -60,11 +62,13 @@ def connect(is_program=True):
     is_program: whether a program connects, and not the command `remora`.
     """
     if is_program:
-        import _socket as socket  # gevent does not patch it
-    else:
-        import socket  # type: ignore[no-redef]
+        from . import apart
 
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = apart.load(".connection").Connection()
+    else:
+        import socket
+
+        connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(TIMEOUT)
         connection.connect("\0" + name(HUB))
@@ -83,9 +87,9 @@ def connect(is_program=True):
 
 def line_of(message):
     """Return a message between a process and the hub as bytes: a line of JSON."""
-    import json
+    from . import apart
 
-    return json.dumps(message).encode() + b"\n"
+    return apart.load("json").dumps(message).encode() + b"\n"
 
 
 async def answer(writer, **facts):
@@ -96,7 +100,7 @@ async def answer(writer, **facts):
 
 def exchange(connection, message):
     """Send a message to the hub, and return its answer; None if none comes in time."""
-    import json
+    from . import apart
 
     try:
         connection.sendall(line_of(message))
@@ -107,7 +111,7 @@ def exchange(connection, message):
             if not byte:
                 return None
             answer += byte
-        return json.loads(answer.decode())
+        return apart.load("json").loads(answer.decode())
     except (OSError, ValueError):
         return None
 

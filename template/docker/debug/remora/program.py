@@ -113,23 +113,23 @@ def let_in(facts):
     connection = link.connect()
     if connection is None:
         return False
-    if "pydevd" in sys.modules or "debugpy.server" in sys.modules:
-        from . import engine
+    from . import apart
 
-        problem = engine.problem()
+    if "pydevd" in sys.modules or "debugpy.server" in sys.modules:
+        problem = apart.load(".engine").problem()
         if problem:
             if not tell_problem(connection, problem):
                 say(f"pid {os.getpid()} cannot be debugged: {problem}")
             return False
-    answer = link.exchange(connection, dict(facts, command=own_command()))
+    facts.update(command=own_command(), is_back=connection.is_back)
+    answer = link.exchange(connection, facts)
     if is_dumped(connection, answer):
         return False
     is_wanted = bool(answer and answer["engine"])
     if is_wanted:
         try:
             with forks.lock:
-                from . import engine
-
+                engine = apart.load(".engine")
                 engine.load()  # it may fail, so do it before the user is told to attach
         except BaseException as error:
             # Tell the hub before the connection ends, or the hub would ask again at once.

@@ -7,8 +7,6 @@ process can have. The hub belongs to no program, and ends with the container.
 import asyncio
 import json
 import os
-import resource
-import signal
 import socket
 import sys
 
@@ -134,7 +132,11 @@ class Server:
         wanted = bool(kept) or self._is_wanted(pid, said)
         await link.answer(writer, engine=wanted, say=lines)
         if not wanted:
+            self.hub.calls.forget(pid)
             return
+        if said.get("is_back") and self.hub.root:
+            text = f"pid {pid} has closed its descriptors, and so left the debugger until now"
+            self.hub.root.say(text)
         command = [str(part) for part in said.get("command") or container.command_of(pid)]
         program = Debuggee(reader, writer, pid, container.started(pid) or 0, command, kept)
         await self.hub.add(program)
@@ -233,16 +235,7 @@ class Server:
 
 def main(is_ready):
     """Be the hub of this container. is_ready: see Server.run()."""
-    # Restore the container's settings: the program that has started the hub may have others.
-    for name, value in container.environment().items():
-        if name.startswith(("REMORA_", "DEBUGPY_")):
-            os.environ.setdefault(name, value)
-    daemon.close_inherited(keep=is_ready)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    os.chdir("/")
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    is_ready = daemon.begin(is_ready)
     sys.exit(asyncio.run(_run(is_ready)))
 
 

@@ -219,6 +219,11 @@ class Session(Client):
         super().terminate()
         self.hub.left(self)
 
+    def expire(self):
+        """End the session if no program has come in the place of the one that has ended."""
+        if self.program is None:
+            self.terminate()
+
     # ---- What happens to programs ----
 
     def take(self, program):

@@ -1,6 +1,6 @@
 """End a call of the program's code that takes too long, while the program is paused.
 
-Such a call may wait for ever: for a lock that another paused thread has, or for a server. The
+Such a call may wait without end: for a lock that another paused thread has, or for a server. The
 paused thread makes the call, so a client could not let the program go on.
 """
 

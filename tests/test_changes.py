@@ -51,6 +51,7 @@ REPLACED = {
     "long_iter_types": True,
     "_repr_dict": True,
     "_repr_other": True,
+    "timeout_tracker": True,
     "_init_plugin_breaks": True,
     "get_plugin_lazy_init": True,
 }

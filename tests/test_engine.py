@@ -945,6 +945,7 @@ for _ in range(20):
 n = 1  # here
 n += 1
 n += 1
+print("end", flush=True)
 """
 
 
@@ -961,7 +962,8 @@ def test_step_wakes_the_thread_that_goes_on(container: Container) -> None:
         stop = editor.step(stop)
         assert stop.line == marked(path) + steps
     editor.resume(stop)
-    assert container.exit_code() == 0
+    # Do not wait for its exit: a thread of pydevd may look for that only after the hour.
+    container.says("end")
 
 
 PAUSES = """

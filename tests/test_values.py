@@ -67,7 +67,7 @@ class Shown:
     """The values of a function, as shown to a client."""
 
     def __init__(self, stop: dap.Stop) -> None:
-        self.client = stop.client
+        self.client, self.thread = stop.client, stop.thread
         found = self.client.request("stackTrace", threadId=stop.thread)["stackFrames"]
         self.frame = found[0]["id"]
         scopes = self.client.request("scopes", frameId=self.frame)["scopes"]
@@ -128,6 +128,51 @@ def test_text_of_an_object_is_made_once(container: Container) -> None:
     values.evaluate("setattr(__import__('sys').modules['_remora.values'], 'PATIENCE', 0)")
     assert values.evaluate("verbose") == "verbose"
     assert "repr() took 0.0 s before" in values.evaluate("verbose")
+
+
+# Values whose texts need a lock, which the program has where it stops
+STUCK = """
+import threading, time
+
+lock = threading.Lock()
+
+class Waits:
+    def __repr__(self):
+        with lock:
+            return "free"
+
+class Polls:
+    def __repr__(self):
+        while not lock.acquire(timeout=0.1):
+            pass
+        return "free"
+
+waits, polls = Waits(), Polls()
+
+def main():
+    with lock:
+        print("locked")  # here
+
+if {in_thread}:
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()
+else:
+    main()
+print(repr(waits), repr(polls), flush=True)
+"""
+
+
+@pytest.mark.parametrize("in_thread, name", [(False, "waits"), (False, "polls"), (True, "polls")])
+def test_text_that_does_not_end_is_ended(container: Container, in_thread: bool, name: str) -> None:
+    """It is ended, even if it needs what the paused program has, and then the program goes on."""
+    values = shown(container, STUCK.replace("{in_thread}", str(in_thread)))
+    values.evaluate("setattr(__import__('sys').modules['_remora.values'], 'LIMIT', 0.2)")
+    assert "repr() did not end in 0.2 s" in values.evaluate(f"[{name}]")
+    assert values.evaluate("1 + 1") == "2"
+    values.client.request("continue", threadId=values.thread)
+    container.says("free free")
+    assert container.exit_code() == 0
 
 
 def test_all_elements_can_be_opened(container: Container) -> None:

@@ -264,31 +264,85 @@ def test_last_crash_is_shown(project: Project, editor: VSCode) -> None:
     project.compose("up", "--detach", REMORA_MODE="dump")
     project.exit_code()
     project.compose("down")
-    folder = "vscode.workspace.workspaceFolders[0]"
-    editor.run(f"""{{ vscode.debug.startDebugging({folder}, "train: last crash") }}""")
+    start(editor, "train: last crash")
     editor.stops_at((project.source, project.line("history = 1 / (")))
     editor.press("Shift+F5")
     services = ("ps", "--all", "--format={{.Service}}")
     wait_until(lambda: not project.compose(*services).stdout and not editor.debugs())
 
 
+def start(editor: VSCode, name: str) -> None:
+    """Start a configuration. Do not wait for its end, which comes when its dialog closes."""
+    folder = "vscode.workspace.workspaceFolders[0]"
+    editor.run(f"{{ vscode.debug.startDebugging({folder}, {json.dumps(name)}) }}")
+
+
+def fails(editor: VSCode, task: str, why: str) -> None:
+    """Wait for the dialog that says that a task has failed, and for the reason in its terminal."""
+    editor.shows(".monaco-dialog-box", f"The preLaunchTask '{task}' terminated with exit code 1.")
+    editor.shows(".xterm-rows", why)
+
+
+# What is wrong with a project, as a shell command, and what the terminal then says.
+STARTS_THAT_FAIL = {
+    "the program ends": (
+        "echo 'echo no data in /data >&2; exit 3' > scripts/train.sh",
+        "no data in /data",
+    ),
+    "the build fails": ("sed -i 's/^USER .*/RUN exit 9/' Dockerfile", "exit code: 9"),
+}
+
+
+@pytest.mark.parametrize("fault", STARTS_THAT_FAIL)
 def test_start_that_fails_is_a_dialog_and_its_output_is_shown(
-    project: Project, editor: VSCode
+    project: Project, editor: VSCode, fault: str
 ) -> None:
-    (project.root / "scripts/train.sh").write_text("echo no data in /data >&2; exit 3\n")
+    command, why = STARTS_THAT_FAIL[fault]
+    project.run("sh", "-c", command)
     editor.press("F5")
-    editor.shows(
-        ".monaco-dialog-box", "The preLaunchTask 'train: start' terminated with exit code 1."
-    )
-    editor.shows(".xterm-rows", "no data in /data")
+    fails(editor, "train: start", why)
+
+
+def test_port_of_another_program_is_a_dialog_and_says_why(
+    project: Project, editor: VSCode, free_port: int
+) -> None:
+    with socket.create_server(("127.0.0.1", free_port)):
+        editor.press("F5")
+        fails(editor, "train: start", "address already in use")
 
 
 def test_attach_that_cannot_work_is_a_dialog_and_says_why(project: Project, editor: VSCode) -> None:
     project.compose("up", "--detach", REMORA_MODE="off")
-    folder = "vscode.workspace.workspaceFolders[0]"
-    # Do not wait for its end, which comes when the dialog closes.
-    editor.run(f"""{{ vscode.debug.startDebugging({folder}, "train: attach") }}""")
-    editor.shows(
-        ".monaco-dialog-box", "The preLaunchTask 'train: attach' terminated with exit code 1."
-    )
-    editor.shows(".xterm-rows", "REMORA_MODE is off")
+    start(editor, "train: attach")
+    fails(editor, "train: attach", "REMORA_MODE is off")
+
+
+def test_program_that_starts_no_python_is_said(project: Project, editor: VSCode) -> None:
+    (project.root / "scripts/train.sh").write_text("exec sleep 1000\n")
+    editor.press("F5")
+    editor.shows(".notification-toast", "no Python program is here yet")
+    editor.press("Shift+F5")
+    wait_until(lambda: not running(project) and not editor.debugs())
+
+
+def test_second_session_is_refused_and_the_first_goes_on(project: Project, editor: VSCode) -> None:
+    place = project.source, project.line("history = load_checkpoint(")
+    editor.open(*place)
+    editor.press("F5")
+    editor.stops_at(place)
+    start(editor, "train: debug")
+    dialog = editor.shows(".monaco-dialog-box", "is already being debugged by another client")
+    dialog.locator(".monaco-button", has_text="Cancel").click()
+    editor.press("F10")
+    editor.stops_at((project.source, project.line("if history:")))
+
+
+def test_stop_ends_a_build(project: Project, editor: VSCode) -> None:
+    project.run("sh", "-c", "sed -i 's/^USER .*/RUN sleep 1000/' Dockerfile")
+    editor.press("F5")
+    editor.shows(".xterm-rows", "RUN sleep 1000")
+    tasks = "vscode.tasks.taskExecutions.length"
+    assert editor.run(tasks) == 1
+    editor.press("Shift+F5")
+    wait_until(lambda: editor.run(tasks) == 0)
+    assert not running(project) and not editor.debugs()

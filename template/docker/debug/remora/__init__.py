@@ -22,6 +22,7 @@ delays       removes delays of pydevd
 threads      starts the layer's own threads
 values       makes pydevd show big values quickly
 attributes   makes pydevd read properties only when a user opens them
+limits       ends a call of the program's code that takes too long
 templates    sets breakpoints in Django and Jinja templates
 greenlets    debugs programs under gevent
 explicit     answers debugpy's calls in the program's own code

@@ -12,7 +12,7 @@ from collections import UserDict, UserList
 from itertools import islice
 from types import MappingProxyType, MethodType, SimpleNamespace
 
-from . import attributes
+from . import attributes, limits
 from .attributes import Later, LaterResolver
 
 # The text of a container with more elements is never made from all of them.
@@ -33,9 +33,13 @@ QUICK = set(
 # How many elements of an array are shown, as pydevd does for other containers.
 SHOWN = 100
 
-# How long a text may take, in seconds; and classes whose texts took longer, with the seconds.
-PATIENCE = 1
+# How long a text may take to be made again, and at all, in seconds; and classes whose texts took
+# too long to be made again, with the seconds.
+PATIENCE, LIMIT = 1, 5
 slow = {}
+
+# Types whose texts end soon
+SIMPLE = {bool, bytes, float, int, str, type(None)}
 
 
 def apply(pydevd):
@@ -53,6 +57,15 @@ def apply(pydevd):
 def describe_soon(representation):
     """Keep pydevd from making a text from everything in a value. representation: SafeRepr."""
     of_dict, of_other = representation._repr_dict, representation._repr_other
+    of_all = representation.__call__
+
+    def __call__(self, obj):
+        if type(obj) in SIMPLE or self.raw_value:
+            return of_all(self, obj)
+        try:
+            return limits.within(LIMIT, of_all, self, obj)
+        except limits.TooLong:
+            return f"<{type(obj).__qualname__} at {id(obj):#x}: repr() did not end in {LIMIT} s>"
 
     def _repr_dict(self, obj, level, *marks):
         # pydevd itself copies the list of all keys, and calls the program's own __getitem__().
@@ -83,15 +96,18 @@ def describe_soon(representation):
             yield ")"
         else:
             start = time.monotonic()
-            yield from of_other(self, obj, level)
-            if time.monotonic() - start > PATIENCE:
-                slow[kind] = time.monotonic() - start
+            try:
+                yield from of_other(self, obj, level)
+            finally:
+                if time.monotonic() - start > PATIENCE:
+                    slow[kind] = time.monotonic() - start
 
     # pydevd shows only the length of these if they have more than 60 elements.
     views = [type(view) for view in ({}.keys(), {}.values(), {}.items())]
     more = (array, MappingProxyType, UserDict, UserList, *views)
     representation.long_iter_types = (*representation.long_iter_types, *more)
     representation._repr_dict, representation._repr_other = _repr_dict, _repr_other
+    representation.__call__ = __call__
 
 
 def has_generated_text(kind):

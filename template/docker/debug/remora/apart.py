@@ -16,6 +16,8 @@ from _imp import extension_suffixes
 from contextlib import contextmanager
 from types import ModuleType
 
+from . import forks
+
 # Modules that pydevd imports only for its consoles, which nobody opens here. A stand-in for them
 # saves a process 30 ms and 6 MB.
 UNUSED = {"http.server", "xmlrpc.client", "xmlrpc.server"}
@@ -32,7 +34,8 @@ def load(name):
     """
     if name not in loaded:
         full_name = __package__ + name if name.startswith(".") else name
-        with only(os.path.dirname(os.path.dirname(__file__))):
+        # A child that is forked meanwhile would keep what only() changes.
+        with forks.lock, only(os.path.dirname(os.path.dirname(__file__))):
             __import__(full_name)
             loaded[name] = sys.modules[full_name]
     return loaded[name]

@@ -588,7 +588,7 @@ def test_children_run_untraced_without_client(container: Container, kind: str) -
     container.start("python p.py", mode="listen")
     assert container.exit_code() == 4
     wait_until(lambda: last in container.lines)
-    assert "traced" not in container.log()
+    assert "traced" not in container.lines
 
 
 def test_child_outlives_its_parent(container: Container) -> None:

@@ -706,7 +706,7 @@ def test_program_may_read_the_start_up_files_again(container: Container, mode: s
 
 # ---- Programs whose modules have the same names as the engine's ----
 
-OWN_NAMES = "queue code platform token inspect bisect dis thread debugpy json struct fcntl".split()
+OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]
 
 IMPORTS = f"""
 import sys, time

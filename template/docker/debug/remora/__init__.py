@@ -13,7 +13,7 @@ container    reads the container's processes from /proc
 link         connects to the hub through a Unix socket
 connection   keeps apart this socket and the descriptors of the program
 engine       loads pydevd, and connects it to the hub
-apart        imports pydevd, and what the layer needs, apart from the program's own modules
+apart        imports pydevd apart from the program's own modules
 changes      changes pydevd to serve the hub
 answering    makes pydevd answer at the right moment, or refuse
 ending       ends a session without a trace

@@ -1,8 +1,8 @@
-"""Import what this layer needs apart from the program's own modules.
+"""Import the engine apart from the program's own modules.
 
-The layer and its engine import much of the standard library. The program may have files with the
-names of standard modules (queue.py, json.py), or may have changed sys.path. The engine must not
-find the program's modules, and the program must not find the engine's.
+The engine imports much of the standard library. The program may have files with the names of
+standard modules (queue.py, code.py), or may have changed sys.path. The engine must not find the
+program's modules, and the program must not find the engine's.
 
 For the time of an import, this module changes sys.meta_path, sys.modules and os.environ.
 """
@@ -14,29 +14,9 @@ from _frozen_importlib_external import PathFinder
 from _imp import extension_suffixes
 from _thread import get_ident
 
-from . import forks
-
 # Modules that pydevd imports only for its consoles, which nobody opens here. A stand-in for them
 # saves a process 30 ms and 6 MB.
 UNUSED = {"http.server", "xmlrpc.client", "xmlrpc.server"}
-
-
-# What load() has imported, by its name
-loaded = {}
-
-
-def load(name):
-    """Return a module that this layer needs, whatever the program has by that name.
-
-    name: a module of the standard library, or one of this layer with a dot in front.
-    """
-    if name not in loaded:
-        full_name = __package__ + name if name.startswith(".") else name
-        # A child that is forked meanwhile would keep what only() changes.
-        with forks.lock, only(os.path.dirname(os.path.dirname(__file__))):
-            __import__(full_name)
-            loaded[name] = sys.modules[full_name]
-    return loaded[name]
 
 
 def standard_library():

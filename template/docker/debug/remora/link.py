@@ -44,13 +44,11 @@ def is_served():
 
 def peer(connection):
     """Return (pid, user, group) of the other side of a Unix socket."""
-    import _socket
+    import socket
+    import struct
 
-    from . import apart
-
-    struct = apart.load("struct")
     size = struct.calcsize("3i")
-    return struct.unpack("3i", connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, size))
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
 
 
 def connect(is_program=True):
@@ -62,13 +60,13 @@ def connect(is_program=True):
     is_program: whether a program connects, and not the command `remora`.
     """
     if is_program:
-        from . import apart
+        from .connection import Connection
 
-        connection = apart.load(".connection").Connection()
+        connection = Connection()
     else:
         import socket
 
-        connection = socket.socket(socket.AF_UNIX)
+        connection = socket.socket(socket.AF_UNIX)  # type: ignore[assignment]
     try:
         connection.settimeout(TIMEOUT)
         connection.connect("\0" + name(HUB))
@@ -87,9 +85,9 @@ def connect(is_program=True):
 
 def line_of(message):
     """Return a message between a process and the hub as bytes: a line of JSON."""
-    from . import apart
+    import json
 
-    return apart.load("json").dumps(message).encode() + b"\n"
+    return json.dumps(message).encode() + b"\n"
 
 
 async def answer(writer, **facts):
@@ -100,7 +98,7 @@ async def answer(writer, **facts):
 
 def exchange(connection, message):
     """Send a message to the hub, and return its answer; None if none comes in time."""
-    from . import apart
+    import json
 
     try:
         connection.sendall(line_of(message))
@@ -111,7 +109,7 @@ def exchange(connection, message):
             if not byte:
                 return None
             answer += byte
-        return apart.load("json").loads(answer.decode())
+        return json.loads(answer.decode())
     except (OSError, ValueError):
         return None
 

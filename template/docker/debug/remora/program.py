@@ -113,10 +113,10 @@ def let_in(facts):
     connection = link.connect()
     if connection is None:
         return False
-    from . import apart
-
     if "pydevd" in sys.modules or "debugpy.server" in sys.modules:
-        problem = apart.load(".engine").problem()
+        from . import engine
+
+        problem = engine.problem()
         if problem:
             if not tell_problem(connection, problem):
                 say(f"pid {os.getpid()} cannot be debugged: {problem}")
@@ -129,7 +129,8 @@ def let_in(facts):
     if is_wanted:
         try:
             with forks.lock:
-                engine = apart.load(".engine")
+                from . import engine
+
                 engine.load()  # it may fail, so do it before the user is told to attach
         except BaseException as error:
             # Tell the hub before the connection ends, or the hub would ask again at once.

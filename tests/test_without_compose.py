@@ -229,6 +229,7 @@ def test_each_workload_has_a_port_of_its_own(template: Path, tmp_path: Path) -> 
     """Workloads that run the same image can be debugged at the same time."""
     root = write(tmp_path / "shop", {**ALONE, **folder("k8s", WEB, MIGRATE)})
     render(template, root, editors=["vscode", "zed"], debug_port=6000)
+    assert len((root / "docker/debug/README.md").read_text().splitlines()) < 60
     ports = {"migrate": 6000, "web": 6001}
     launch = strict_json(root / ".vscode/launch.json")["configurations"]
     zed = strict_json(root / ".zed/debug.json")

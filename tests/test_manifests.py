@@ -489,6 +489,7 @@ def test_odd_manifests_do_no_harm(template: Path, tmp_path: Path) -> None:
 OTHER = workload("Job", "web", pods("web"))
 ELSEWHERE = copy.deepcopy(WEB)
 ELSEWHERE["metadata"]["namespace"] = "blue"
+METRICS = workload("Deployment", "metrics", pods("metrics"))
 NAMELESS = copy.deepcopy(MIGRATE)
 NAMELESS["metadata"] = {"generateName": "migrate-"}
 REFUSED = {
@@ -506,6 +507,14 @@ REFUSED = {
     ),
     "documents": (
         {"k8s/all.yaml": yaml.safe_dump_all([WEB, SERVICE])},
+        ["engines=[compose, kubernetes]"],
+        "workloads: k8s/all.yaml cannot be read here, because of several documents",
+    ),
+    "documents beside another program": (
+        {
+            "k8s/all.yaml": yaml.safe_dump_all([WEB, SERVICE]),
+            "k8s/metrics.yaml": yaml.safe_dump(METRICS),
+        },
         ["engines=[compose, kubernetes]"],
         "workloads: k8s/all.yaml cannot be read here, because of several documents",
     ),
@@ -578,7 +587,9 @@ def test_what_cannot_be_adopted_is_reported_in_one_line(
     assert contents(root) == before
 
 
-@pytest.mark.parametrize("name", ["documents", "chart", "no Python"])
+@pytest.mark.parametrize(
+    "name", ["documents", "documents beside another program", "chart", "no Python"]
+)
 def test_compose_is_adopted_without_the_cluster(template: Path, tmp_path: Path, name: str) -> None:
     files, _, message = REFUSED[name]
     root = write(tmp_path / "shop", files)

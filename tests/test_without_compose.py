@@ -336,7 +336,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         {**ALONE, "k8s/all.yaml": "kind: Deployment\n---\nkind: Service\n"},
         [],
         "workloads: k8s/all.yaml cannot be read here, because of several documents, Helm's braces,"
-        " YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name: web}]'",
+        " YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name: shop}]'",
     ),
     "a chart": (
         {**ALONE, "chart/Chart.yaml": "name: shop\n"},
@@ -347,7 +347,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         {**ALONE, **folder("k8s", QUEUE)},
         [],
         "workloads: none of the workloads of k8s/queue-deployment.yaml runs an image of shop."
-        " Name those that do: --data 'workloads=[{name: web}]'",
+        " Name those that do: --data 'workloads=[{name: shop}]'",
     ),
     "Compose": (
         {**ALONE, **folder("k8s", WEB)},
@@ -391,7 +391,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_adopted_is_said_in_one_line(
+def test_project_that_cannot_be_adopted_is_refused_in_one_line(
     template: Path, tmp_path: Path, name: str
 ) -> None:
     files, data, message = REFUSED[name]

@@ -480,7 +480,7 @@ def test_up_fails_with_one_sentence_and_leaves_nothing(cluster: FakeCluster, nam
 
 
 @pytest.mark.parametrize("mode", ["wait", "listen", "demand", "dump"])
-def test_a_port_that_is_taken_is_said_before_anything_is_built(
+def test_a_port_that_is_taken_is_reported_before_anything_is_built(
     cluster: FakeCluster, mode: str
 ) -> None:
     cluster.be(port="taken")

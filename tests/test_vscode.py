@@ -317,7 +317,7 @@ def test_attach_that_cannot_work_is_a_dialog_and_says_why(project: Project, edit
     fails(editor, "train: attach", "REMORA_MODE is off")
 
 
-def test_program_that_starts_no_python_is_said(project: Project, editor: VSCode) -> None:
+def test_program_that_starts_no_python_is_reported(project: Project, editor: VSCode) -> None:
     (project.root / "scripts/train.sh").write_text("exec sleep 1000\n")
     editor.press("F5")
     editor.shows(".notification-toast", "no Python program is here yet")

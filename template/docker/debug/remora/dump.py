@@ -29,7 +29,7 @@ SUFFIX = ".json.gz"
 # The name of a dump: its service, time, process and exception
 NAME = re.compile(r"(.+)-\d{8}T\d{6}Z-\d+-.*\.json\.gz$")
 
-# What is said of a dump from which a limit has left something out
+# The note at a dump from which a limit has left something out
 PARTIAL = "not complete, since REMORA_DUMP_LIMIT or REMORA_DUMP_SECONDS was reached"
 
 # How old an unfinished file is when nobody is still writing it, in seconds.

@@ -257,7 +257,7 @@ def test_debugpy_is_fetched_where_there_is_no_pip(started) -> None:
     # Do not use the cache of wheels that builds share.
     script = (
         "! python3 -m pip --version && python3 /tmp/debug/install.py /debug-layer"
-        " && ls /debug-layer/opt/remora/python3.13/debugpy/__init__.py"
+        " && ls /debug-layer/opt/remora/python3.13/debugpy/__init__.pyc"
     )
     run = ["docker", "run", "--rm", "--user", "root", "--volume", layer, "--entrypoint", ""]
     project.run(*run, image, "sh", "-c", script)

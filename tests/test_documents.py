@@ -274,7 +274,7 @@ def shell(root: Path, script: str, folder: Path) -> str:
     "key",
     [
         pytest.param(
-            key, id=key[1], marks=[pytest.mark.docker] if "docker" in "".join(blocks) else []
+            key, id=key[1], marks=[pytest.mark.docker] if "docker " in "".join(blocks) else []
         )
         for key, blocks in commands().items()
         if blocks not in ([DEMO], [ALL_TESTS]) and key not in NOT_HERE

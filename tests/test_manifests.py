@@ -26,6 +26,7 @@ from support.manifests import (
     SERVICE,
     WEB,
     WORKER,
+    assert_refused,
     base,
     environment,
     folder,
@@ -42,7 +43,6 @@ from support.rendering import (
     contents,
     copy_without_questions,
     git,
-    reason,
     render,
     update,
 )
@@ -579,12 +579,7 @@ REFUSED = {
 def test_what_cannot_be_adopted_is_reported_in_one_line(
     template: Path, tmp_path: Path, name: str
 ) -> None:
-    files, data, message = REFUSED[name]
-    root = write(tmp_path / "shop", files)
-    before = contents(root)
-    done = copy_without_questions(template, root, *(f"--data={each}" for each in data))
-    assert reason(done.stderr).startswith(message), done.stderr
-    assert contents(root) == before
+    assert_refused(template, tmp_path / "shop", *REFUSED[name])
 
 
 @pytest.mark.parametrize(

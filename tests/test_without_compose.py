@@ -15,6 +15,7 @@ from support.manifests import (
     QUEUE,
     SERVICE,
     WEB,
+    assert_refused,
     base,
     folder,
     overlay,
@@ -28,7 +29,6 @@ from support.rendering import (
     commit,
     contents,
     copy_without_questions,
-    reason,
     render,
     replace,
     update,
@@ -394,12 +394,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
 def test_project_that_cannot_be_adopted_is_refused_in_one_line(
     template: Path, tmp_path: Path, name: str
 ) -> None:
-    files, data, message = REFUSED[name]
-    root = write(tmp_path / "shop", files)
-    before = contents(root)
-    done = copy_without_questions(template, root, *(f"--data={each}" for each in data))
-    assert reason(done.stderr).startswith(message), done.stderr
-    assert contents(root) == before
+    assert_refused(template, tmp_path / "shop", *REFUSED[name])
 
 
 # ---- Updates ----

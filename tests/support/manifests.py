@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from support.programs import program
-from support.rendering import commit
+from support.rendering import commit, contents, copy_without_questions, reason
 
 COMPOSE = """
 services:
@@ -301,6 +301,17 @@ def write(root: Path, files: Mapping[str, str | None]) -> Path:
     if "compose.yaml" in files:
         commit(root)  # without a Compose file, only what is in Git is a project
     return root
+
+
+def assert_refused(
+    template: Path, root: Path, files: Mapping[str, str | None], data: list[str], message: str
+) -> None:
+    """A copy into a repository with some files says why it refuses, and changes nothing."""
+    write(root, files)
+    before = contents(root)
+    done = copy_without_questions(template, root, *(f"--data={each}" for each in data))
+    assert reason(done.stderr).startswith(message), done.stderr
+    assert contents(root) == before
 
 
 def kustomize(folder: Path) -> list[dict[str, Any]]:

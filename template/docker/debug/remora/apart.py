@@ -101,7 +101,7 @@ class Finder:
         return spec
 
 
-class Within:
+class ContextManager:
     """A context manager that runs a generator to its `yield`, and at the end what is in `finally`.
 
     contextlib has one, too, but imports modules that may be the program's own.
@@ -117,12 +117,12 @@ class Within:
         self.steps.close()
 
 
-def within(function):
-    """Make a function that returns a context manager of a function that is such a generator."""
-    return lambda *arguments: Within(function(*arguments))
+def context_manager(function):
+    """Make a generator function return such a context manager."""
+    return lambda *arguments: ContextManager(function(*arguments))
 
 
-@within
+@context_manager
 def at_once():
     """Import at once, in this thread, what Python 3.15 would import lazily."""
     if not hasattr(sys, "set_lazy_imports_filter"):
@@ -142,7 +142,7 @@ def at_once():
         sys.set_lazy_imports_filter(of_program)
 
 
-@within
+@context_manager
 def only(home):
     """Restrict this thread's imports to the standard library and to the folder `home` (a path).
 

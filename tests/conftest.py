@@ -81,7 +81,7 @@ def plain_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 CHANGES = [
     ("template/Dockerfile.jinja", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=2"),
     ("template/_debugger.jinja", "interval: 10s", "interval: 20s"),
-    ("template/docker/debug/remora/hub.py", "CHILD_TIMEOUT = 5", "CHILD_TIMEOUT = 9"),
+    ("template/docker/debug/remora/hub/hub.py", "CHILD_TIMEOUT = 5", "CHILD_TIMEOUT = 9"),
     ("template/docker/debug/debug-entrypoint.sh.jinja", "set -eu", "set -e -u"),
     ("template/_configurations.jinja", ": attach", ": join"),
     ("template/README.md.jinja", "## Update it", "## Keep it up to date"),

@@ -191,7 +191,7 @@ def test_own_session_at_another_port_stops_at_breakpoint(container: Container, o
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydevd itself traces all threads")
 def test_threads_are_found_without_the_programs_ctypes() -> None:
     """The program may call the same functions of Python, with types of its own."""
-    with imported("remora.tracing") as tracing:
+    with imported("remora.engine.tracing") as tracing:
         assert tracing.cut(threading.get_ident()) in tracing.states()
     for name in ("PyThreadState_Get", "PyThreadState_Next", "PyInterpreterState_ThreadHead"):
         function = getattr(ctypes.pythonapi, name)

@@ -373,7 +373,7 @@ def test_trees_of_an_adopted_project_are_real(template: Path, tmp_path: Path) ->
 
 def names(root: Path, closed: Sequence[Path] = ()) -> set[str]:
     """The names of all files and folders below a folder, except in folders that the tree closes."""
-    return {path.name for path in root.rglob("*") if path.parent not in closed}
+    return {path.name for path in root.rglob("*") if not {*closed} & {*path.parents}}
 
 
 def test_tree_of_a_new_project_is_real(template: Path, tmp_path: Path) -> None:
@@ -388,25 +388,37 @@ def test_tree_of_a_new_project_is_real(template: Path, tmp_path: Path) -> None:
 # ---- Names and links ----
 
 
-def test_architecture_names_every_module() -> None:
+LAYER = REPOSITORY / "template/docker/debug/remora"
+
+
+def test_architecture_names_every_package_and_rule() -> None:
     page = text("docs/architecture.md")
-    modules = (REPOSITORY / "template/docker/debug/remora").glob("*.py")
+    packages = [path.parent for path in LAYER.glob("*/__init__.py")]
     rules = (REPOSITORY / "template").glob("_*.jinja")
-    for path in [*modules, *rules]:
+    for path in [*packages, *rules]:
         assert f"`{path.name.split('.')[0]}`" in page, path
 
 
+@pytest.mark.parametrize(
+    "package", sorted(LAYER.rglob("__init__.py")), ids=lambda path: path.parent.name
+)
+def test_each_package_lists_its_modules(package: Path) -> None:
+    listed = re.findall(r"^(\w+)  +\w", package.read_text(), re.MULTILINE)
+    modules = {path.stem for path in package.parent.glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in package.parent.glob("*/__init__.py")}
+    assert sorted(listed) == sorted(modules | packages)
+
+
 def test_imports_of_the_debug_layer_have_no_circle() -> None:
-    imported: dict[str, set[str]] = {}
-    for path in (REPOSITORY / "template/docker/debug/remora").glob("*.py"):
-        nodes = [
-            node
-            for node in ast.parse(path.read_text()).body
-            if isinstance(node, ast.ImportFrom) and node.level == 1
-        ]
-        names = {name.name for node in nodes if node.module is None for name in node.names}
-        imported[path.stem] = names | {node.module for node in nodes if node.module}
-    assert imported["engine"] >= {"hook", "changes"}
+    imported: dict[Path, set[Path]] = {}
+    for path in LAYER.rglob("*.py"):
+        imported[path] = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                named = {folder / f"{name.name}.py" for name in node.names}
+                imported[path] |= {*named, folder.with_suffix(".py")} & {*LAYER.rglob("*.py")}
+    assert imported[LAYER / "engine/engine.py"] >= {LAYER / "hook.py", LAYER / "engine/changes.py"}
     # Raises CycleError, which names the modules.
     graphlib.TopologicalSorter(imported).prepare()
 

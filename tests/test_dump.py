@@ -406,7 +406,8 @@ def test_start_loads_only_what_it_needs(container: Container, mode: str) -> None
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('_remora.')))\n"
     _, output = run(container, code)
-    names = "checks commandline container dumping forks hook imports link program reported uncaught"
+    names = """checks commandline container crashes crashes.dumping crashes.reported
+        crashes.uncaught forks hook libraries libraries.imports link program"""
     assert output == str([f"_remora.{name}" for name in names.split()])
 
 
@@ -910,7 +911,8 @@ def test_dumps_of_the_same_second_are_all_kept(tmp_path: Path) -> None:
     """Containers of a service share the folder, and the program of each is pid 1."""
     rename = os.rename
 
-    with imported("remora.dump") as dump, mock.patch.dict(os.environ, REMORA_DUMPS=str(tmp_path)):
+    folder = mock.patch.dict(os.environ, REMORA_DUMPS=str(tmp_path))
+    with imported("remora.crashes.writing") as dump, folder:
 
         def write_another_meanwhile(*paths: str) -> None:
             with mock.patch.object(os, "rename", rename):
@@ -1117,7 +1119,7 @@ def test_any_values_are_dumped(
     def crash(values: list[Any]) -> None:
         raise TrapError(values)
 
-    with imported("remora.dump") as dump, mock.patch.dict(os.environ, names):
+    with imported("remora.crashes.writing") as dump, mock.patch.dict(os.environ, names):
         dump.written.clear()
         try:
             crash(graph_of(steps))
@@ -1134,7 +1136,7 @@ def test_any_values_are_dumped(
     assert len(content) < limit + 20_000  # which the source of this file may contain
     (frame,) = found["threads"][0]["frames"]
     assert [name for name, *_ in frame["locals"]] == ["values"]
-    with imported("remora.recorded") as recorded:
+    with imported("remora.crashes.recorded") as recorded:
         opened = recorded.Recorded(found)
         assert opened.answer("stackTrace", {"threadId": 1})["totalFrames"] == 1
         scopes = opened.answer("scopes", {"frameId": 1})["scopes"]
@@ -1441,7 +1443,7 @@ def test_dump_that_vanishes_during_a_listing_is_left_out(tmp_path: Path) -> None
     found = list(os.scandir(tmp_path))
     (tmp_path / "b.json.gz").unlink()
     setting = {"REMORA_DUMPS": str(tmp_path)}
-    with imported("remora.dumps") as dumps, mock.patch.dict(os.environ, setting):
+    with imported("remora.crashes.reading") as dumps, mock.patch.dict(os.environ, setting):
         with mock.patch.object(dumps.os, "scandir", return_value=found):
             assert dumps.names() == ["a.json.gz"]
 
@@ -1474,7 +1476,7 @@ def test_name_of_a_service_means_its_newest(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json.gz").touch()
         os.utime(tmp_path / f"{name}.json.gz", (number, number))
     setting = {"REMORA_DUMPS": str(tmp_path)}
-    with imported("remora.dumps") as dumps, mock.patch.dict(os.environ, setting):
+    with imported("remora.crashes.reading") as dumps, mock.patch.dict(os.environ, setting):
         meant = {"shop": 1, "shop-eval": 2, "shop-e": 2, "shop-20260101": 0, None: 3, "": 3}
         for name, number in meant.items():
             assert dumps.find(name) == f"{tmp_path}/{names[number]}.json.gz"

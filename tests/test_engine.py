@@ -669,7 +669,7 @@ while not os.path.exists("fork"):
 pydevd = sys.modules["pydevd"]
 while pydevd.get_global_debugger() is not None:
     time.sleep(0.01)
-lock = sys.modules["_remora.ending"].lock
+lock = sys.modules["_remora.engine.ending"].lock
 lock.acquire()
 pid = os.fork()
 if pid > 0:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.container import Container, imported
 
-with imported("remora.files") as FILES, imported("remora.project") as PROJECT:
+with imported("remora.sources.files") as FILES, imported("remora.sources.project") as PROJECT:
     pass
 Files: Any = FILES.Files
 

@@ -542,7 +542,7 @@ def wrong(kind: Any) -> list[Any]:
 
 
 def wrong_requests() -> list[tuple[str, Any]]:
-    with imported("remora.protocol") as protocol:
+    with imported("remora.hub.protocol") as protocol:
         return [(c, value) for c, kind in protocol.REQUESTS.items() for value in wrong(kind)]
 
 

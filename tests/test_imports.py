@@ -22,7 +22,7 @@ def imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleT
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
-    with imported("remora.imports") as module:
+    with imported("remora.libraries.imports") as module:
         monkeypatch.setattr(module, "awaited", {})
         yield module
     for name in set(sys.modules) - before:
@@ -119,7 +119,7 @@ def test_module_is_changed_when_a_failed_import_is_repeated(
 
 
 def test_engine_that_cannot_be_loaded_awaits_gevent_once(imports: ModuleType) -> None:
-    with imported("remora.greenlets") as greenlets:
+    with imported("remora.libraries.greenlets") as greenlets:
         for _ in range(2):
             greenlets.watch(print)
     assert len(imports.awaited["gevent.events"]) == 1

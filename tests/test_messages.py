@@ -110,7 +110,7 @@ def test_interpreter_that_has_just_started_is_reported(monkeypatch: pytest.Monke
     command = [os.path.realpath(sys.executable), "-c", "input()"]
     environment = {"REMORA_MODE": "listen"}
     with (
-        imported("remora.processes") as processes,
+        imported("remora.command.processes") as processes,
         subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process,
     ):
         monkeypatch.setattr(processes, "START", float("inf"))

@@ -237,5 +237,5 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_templates_are_recognized(name: str) -> None:
     text, expected = FILES[name]
-    with imported("remora.templates") as templates:
+    with imported("remora.libraries.templates") as templates:
         assert templates.is_template(name, text.encode()) is expected

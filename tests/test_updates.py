@@ -236,7 +236,7 @@ def test_untouched_project_becomes_a_fresh_one(later: Path, tmp_path: Path) -> N
     update(updated)
     fresh = render(later, tmp_path / "b" / "my-app", LATER, **given)
     assert contents(updated) == {**before, **contents(fresh)}
-    assert "CHILD_TIMEOUT = 9" in (updated / "docker/debug/remora/hub.py").read_text()
+    assert "CHILD_TIMEOUT = 9" in (updated / "docker/debug/remora/hub/hub.py").read_text()
 
 
 def test_lines_that_both_sides_changed_are_a_conflict(later: Path, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_an_answer_can_be_changed(later: Path, tmp_path: Path) -> None:
     update(project, "--vcs-ref=:current:", "--data", "debug_port=5700")
     assert '"port": 5700' in (project / ".vscode/launch.json").read_text()
     assert "127.0.0.1:5700:" in (project / "docker-compose.debug.yml").read_text()
-    assert "CHILD_TIMEOUT = 5" in (project / "docker/debug/remora/hub.py").read_text()
+    assert "CHILD_TIMEOUT = 5" in (project / "docker/debug/remora/hub/hub.py").read_text()
 
 
 def drop(project: Path, *answer: str) -> None:

@@ -125,7 +125,7 @@ def test_text_of_an_object_is_made_once(container: Container) -> None:
     methods = values.inside("verbose", "special variables")
     assert methods["__repr__"]["value"] == "<bound method Verbose.__repr__ of a Verbose>"
     assert values.evaluate("touched['Verbose']") == before
-    values.evaluate("setattr(__import__('sys').modules['_remora.values'], 'PATIENCE', 0)")
+    values.evaluate("setattr(__import__('sys').modules['_remora.engine.values'], 'PATIENCE', 0)")
     assert values.evaluate("verbose") == "verbose"
     assert "repr() took 0.0 s before" in values.evaluate("verbose")
 
@@ -167,7 +167,7 @@ print(repr(waits), repr(polls), flush=True)
 def test_text_that_does_not_end_is_ended(container: Container, in_thread: bool, name: str) -> None:
     """It is ended, even if it needs what the paused program has, and then the program goes on."""
     values = shown(container, STUCK.replace("{in_thread}", str(in_thread)))
-    values.evaluate("setattr(__import__('sys').modules['_remora.values'], 'LIMIT', 0.2)")
+    values.evaluate("setattr(__import__('sys').modules['_remora.engine.values'], 'LIMIT', 0.2)")
     assert "repr() did not end in 0.2 s" in values.evaluate(f"[{name}]")
     assert values.evaluate("1 + 1") == "2"
     values.client.request("continue", threadId=values.thread)

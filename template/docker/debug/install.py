@@ -265,10 +265,10 @@ def install(path, python, pythons, destination):
         shutil.copytree(str(package), str(copy / package.name))
     (copy / "python").symlink_to(path)
     # The program may have a package called `remora`.
-    make_folder(destination, home / "_remora")
-    for module in (HERE / "remora").glob("*.py"):
+    for module in (HERE / "remora").rglob("*.py"):
+        folder = home / "_remora" / module.parent.relative_to(HERE / "remora")
         # Anybody may read the copies, whatever the modes are here.
-        write_file(copy / "_remora" / module.name, module.read_text())
+        write_file(make_folder(destination, folder) / module.name, module.read_text())
     compile_all(path, copy / "_remora", home / "_remora")
     return home
 

@@ -1,7 +1,7 @@
 """Start the hub or the command `remora`, isolated from the program's modules.
 
-python -I -S __main__.py hub DESCRIPTOR starts the hub: see main() in server.py.
-python -I -S __main__.py [ARGUMENT ...] runs the command: see command.py.
+python -I -S __main__.py hub DESCRIPTOR starts the hub: see main() in hub/server.py.
+python -I -S __main__.py [ARGUMENT ...] runs the command: see command/command.py.
 """
 
 import os
@@ -13,10 +13,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 if sys.argv[1:2] == ["hub"]:
     # asyncio does without it, and it takes 4 MB.
     sys.modules["ssl"] = None
-    from _remora import server
+    from _remora.hub import server
 
     server.main(int(sys.argv[2]))
 else:
-    from _remora import command
+    from _remora.command import command
 
     sys.exit(command.main(sys.argv[1:]))

@@ -71,7 +71,7 @@ def end_child():
     """Go on with the engine in a forked process."""
     if not follows:
         return
-    from . import engine
+    from .engine import engine
 
     try:
         engine.begin_child()

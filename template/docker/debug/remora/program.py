@@ -62,22 +62,22 @@ def begin(chosen):
         begin_mode(command)
     finally:
         is_beginning = False
-        if was_asked and "_remora.engine" not in sys.modules:
+        if was_asked and "_remora.engine.engine" not in sys.modules:
             answer()
 
 
 def begin_mode(command):
     """Do what the mode says for the process with this command line."""
     if mode == "crash":
-        from . import crash
+        from .crashes import crash
 
         crash.catch()
     if mode == "dump":
-        from . import dumping
+        from .crashes import dumping
 
         dumping.catch()
     if mode in ("wait", "listen"):
-        from . import explicit, imports
+        from .libraries import explicit, imports
 
         imports.change(explicit.ACTIONS)
     if mode == "wait" and container.is_held(command):
@@ -97,7 +97,8 @@ def begin_mode(command):
 def join(**facts):
     """Ask the hub for a debugger for this process, and let it in. Returns whether there is one.
 
-    Returns when the program may run, with its breakpoints set. facts: see _let_in() in server.py.
+    Returns when the program may run, with its breakpoints set.
+    facts: see _let_in() in hub/server.py.
     """
     # If another thread connects, or waits for a client, this thread can still write a dump.
     is_first = forks.joining.acquire("asked" not in facts)
@@ -114,7 +115,7 @@ def let_in(facts):
     if connection is None:
         return False
     if "pydevd" in sys.modules or "debugpy.server" in sys.modules:
-        from . import engine
+        from .engine import engine
 
         problem = engine.problem()
         if problem:
@@ -129,7 +130,7 @@ def let_in(facts):
     if is_wanted:
         try:
             with forks.lock:
-                from . import engine
+                from .engine import engine
 
                 engine.load()  # it may fail, so do it before the user is told to attach
         except BaseException as error:
@@ -162,7 +163,7 @@ def is_dumped(connection, answer):
     """Write a dump of this process if the hub asks for one. Returns whether it does."""
     if not (answer and answer.get("dump")):
         return False
-    from . import dumping
+    from .crashes import dumping
 
     link.exchange(connection, {"dumped": dumping.write()})
     connection.close()
@@ -188,7 +189,7 @@ def on_signal(_, frame):
         return
     has_gevent = "gevent.monkey" in sys.modules
     # If the new thread were the first to import `threading`, it would become the main thread there.
-    needed = ["threading", "_remora.greenlets"] if has_gevent else ["threading"]
+    needed = ["threading", "_remora.libraries.greenlets"] if has_gevent else ["threading"]
     missing = [name for name in needed if name not in sys.modules]
     if missing and put_off(container.SIGNAL, frame):
         return
@@ -197,7 +198,7 @@ def on_signal(_, frame):
     # pydevd replaces this function, and treats threads that begin in another way as dummies.
     start, function = _thread.start_new_thread, start_answer
     if has_gevent:
-        greenlets = sys.modules["_remora.greenlets"]
+        greenlets = sys.modules["_remora.libraries.greenlets"]
         greenlets.follow()
         if greenlets.is_patched():  # one of `threading` would be a greenlet
             start, function = start_new_thread, answer

@@ -23,11 +23,15 @@ def client_of(container: Container) -> dap.Client:
     return editor.clients[0]
 
 
+# The number of the request `attach` below. Its response says that the program is traced.
+ATTACH = 2
+
+
 def attach(container: Container, **options: object) -> dap.Client:
     """Return a client that has attached, with an option that only the client knows."""
     client = client_of(container)
     client.request("initialize", clientID="test")
-    client.send("attach", **options)
+    assert client.send("attach", **options) == ATTACH
     client.event("initialized")
     return client
 
@@ -242,6 +246,7 @@ def test_uncaught_exception_stops_the_program(container: Container, mode: str) -
     client.request("setExceptionBreakpoints", filters=["uncaught"])
     client.request("configurationDone")
     assert client.event("thread")["reason"] == "started"
+    client.response(ATTACH)
     container.write("go", "")
     stopped = client.event("stopped")
     assert (stopped["reason"], stopped["description"]) == ("exception", "uncaught")

@@ -26,7 +26,7 @@ DEBUG_LAYER = {
     "docker/debug/debug.Dockerfile.dockerignore",
     "docker/debug/install.py",
     "docker/debug/no-python.sh",
-    *(f"docker/debug/remora/{path.name}" for path in (DEBUG / "remora").glob("*.py")),
+    *(f"docker/debug/{path.relative_to(DEBUG)}" for path in (DEBUG / "remora").rglob("*.py")),
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 from support import dap
 from support.cluster import Cluster, code, pod
 from support.project import COUNT, Project, copy, marked, remove_images
-from support.rendering import commit, contents, render
+from support.rendering import commit, contents, render, replace
 
 pytestmark = pytest.mark.cluster
 
@@ -100,7 +100,8 @@ def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Pro
 @pytest.fixture(scope="module")
 def image(cluster: Cluster, rendered: Project) -> Iterator[str]:
     """The rendered project's debug image, loaded into the cluster, for single pods."""
-    image = f"{rendered.root.name}:debug-alone"
+    # Another name than the project's, whose tag its Kustomization changes
+    image = f"{rendered.root.name}-alone:debug"
     rendered.run("docker", "build", "--target=debug", f"--tag={image}", ".")
     rendered.run("sh", "-c", f'{cluster.load} "$1"', "sh", image)
     yield image
@@ -341,27 +342,59 @@ def test_up_works_at_the_level_restricted(
     assert left(cluster, "api") == []
 
 
-def test_evicted_pod_ends_its_session(cluster: Cluster, project: Project) -> None:
-    """The kubelet evicts a pod that writes more than its volume may have."""
+# The kubelet evicts a pod that writes more than its volume may have.
+WRITE = "open('/tmp/big', 'wb').write(bytes(9_000_000))"
+EVICTED = 'Evicted: Usage of EmptyDir volume "tmp" exceeds the limit "1Mi"'
+
+
+FILLS = f"""\
+      initContainers:
+        - name: fill
+          image: <image>
+          command: [python, -c, "{WRITE}; __import__('threading').Event().wait()"]
+          volumeMounts:
+            - name: tmp
+              mountPath: /tmp
+"""
+
+
+def limit_tmp(cluster: Cluster, project: Project, begin: str = "") -> None:
+    """Limit the volume /tmp of `train`. begin: what its pod has before its containers."""
     cluster.requires(25, "a limit of an emptyDir")
     manifest = project.root / "deploy/base/train.yaml"
-    (volume, *_) = manifest.read_text().split("emptyDir: {}")
-    limited = "emptyDir: {sizeLimit: 1Mi}"
-    manifest.write_text(manifest.read_text().replace("emptyDir: {}", limited, 1))
-    assert volume.rstrip().endswith("- name: tmp")
-    editor = project.debug(project.line("losses.append(loss)"), name="train: debug in the cluster")
+    replace(
+        manifest,
+        "- name: tmp\n          emptyDir: {}",
+        "- name: tmp\n          emptyDir: {sizeLimit: 1Mi}",
+    )
+    replace(manifest, "      containers:\n", f"{begin}      containers:\n")
+
+
+def test_evicted_pod_ends_its_session(cluster: Cluster, project: Project) -> None:
+    limit_tmp(cluster, project)
+    line = project.line("losses.append(loss)")
+    editor = project.debug(line, name="train: debug in the cluster")
     stop = editor.stopped()
     pod = cluster.pod("train")
     frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
-    write = "open('/tmp/big', 'wb').write(bytes(9_000_000))"
-    stop.client.request("evaluate", expression=write, frameId=frame, context="repl")
+    stop.client.request("evaluate", expression=WRITE, frameId=frame, context="repl")
     cluster.until(lambda: cluster.get("pod", pod)["status"].get("reason") == "Evicted")
     editor.ended()
     said = project.task(project.configuration("train: debug in the cluster")["postDebugTask"])
-    assert said.stdout.splitlines() == [
-        f'debug.sh: the pod {pod} was ended by Kubernetes (Evicted: Usage of EmptyDir volume "tmp"'
-        ' exceeds the limit "1Mi"): start again with deploy/debug.sh up train'
-    ]
+    assert said.stdout == (
+        f"debug.sh: the pod {pod} was ended by Kubernetes ({EVICTED}):"
+        " start again with deploy/debug.sh up train\n"
+    )
+    assert left(cluster, "train") == []
+
+
+def test_pod_that_is_evicted_before_it_has_started_is_reported(
+    cluster: Cluster, project: Project, image: str
+) -> None:
+    limit_tmp(cluster, project, FILLS.replace("<image>", image))
+    said = script(project, "up", "train", check=False)
+    reason = f"was ended by Kubernetes before an editor could attach ({EVICTED})"
+    assert said.splitlines()[-1].endswith(reason), said
     assert left(cluster, "train") == []
 
 

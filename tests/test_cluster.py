@@ -8,6 +8,7 @@ import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from support import dap
 from support.cluster import Cluster, code, pod
 from support.project import COUNT, Project, copy, marked, remove_images
-from support.rendering import commit, contents, render
+from support.rendering import commit, contents, render, replace
 
 pytestmark = pytest.mark.cluster
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.cluster
 RANKS = """
 import os, socket
 
-rank = int(os.uname().nodename.rpartition("-")[2])
+rank = int(os.environ.get("RANK") or os.uname().nodename.rpartition("-")[2])
 print(f"rank {rank} began", flush=True)
 number = rank + 1  # here
 if rank == 0:
@@ -35,7 +36,7 @@ if rank == 0:
 else:
     while True:
         try:
-            other = socket.create_connection((os.environ["RANKS_SERVICE_HOST"], 29500))
+            other = socket.create_connection((os.environ["MASTER_ADDR"], 29500))
             break
         except OSError:
             pass
@@ -44,6 +45,14 @@ else:
 print(f"rank {rank} has the sum {total}", flush=True)
 threading = __import__("threading")
 threading.Event().wait()
+"""
+
+# Ranks that do not wait for each other.
+RANK = """
+import os
+
+rank = int(os.environ["JOB_COMPLETION_INDEX"])
+print(f"rank {rank} began", flush=True)  # here
 """
 
 
@@ -67,10 +76,9 @@ def rendered(
     project.run("docker", "image", "rm", "--force", f"{root.name}:debug")
 
 
-@pytest.fixture
-def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Project]:
-    """A copy of the rendered project, with the settings of the cluster."""
-    project = copy(rendered, tmp_path)
+@contextmanager
+def used(cluster: Cluster, project: Project) -> Iterator[Project]:
+    """A project with the settings of the cluster. Its sessions are over in the end."""
     settings = {**cluster.settings, "REMORA_KUBE_CONTEXT": cluster.context}
     settings["REMORA_KUBE_LOAD"] = cluster.load
     lines = [f"{name}={value}\n" for name, value in settings.items()]
@@ -82,19 +90,34 @@ def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Pro
         script(project, "down", session.name)
 
 
+@pytest.fixture
+def project(cluster: Cluster, rendered: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of the rendered project, with the settings of the cluster."""
+    with used(cluster, copy(rendered, tmp_path)) as project:
+        yield project
+
+
 @pytest.fixture(scope="module")
 def image(cluster: Cluster, rendered: Project) -> Iterator[str]:
     """The rendered project's debug image, loaded into the cluster, for single pods."""
-    image = f"{rendered.root.name}:debug-alone"
+    # Another name than the project's, whose tag its Kustomization changes
+    image = f"{rendered.root.name}-alone:debug"
     rendered.run("docker", "build", "--target=debug", f"--tag={image}", ".")
     rendered.run("sh", "-c", f'{cluster.load} "$1"', "sh", image)
     yield image
     rendered.run("docker", "image", "rm", "--force", image)
 
 
-def script(project: Project, *words: str, check: bool = True) -> str:
+def script(project: Project, *words: str, check: bool = True, **settings: str) -> str:
     """Run deploy/debug.sh, and return what it has printed."""
-    return project.run("deploy/debug.sh", *words, check=check).stdout
+    return project.run("deploy/debug.sh", *words, check=check, **settings).stdout
+
+
+def left(cluster: Cluster, *services: str) -> list[dict[str, Any]]:
+    """What the namespace has of services of a rendered project."""
+    kinds = "jobs,pods,deployments,services,configmaps,persistentvolumeclaims"
+    selected = f"--selector=app.kubernetes.io/name in ({', '.join(services)})"
+    return cluster.get(kinds, selected)["items"]
 
 
 def attach(port: int, path: Path, remote: str) -> dap.Editor:
@@ -126,9 +149,7 @@ def test_f5_debugs_a_job(cluster: Cluster, project: Project) -> None:
     paused_for_a_minute(cluster, cluster.pod("train"))
     editor.detach()
     project.task(project.configuration("train: debug in the cluster")["postDebugTask"])
-    kinds = "jobs,pods,deployments,services,configmaps,persistentvolumeclaims"
-    selected = "--selector=app.kubernetes.io/name in (train, api)"
-    assert cluster.get(kinds, selected)["items"] == []
+    assert left(cluster, "train", "api") == []
 
 
 def test_f5_debugs_a_deployment(cluster: Cluster, project: Project) -> None:
@@ -236,6 +257,172 @@ def test_crash_is_dumped_and_the_job_has_failed(
     assert "ValueError" in script(project, "remora", "train", "crashes")
 
 
+# ---- A rendered project, in newer clusters ----
+
+
+@pytest.fixture
+def ranked(cluster: Cluster, template: Path, free_port: int, tmp_path: Path) -> Iterator[Project]:
+    """A rendered project whose job has three ranks."""
+    root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
+    engines = ["compose", "kubernetes"]
+    render(template, root, debug_port=free_port, services=["train"], engines=engines, ranks=3)
+    with used(cluster, Project(root)) as project:
+        yield project
+    project.run("docker", "image", "rm", "--force", f"{root.name}:debug")
+
+
+def test_chosen_rank_of_a_new_project_is_held(cluster: Cluster, ranked: Project) -> None:
+    cluster.requires(28, "the index of a pod as its label")
+    ranked.source.write_text(RANKS)
+    script(ranked, "up", "train", REMORA_RANK="2")
+    first, second, held = (cluster.pod_of_rank("train", rank) for rank in range(3))
+    cluster.says(first, "rank 0 began")
+    cluster.says(second, "rank 1 began")
+    cluster.says(held, "Other ranks wait for rank 2 in collectives")
+    editor = ranked.attach(marked(ranked.source), name="train: attach in the cluster")
+    stop = editor.stopped()
+    assert stop.locals["rank"] == "2"
+    # The others wait for this rank.
+    assert not any("has the sum" in cluster.log(pod) for pod in (first, second, held))
+    editor.resume(stop)
+    for rank, name in enumerate((first, second, held)):
+        cluster.says(name, f"rank {rank} has the sum 6")
+    editor.detach()
+    # Later, attach to a rank that was not held.
+    said = script(ranked, "attach", "train", REMORA_RANK="1")
+    assert f"It runs as the pod {second} " in said
+    editor = ranked.attach(name="train: attach in the cluster")
+    assert editor.clients[0].request("threads")["threads"]
+    editor.detach()
+    script(ranked, "down", "train")
+    assert left(cluster, "train") == []
+
+
+@pytest.fixture
+def restricted(cluster: Cluster) -> Iterator[None]:
+    """The namespace admits only pods of the level `restricted`."""
+    cluster.requires(25, "Pod Security")
+    label = "pod-security.kubernetes.io/enforce"
+    cluster.kubectl("label", "namespace", cluster.namespace, f"{label}=restricted")
+    refused = cluster.kubectl("run", "any", "--image=any", check=False)
+    assert "violates PodSecurity" in refused.stderr
+    yield
+    cluster.kubectl("label", "namespace", cluster.namespace, f"{label}-")
+
+
+@pytest.mark.parametrize("overlay", ["base", "debug"])
+def test_all_pods_are_admitted_by_the_level_restricted(
+    cluster: Cluster, restricted: None, template: Path, tmp_path: Path, overlay: str
+) -> None:
+    """Whether an image can be pulled, or a claim gets a volume, comes after that."""
+    services, engines = ["train", "api", "worker"], ["compose", "kubernetes"]
+    render(template, tmp_path / "shop", services=services, engines=engines, ranks=2)
+    manifests = f"--kustomize={tmp_path}/shop/deploy/{overlay}"
+    cluster.kubectl("apply", manifests)
+    expected = {*services, "redis"}
+
+    def all_have_pods() -> bool:
+        pods = cluster.get("pods", "--selector=app.kubernetes.io/name")["items"]
+        return expected == {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods}
+
+    try:
+        cluster.until(all_have_pods)
+    finally:
+        cluster.kubectl("delete", manifests, "--cascade=foreground")
+
+
+def test_up_works_at_the_level_restricted(
+    cluster: Cluster, restricted: None, project: Project
+) -> None:
+    script(project, "up", "api")
+    editor = project.seen_from("api").attach(name="api: debug in the cluster")
+    assert editor.clients[0].request("threads")["threads"]
+    editor.detach()
+    script(project, "down", "api")
+    assert left(cluster, "api") == []
+
+
+# The kubelet evicts a pod that writes more than its volume may have.
+WRITE = "open('/tmp/big', 'wb').write(bytes(9_000_000))"
+EVICTED = 'Evicted: Usage of EmptyDir volume "tmp" exceeds the limit "1Mi"'
+
+
+FILLS = f"""\
+      initContainers:
+        - name: fill
+          image: <image>
+          command: [python, -c, "{WRITE}; __import__('threading').Event().wait()"]
+          volumeMounts:
+            - name: tmp
+              mountPath: /tmp
+"""
+
+
+def limit_tmp(cluster: Cluster, project: Project, begin: str = "") -> None:
+    """Limit the volume /tmp of `train`. begin: what its pod has before its containers."""
+    cluster.requires(25, "a limit of an emptyDir")
+    manifest = project.root / "deploy/base/train.yaml"
+    replace(
+        manifest,
+        "- name: tmp\n          emptyDir: {}",
+        "- name: tmp\n          emptyDir: {sizeLimit: 1Mi}",
+    )
+    replace(manifest, "      containers:\n", f"{begin}      containers:\n")
+
+
+def test_evicted_pod_ends_its_session(cluster: Cluster, project: Project) -> None:
+    limit_tmp(cluster, project)
+    line = project.line("losses.append(loss)")
+    editor = project.debug(line, name="train: debug in the cluster")
+    stop = editor.stopped()
+    pod = cluster.pod("train")
+    frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    stop.client.request("evaluate", expression=WRITE, frameId=frame, context="repl")
+    cluster.until(lambda: cluster.get("pod", pod)["status"].get("reason") == "Evicted")
+    editor.ended()
+    said = project.task(project.configuration("train: debug in the cluster")["postDebugTask"])
+    assert said.stdout == (
+        f"debug.sh: the pod {pod} was ended by Kubernetes ({EVICTED}):"
+        " start again with deploy/debug.sh up train\n"
+    )
+    assert left(cluster, "train") == []
+
+
+def test_pod_that_is_evicted_before_it_has_started_is_reported(
+    cluster: Cluster, project: Project, image: str
+) -> None:
+    limit_tmp(cluster, project, FILLS.replace("<image>", image))
+    said = script(project, "up", "train", check=False)
+    reason = f"was ended by Kubernetes before an editor could attach ({EVICTED})"
+    assert said.splitlines()[-1].endswith(reason), said
+    assert left(cluster, "train") == []
+
+
+@pytest.mark.parametrize("service", ["train", "api"])
+def test_pod_of_a_drained_node_ends_its_session(
+    cluster: Cluster, project: Project, service: str
+) -> None:
+    """`kubectl drain` evicts pods by the API. A Deployment makes another pod."""
+    cluster.requires(22, "an Eviction of policy/v1")
+    view = project.seen_from(service)
+    editor = view.debug(name="{}: debug in the cluster")
+    pod = cluster.pod(service)
+    assert editor.clients[0].request("threads")["threads"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/eviction"
+    cluster.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+    editor.ended()
+    # The editor runs this at once, when the pod may still be there.
+    task = view.configuration(f"{service}: debug in the cluster")["postDebugTask"]
+    said = project.task(task).stdout
+    again = f"start again with deploy/debug.sh up {service}\n"
+    assert said in (
+        f"debug.sh: the pod {pod} is deleted: {again}",
+        f"debug.sh: the pod {pod} is gone, evicted or replaced: {again}",
+    )
+    assert left(cluster, service) == []
+
+
 # ---- Single pods ----
 
 
@@ -340,7 +527,7 @@ def test_container_that_restarts_is_ready_again(
 
 def test_one_rank_of_three_is_held(cluster: Cluster, image: str, tmp_path: Path) -> None:
     config_map, paths = code(tmp_path, ranks=RANKS)
-    settings = {"REMORA_MODE": "wait", "REMORA_RANK": "1"}
+    settings = {"REMORA_MODE": "wait", "REMORA_RANK": "1", "MASTER_ADDR": "$(RANKS_SERVICE_HOST)"}
     run = pod(image, "exec python /code/ranks.py", settings)
     labels = {"app": "ranks"}
     first = {"statefulset.kubernetes.io/pod-name": "ranks-0"}
@@ -448,6 +635,91 @@ spec:
               command: ["false"]
             periodSeconds: 5
 """
+# The owner's container has probes that fail while the program is paused, or always.
+SIDECAR = """
+      initContainers:
+        - name: proxy
+          image: <image>
+          command: [python, -m, http.server, "8080"]
+          restartPolicy: Always
+          startupProbe:
+            httpGet: {path: /, port: 8080}
+            periodSeconds: 1
+          livenessProbe:
+            httpGet: {path: /, port: 8080}
+            periodSeconds: 1
+      containers:
+        - name: main
+          startupProbe:
+            grpc: {port: 9000}
+            failureThreshold: 1
+          readinessProbe:
+            grpc: {port: 9000}
+"""
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: web
+spec:
+  completionMode: Indexed
+  completions: 2
+  parallelism: 2
+  backoffLimitPerIndex: 2
+  maxFailedIndexes: 1
+  podFailurePolicy:
+    rules:
+      - action: FailIndex
+        onExitCodes: {operator: In, values: [42]}
+  successPolicy:
+    rules:
+      - succeededIndexes: "0"
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: main
+          image: registry.example.org/team/web:1
+          command: [sh, -c, exec python src/app.py]
+"""
+JOBSET = """
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata:
+  name: web
+spec:
+  failurePolicy:
+    maxRestarts: 3
+  successPolicy:
+    operator: Any
+    targetReplicatedJobs: [driver]
+  replicatedJobs:
+    - name: driver
+      template:
+        spec:
+          template:
+            spec:
+              restartPolicy: Never
+              containers:
+                - name: main
+                  image: <image>
+                  command: ["true"]
+    - name: nodes
+      template:
+        spec:
+          completions: 3
+          parallelism: 3
+          template:
+            spec:
+              restartPolicy: Never
+              containers:
+                - name: main
+                  image: registry.example.org/team/web:1
+                  command: [sh, -c, exec python src/app.py]
+                  env:
+                    - name: MASTER_ADDR
+                      value: web-nodes-0-0.web
+"""
 KUSTOMIZATION = "namePrefix: dev-\nnamespace: production\nresources: [../../base]\n"
 OWNERS: dict[str, dict[str, str | None]] = {
     "kustomization": {
@@ -459,12 +731,24 @@ OWNERS: dict[str, dict[str, str | None]] = {
     # What Helm renders: several documents, which the post-renderer changes.
     "rendered chart": {"charts/web/Chart.yaml": "name: web\n"},
     "no Compose file": {"compose.yaml": None, "k8s/web.yaml": DEPLOYMENT},
+    "sidecar": {
+        "k8s/web.yaml": DEPLOYMENT.replace(
+            "\n      containers:\n        - name: main\n", SIDECAR.rstrip() + "\n"
+        )
+    },
+    "job in ranks": {"src/app.py": RANK, "k8s/web.yaml": JOB},
+    "JobSet": {"src/app.py": RANKS, "k8s/web.yaml": JOBSET},
 }
 
 
 @pytest.fixture
 def adopted(
-    cluster: Cluster, template: Path, free_port: int, tmp_path: Path, request: pytest.FixtureRequest
+    cluster: Cluster,
+    template: Path,
+    image: str,
+    free_port: int,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Project]:
     """An adopted repository, and the manifests that its owner has."""
     root = tmp_path / f"remora-test-{uuid.uuid4().hex[:8]}"
@@ -476,7 +760,7 @@ def adopted(
     for path, text in {**own, **OWNERS[request.param]}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
-            (root / path).write_text(text)
+            (root / path).write_text(text.replace("<image>", image))
     commit(root)
     before = contents(root)
     data: dict[str, Any] = {"debug_port": free_port}
@@ -484,16 +768,8 @@ def adopted(
         data["workloads"] = [{"name": "web", "workload": "green-web", "container": "main"}]
     render(template, root, **data)
     assert before.items() <= contents(root).items()
-    settings = {**cluster.settings, "REMORA_KUBE_CONTEXT": cluster.context}
-    settings["REMORA_KUBE_LOAD"] = cluster.load
-    lines = [f"{name}={value}\n" for name, value in settings.items()]
-    (root / ".env").write_text("".join(lines))
-    project = Project(root, service="web")
-    yield project
-    for editor in project.editors:
-        editor.close()
-    for session in (root / "deploy/.session").glob("[!.]*"):
-        script(project, "down", session.name)
+    with used(cluster, Project(root, service="web")) as project:
+        yield project
     remove_images(project, root.name)
     if request.param == "no Compose file":
         project.run("docker", "image", "rm", "--force", f"{root.name}:debug")
@@ -512,6 +788,72 @@ def test_f5_debugs_an_application_that_exists(cluster: Cluster, adopted: Project
     editor.detach()
     adopted.task(adopted.configuration("web: debug in the cluster")["postDebugTask"])
     assert cluster.get("deployments,pods", "--selector=app=web")["items"] == []
+
+
+@pytest.mark.parametrize("adopted", ["sidecar"], indirect=True)
+def test_sidecar_runs_beside_a_paused_program(cluster: Cluster, adopted: Project) -> None:
+    cluster.requires(29, "a sidecar")
+    source = adopted.root / "src/app.py"
+    editor = adopted.debug(marked(source), name="web: debug in the cluster", source=source)
+    assert editor.stopped().path == source
+    (pod,) = cluster.get("pods", "--selector=remora=web")["items"]
+    name = pod["metadata"]["name"]
+    paused_for_a_minute(cluster, name)
+    (sidecar,) = cluster.get("pod", name)["status"]["initContainerStatuses"]
+    assert sidecar["started"] and sidecar["restartCount"] == 0
+    editor.detach()
+    script(adopted, "down", "web")
+    assert cluster.get("deployments,pods", "--selector=app=web")["items"] == []
+
+
+@pytest.mark.parametrize("adopted", ["job in ranks"], indirect=True)
+def test_policies_of_a_job_do_not_end_a_held_rank(cluster: Cluster, adopted: Project) -> None:
+    cluster.requires(31, "the successPolicy of a Job")
+    # The owner's Job is valid.
+    cluster.kubectl("apply", "--dry-run=server", f"--filename={adopted.root}/k8s/web.yaml")
+    script(adopted, "up", "web", REMORA_RANK="1")
+    job = cluster.get("job", "web")["spec"]
+    policies = {"backoffLimitPerIndex", "maxFailedIndexes", "podFailurePolicy", "successPolicy"}
+    assert not policies & job.keys() and job["backoffLimit"] == 0
+    # With its policy, the Job would have succeeded, and its other pod would be gone.
+    cluster.until(lambda: cluster.get("job", "web")["status"].get("completedIndexes") == "0")
+    source = adopted.root / "src/app.py"
+    editor = adopted.attach(marked(source), name="web: debug in the cluster", source=source)
+    stop = editor.stopped()
+    assert stop.locals["rank"] == "1"
+    editor.resume(stop)
+    editor.ended()
+    cluster.kubectl("wait", "job/web", "--for=condition=Complete", "--timeout=60s")
+    assert cluster.get("job", "web")["status"]["completedIndexes"] == "0,1"
+
+
+@pytest.mark.parametrize("adopted", ["JobSet"], indirect=True)
+def test_rank_of_a_jobset_is_held(cluster: Cluster, adopted: Project) -> None:
+    """With JobSet's own controller."""
+    if cluster.kubectl("get", "jobsets", check=False).returncode != 0:
+        pytest.skip("the cluster has no JobSet: see https://jobset.sigs.k8s.io")
+    script(adopted, "up", "web-nodes", REMORA_RANK="2")
+    first, second, held = (cluster.pod_of_rank("web-nodes", rank) for rank in range(3))
+    cluster.says(first, "rank 0 began")
+    cluster.says(second, "rank 1 began")
+    # With its policy, the JobSet would have succeeded, and its other pods would be gone.
+    cluster.kubectl("wait", "job/web-driver-0", "--for=condition=Complete", "--timeout=60s")
+    source = adopted.root / "src/app.py"
+    editor = adopted.attach(marked(source), name="web-nodes: debug in the cluster", source=source)
+    stop = editor.stopped()
+    assert stop.locals["rank"] == "2"
+    assert not any("has the sum" in cluster.log(pod) for pod in (first, second, held))
+    editor.resume(stop)
+    cluster.says(second, "rank 1 has the sum 6")
+    editor.detach()
+    said = script(adopted, "attach", "web-nodes", REMORA_RANK="1")
+    assert f"It runs as the pod {second} " in said
+    editor = adopted.attach(name="web-nodes: attach in the cluster", source=source)
+    assert editor.clients[0].request("threads")["threads"]
+    editor.detach()
+    script(adopted, "down", "web-nodes")
+    assert cluster.get("jobsets")["items"] == []
+    assert cluster.get("pods", "--selector=remora=web-nodes")["items"] == []
 
 
 def install(cluster: Cluster, adopted: Project, mode: str) -> Path:

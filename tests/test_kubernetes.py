@@ -404,6 +404,12 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {},
         "the program of train ended before an editor could attach: its last lines are above",
     ),
+    "the pod is evicted before it has started": (
+        {"pods": "train-x|Failed||false|||||Evicted: The node was low on resource: memory. "},
+        {},
+        "the pod train-x was ended by Kubernetes before an editor could attach (Evicted: The node"
+        " was low on resource: memory)",
+    ),
     "the program ends and is started again": (
         {"pods": "train-x|Running||false|Error||"},
         {},
@@ -723,12 +729,19 @@ def test_a_forward_that_is_cut_is_made_again(cluster: FakeCluster) -> None:
 
 ENDS = {
     "": "the pod train-x is gone, evicted or replaced: start again with deploy/debug.sh up train",
-    "Running|2026-11-26| ": "the pod train-x is deleted: start again with deploy/debug.sh up train",
-    "Succeeded|| ": "the pod train-x has ended",
-    "Failed|| ": "the pod train-x has ended",
-    "Failed||Evicted The node was low on memory": (
-        "the pod train-x was evicted (The node was low on memory): start again with"
-        " deploy/debug.sh up train"
+    "Running|2026-11-26||": "the pod train-x is deleted: start again with deploy/debug.sh up train",
+    # Since Kubernetes 1.27, a deleted pod fails before it is gone.
+    "Failed|2026-11-26||": "the pod train-x is deleted: start again with deploy/debug.sh up train",
+    "Succeeded|2026-11-26||": "the pod train-x has ended",
+    "Succeeded|||": "the pod train-x has ended",
+    "Failed|||": "the pod train-x has ended",
+    'Failed||Evicted|Usage of EmptyDir volume "tmp" exceeds the limit "1Mi". ': (
+        "the pod train-x was ended by Kubernetes (Evicted: Usage of EmptyDir volume"
+        ' "tmp" exceeds the limit "1Mi"): start again with deploy/debug.sh up train'
+    ),
+    "Failed||Terminated|Pod was terminated in response to imminent node shutdown.": (
+        "the pod train-x was ended by Kubernetes (Terminated: Pod was terminated in response to"
+        " imminent node shutdown): start again with deploy/debug.sh up train"
     ),
 }
 

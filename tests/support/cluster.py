@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ class Cluster:
         self.kubectl("create", "namespace", self.namespace)
         # The commands for deploy/debug.sh
         self.settings = {"REMORA_KUBE_NAMESPACE": self.namespace}
+
+    @cached_property
+    def minor(self) -> int:
+        """The version of the server: 36 if it is Kubernetes 1.36. Some write 36+."""
+        return int(json.loads(self.kubectl("get", "--raw=/version").stdout)["minor"].rstrip("+"))
+
+    def requires(self, minor: int, what: str) -> None:
+        """Skip the test if the cluster is older than the first Kubernetes that has something."""
+        if self.minor < minor:
+            pytest.skip(f"{what} requires Kubernetes 1.{minor}, and the cluster has 1.{self.minor}")
 
     def command(self, *arguments: str) -> list[str]:
         where = [f"--context={self.context}", f"--namespace={self.namespace}"]
@@ -117,6 +128,12 @@ class Cluster:
         """The only pod of a service of a rendered project."""
         label = f"--selector=app.kubernetes.io/name={service}"
         (pod,) = self.get("pods", label)["items"]
+        return pod["metadata"]["name"]
+
+    def pod_of_rank(self, service: str, rank: int) -> str:
+        """The pod of a rank of an Indexed Job that is debugged, with a rank in each pod."""
+        label = f"--selector=remora={service},batch.kubernetes.io/job-completion-index={rank}"
+        (pod,) = self.until(lambda: self.get("pods", label)["items"])
         return pod["metadata"]["name"]
 
     def log(self, pod: str) -> str:

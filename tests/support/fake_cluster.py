@@ -27,7 +27,7 @@ class FakeCluster:
         "delete": "",
         "exec": "",
         "port": "free",
-        "pod": "Running|| ",
+        "pod": "Running|||",
         "events": [],
     }
     STARTED = "train-x|Running||true|||"

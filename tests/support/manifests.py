@@ -66,10 +66,11 @@ JOBSET = {
     "kind": "JobSet",
     "metadata": {"name": "sweep"},
     "spec": {
+        "successPolicy": {"operator": "Any", "targetReplicatedJobs": ["driver"]},
         "replicatedJobs": [
             {"name": "driver", "template": {"spec": {"template": pods("nginx")}}},
             {"name": "worker", "template": {"spec": {"template": pods("main")}}},
-        ]
+        ],
     },
 }
 TORCH = {

@@ -408,7 +408,8 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {"pods": "train-x|Failed||false|||||Evicted: The node was low on resource: memory. "},
         {},
         "the pod train-x was ended by Kubernetes before an editor could attach (Evicted: The node"
-        " was low on resource: memory)",
+        " was low on resource: memory): remove the cause, and start again with deploy/debug.sh up"
+        " train",
     ),
     "the program ends and is started again": (
         {"pods": "train-x|Running||false|Error||"},

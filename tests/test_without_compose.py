@@ -299,7 +299,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
     "no Python": (
         {**NO_DOCKERFILE, "ui/Dockerfile": NODE, "ui/index.js": "", **folder("k8s", WEB)},
         [],
-        "none of the images that ui/Dockerfile build looks like Python. Name what builds the",
+        "no image built by ui/Dockerfile seems to run Python. Name what builds the",
     ),
     "a Dockerfile that is not there": (
         {**ALONE, **folder("k8s", WEB)},
@@ -368,7 +368,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
     "a Compose file without Python": (
         {"compose.yaml": "services: {db: {image: redis}}", **folder("k8s", WEB)},
         [],
-        "none of the services of compose.yaml looks like Python. Name the services that run Python:"
+        "no service of compose.yaml seems to run Python. Name the services that run Python:"
         " --data 'debug_services=[{name: web}]'; or leave the Compose file out, to debug in a"
         " cluster only: --data 'compose_files=[]'",
     ),

@@ -96,7 +96,7 @@ class Hub:
         if session.program is None:
             session.say(
                 "no Python program is here yet: the next one that starts is debugged."
-                " If one should run, `remora status` in the container says why it is not."
+                " `remora status` in the container says why another one is not debugged."
             )
         self._looking = self.start(self.calls.look(lambda: self.root.program is None))
 

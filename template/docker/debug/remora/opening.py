@@ -27,7 +27,7 @@ def main(name):
         print(error, file=sys.stderr)
         return 1
     except dumps.DAMAGED:
-        print(dumps.plain(f"{path} is a dump that is damaged"), file=sys.stderr)
+        print(dumps.plain(f"{path} is a damaged dump"), file=sys.stderr)
         return 1
     command.start_hub()
     connection = link.connect(is_program=False)

@@ -29,7 +29,7 @@ class Place:
     def __init__(self, text):
         name, _, line = text.rpartition(":")
         if not name or not line.isdecimal() or len(line) > 9:
-            raise Unknown(f"a place is FILE:LINE, such as src/shop/cart.py:41, not {text!r}")
+            raise Unknown(f"a place must be FILE:LINE, such as src/shop/cart.py:41, not {text!r}")
         files = Files(Project(), [(ROOT, working_directory())])
         local = find(name, files)
         self.path, self.line = files.client_path(local), int(line)

@@ -219,10 +219,8 @@ def test_the_first_are_kept_and_the_rest_end(container: Container) -> None:
     container.says("kept as it is")
     refused = [line for line in container.lines if "is not kept" in line]
     assert len(refused) == 6
-    assert re.fullmatch(
-        r"remora: ValueError in pid \d+ is not kept: REMORA_KEEP is 2, and pid \d+, \d+ crashed first",
-        refused[0],
-    )
+    said = r"ValueError in pid \d+ is not kept: REMORA_KEEP is 2, and pid \d+, \d+ crashed first"
+    assert re.fullmatch(f"remora: {said}", refused[0])
     wait_until(lambda: container.log().count("kept as it is") == 2)
     status = container.remora("status").stdout
     assert status.count(" has crashed ") == 2

@@ -671,8 +671,7 @@ REFUSED = {
     "no Python": (
         {"compose.yaml": "services: {db: {image: redis}}"},
         [],
-        "no service of compose.yaml seems to run Python. Name the services that run Python"
-        ": --data",
+        "no service of compose.yaml seems to run Python. Name the services that run Python: --data",
     ),
     "a YAML tag": (
         {**FILES, "compose.yaml": "services: {web: {build: ., ports: !reset []}}"},

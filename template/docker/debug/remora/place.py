@@ -50,9 +50,9 @@ class Place:
         if self.line not in lines:
             why = "has no code" if self.line <= length else f"is past its end, line {length}"
             near = sorted(sorted(lines, key=lambda line: abs(line - self.line))[:3])
-            nearest = f"the nearest lines with code are {', '.join(map(str, near))}"
-            nearest = nearest if near else "it has no code at all"
-            raise Unknown(f"line {self.line} of {self.name} {why}: {nearest}")
+            shown = f"the nearest lines with code are {', '.join(map(str, near))}"
+            hint = shown if near else "the file has no code at all"
+            raise Unknown(f"line {self.line} of {self.name} {why}: {hint}")
 
 
 def find(name, files):

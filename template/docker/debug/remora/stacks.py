@@ -56,12 +56,12 @@ class Stacks:
                 "module": texts.name_of(type(one), "__module__"),
                 "text": texts.message_of(one),
                 "notes": self._notes(one),
-                "is_context_shown": not field(one, "__suppress_context__"),
+                "is_context_shown": not texts.field(one, "__suppress_context__"),
                 "frames": self.of_trace(uncaught.trace_of(one), LIBRARY),
                 "value": self.graph.child("", one, ELSEWHERE, ""),
             }
             self._exceptions.append(record)
-            cause, context = field(one, "__cause__"), field(one, "__context__")
+            cause, context = texts.field(one, "__cause__"), texts.field(one, "__context__")
             group = uncaught.members(one)
             for name, others in (("cause", [cause]), ("context", [context]), ("group", group)):
                 known = [other for other in others if other is not None][:EXCEPTIONS]
@@ -185,11 +185,6 @@ class Stacks:
                 found[file] = content.decode(errors="surrogateescape")
                 room -= len(content)
         return found
-
-
-def field(error, name):
-    """Return an attribute of BaseException, even if the exception's class has replaced it."""
-    return vars(BaseException)[name].__get__(error)
 
 
 def is_shown(name, value):

@@ -79,21 +79,27 @@ async def serve(connection, recorded):
         except Refused as error:
             send("response", **known, success=False, message=str(error), body={})
         if name == "configurationDone":
-            tell(
-                "process", name="recorded crash", systemProcessId=os.getpid(), startMethod="attach"
-            )
-            for number in range(1, len(recorded.threads) + 1):
-                tell("thread", reason="started", threadId=number)
-            tell("stopped", **recorded.stop())
-            notes = [] if recorded.found.get("complete", True) else [f"the dump is {PARTIAL}"]
-            others = ", ".join(recorded.files_as_they_were())
-            if others:
-                notes.append(f"shown as it was, since the file is not the same here: {others}")
-            for text in notes:
-                tell("output", category="important", output=f"remora: {text}\n")
+            tell_state(recorded, tell)
         if is_end:
             tell("terminated")
         await writer.drain()
         if is_end:
             writer.close()
             return
+
+
+def tell_state(recorded, tell):
+    """Tell a client what a program would tell that has stopped at the exception.
+
+    tell: a function that sends an event.
+    """
+    tell("process", name="recorded crash", systemProcessId=os.getpid(), startMethod="attach")
+    for number in range(1, len(recorded.threads) + 1):
+        tell("thread", reason="started", threadId=number)
+    tell("stopped", **recorded.stop())
+    notes = [] if recorded.found.get("complete", True) else [f"the dump is {PARTIAL}"]
+    others = ", ".join(recorded.files_as_they_were())
+    if others:
+        notes.append(f"shown as it was, since the file is not the same here: {others}")
+    for text in notes:
+        tell("output", category="important", output=f"remora: {text}\n")

@@ -115,10 +115,7 @@ class Calls:
         return [pid for pid in there if pid not in said]
 
     async def change(self):
-        """Wait until a process has connected.
-
-        Return after 0.2 s, since a process may end unnoticed.
-        """
+        """Wait until a process has connected, but at most 0.2 s: a process may end unnoticed."""
         await self._change.wait(0.2)
 
     async def all_run(self):
@@ -139,9 +136,7 @@ class Calls:
         await self._change.note()
 
     async def look(self, is_root_free):
-        """Keep asking processes that could not be asked when the client attached.
-
-        Runs until cancelled.
+        """Keep asking processes that could not be asked when the client attached, until cancelled.
 
         is_root_free: a function that tells whether the root session shows no program.
         """

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import socket
-import sys
 
 from . import container, daemon, link, protocol, ranks
 from .calls import ANSWER_TIMEOUT
@@ -236,7 +235,7 @@ class Server:
 def main(is_ready):
     """Be the hub of this container. is_ready: see Server.run()."""
     is_ready = daemon.begin(is_ready)
-    sys.exit(asyncio.run(_run(is_ready)))
+    asyncio.run(_run(is_ready))
 
 
 async def _run(is_ready):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_cluster import FakeCluster
+from support.fake_cluster import STARTED, FakeCluster
 from support.manifests import (
     ALONE,
     MIGRATE,
@@ -242,7 +242,7 @@ def test_each_workload_has_a_port_of_its_own(template: Path, tmp_path: Path) -> 
         settings = root / f"deploy/debug/workloads/{name}/settings.yaml"
         assert f"{name} at 127.0.0.1:{port} " in settings.read_text()
     cluster = FakeCluster(tmp_path / "cluster", root)
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.be(pods=STARTED.replace("train", "web"))
     assert "web can be debugged at 127.0.0.1:6001." in cluster.said("up", "web")
     cluster.said("down", "web")
 

@@ -165,7 +165,6 @@ def test_crash_of_a_program_with_an_own_module_for_threads(container: Container)
     container.write("p.py", RAISE + "work(1)\n")
     container.start("exec python p.py", mode="crash")
     assert container.exit_code() == 1
-    container.reader.join()
     (said,) = [line for line in container.lines if line.startswith(("remora", "Error in"))]
     assert said.startswith("remora: the ValueError of pid 1 cannot be kept: AttributeError(")
 
@@ -191,7 +190,6 @@ def test_what_is_caught_is_not_kept(container: Container, code: str) -> None:
     container.write("p.py", RAISE + code)
     container.start("exec python p.py", mode="crash")
     assert container.exit_code() == 0
-    container.reader.join()
     assert not [line for line in container.lines if line.startswith("remora")]
 
 
@@ -296,7 +294,6 @@ def test_let_go_without_a_crash_fails(container: Container) -> None:
 def test_bad_setting_is_refused(container: Container, name: str, value: str) -> None:
     container.start("python -c 1", mode="crash", **{f"REMORA_{name}": value})
     assert container.exit_code() == 78
-    container.reader.join()
     (said,) = container.lines
     assert said.startswith(f"remora: REMORA_{name} must be ") and repr(value) in said
 

@@ -4,7 +4,7 @@ import _signal
 import os
 
 from . import program, reported, uncaught
-from .hook import say, setting
+from .hook import HOME, say, setting
 
 # The module `dump`, once it is loaded
 writer = None
@@ -23,7 +23,7 @@ def write(error=None, frame=None):
         if writer is None:
             from . import apart
 
-            with apart.only(os.path.dirname(os.path.dirname(__file__))):
+            with apart.only(HOME):
                 from . import dump
             writer = dump
         return writer.write(error, frame)

@@ -26,10 +26,7 @@ from . import (
     threads,
     watchdogs,
 )
-from .hook import say
-
-# The folder of debugpy
-HOME = os.path.dirname(os.path.dirname(__file__))
+from .hook import HOME, say
 
 # The host that stands for the hub's socket in pydevd
 HOST = "hub"

@@ -7,6 +7,9 @@ by then, and leaves no modules behind if it has nothing to do, as in mode `off`.
 import os
 import sys
 
+# The folder of this layer and of debugpy, for this version of Python
+HOME = os.path.dirname(os.path.dirname(__file__))
+
 
 def say(message):
     """Print a line to descriptor 2, if the process was started with one.
@@ -82,8 +85,7 @@ def begin():
 def main():
     """Make this process one that can be debugged, as the settings say. Never raises."""
     # Keep the program from finding the debug layer's modules.
-    home = os.path.dirname(os.path.dirname(__file__))
-    sys.path[:] = [folder for folder in sys.path if folder != home]
+    sys.path[:] = [folder for folder in sys.path if folder != HOME]
     if "_remora.program" in sys.modules:
         return  # `site` reads the .pth files of a folder again for site.addsitedir()
     try:

@@ -10,7 +10,7 @@ import os
 import sys
 
 from .container import read
-from .hook import say
+from .hook import HOME, say
 
 # How long the hub may take to start or to answer, in seconds.
 TIMEOUT = 30
@@ -144,8 +144,7 @@ def _execute_hub(is_ready, output):
     """Execute the hub in a new process. is_ready: see Server.run(). output: see start_hub()."""
     import warnings
 
-    home = os.path.dirname(os.path.dirname(__file__))
-    python = os.path.join(home, "python")
+    python = os.path.join(HOME, "python")
     if not os.path.exists(python):
         python = sys.executable
     # Python 3.12 warns of a fork of a process with threads. This child only executes another
@@ -161,7 +160,7 @@ def _execute_hub(is_ready, output):
                 os.set_inheritable(is_ready, True)
                 if output is not None:
                     os.dup2(output, 2)
-                main = os.path.join(home, "_remora", "__main__.py")
+                main = os.path.join(HOME, "_remora", "__main__.py")
                 os.execv(python, [python, "-I", "-S", main, "hub", str(is_ready)])
         finally:
             os._exit(0)

@@ -9,6 +9,7 @@ import os
 import sys
 
 from .files import Files, working_directory
+from .hook import HOME
 from .project import FOLDER, Project, content_of
 
 # The project's files, and what they are for the present client
@@ -16,9 +17,6 @@ project = files = None
 
 # Functions that wait until a file appears that has breakpoints, by the project's name
 pending = {}
-
-# The debug layer itself. The project's copy contains it, too.
-HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 
 # The standard library
 LIBRARY = os.path.dirname(os.__file__)
@@ -211,7 +209,8 @@ def is_name(path):
 
 def local_of(path):
     """Return the project's name of a file of the container; None if it is not in the project."""
-    is_file = path.startswith("/") and not path.startswith(HOME)
+    # The project's copy contains the debug layer, too.
+    is_file = path.startswith("/") and not path.startswith(f"{HOME}/")
     return files.identify(path) if files and is_file else None
 
 

@@ -7,10 +7,11 @@ mounted in place of the copy, and the files are the present ones. This module on
 import os
 import stat
 
+from .hook import HOME
 from .pathnames import below, parts_of
 
 # The copy in the image
-FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "project")
+FOLDER = os.path.join(os.path.dirname(HOME), "project")
 
 # The endings that debug.Dockerfile.dockerignore lets through: Python files, and templates
 ENDS = (".py", ".html", ".txt", ".jinja", ".jinja2", ".j2")

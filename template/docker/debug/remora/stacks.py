@@ -6,10 +6,8 @@ import threading
 
 from . import graph, hiding, texts, uncaught
 from .apart import standard_library
+from .hook import HOME
 from .project import content_of
-
-# The debug layer, whose frames are left out
-HOME = os.path.dirname(os.path.dirname(__file__)) + "/"
 
 # How many frames of a stack are written, half of them from each end, and how many exceptions.
 FRAMES, EXCEPTIONS = 200, 50
@@ -35,7 +33,7 @@ class Stacks:
         self.graph = graph
         # The files of the frames, and whether each is the user's
         self.files = {}
-        self._library = (HOME, *standard_library())
+        self._library = (f"{HOME}/", *standard_library())
         self._exceptions, self._numbers = [], {}
 
     # ---- Exceptions ----
@@ -138,7 +136,8 @@ class Stacks:
         return self._records(found, rank)
 
     def _records(self, found, rank):
-        shown = [pair for pair in found if not pair[0].f_code.co_filename.startswith(HOME)]
+        # Leave out the debug layer's own frames.
+        shown = [pair for pair in found if not pair[0].f_code.co_filename.startswith(f"{HOME}/")]
         if len(shown) > FRAMES:
             shown = shown[: FRAMES // 2] + shown[-FRAMES // 2 :]
         return [self._record(frame, line, rank) for frame, line in shown]

@@ -217,8 +217,8 @@ def has_network_of_machine():
 def is_held(command):
     """Tell whether mode `wait` holds this process, which runs `command`.
 
-    It holds what the container's command has started. It holds no installers and what they run, and
-    no helpers that a library starts from a file of its own. What `docker exec` has started has no
+    It holds what the container's command has started, but neither installers and what they run, nor
+    helpers that a library starts from a file of its own. What `docker exec` has started has no
     parent in the container, and is not held either.
     """
     # Tools isolate (-I) their own helpers from the program's settings.

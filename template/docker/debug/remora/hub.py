@@ -81,7 +81,7 @@ class Hub:
                         " not Python. Its breakpoints are set when it is back in Python."
                     )
                 return None
-            await self.calls.change()
+            await self.calls.wait_for_change()
             if asked:
                 self.calls.ask()  # again, if one was still busy with the last client
 

@@ -124,7 +124,7 @@ def let_in(facts):
             return False
     facts.update(command=own_command(), is_back=connection.is_back)
     answer = link.exchange(connection, facts)
-    if is_dumped(connection, answer):
+    if dump_if_asked(connection, answer):
         return False
     is_wanted = bool(answer and answer["engine"])
     if is_wanted:
@@ -154,12 +154,12 @@ def tell_problem(connection, problem):
 
     The hub notes the reason for the user, and does not ask again.
     """
-    is_done = is_dumped(connection, link.exchange(connection, {"problem": problem}))
+    is_done = dump_if_asked(connection, link.exchange(connection, {"problem": problem}))
     connection.close()
     return is_done
 
 
-def is_dumped(connection, answer):
+def dump_if_asked(connection, answer):
     """Write a dump of this process if the hub asks for one. Returns whether it does."""
     if not (answer and answer.get("dump")):
         return False

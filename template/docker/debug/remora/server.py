@@ -205,7 +205,7 @@ class Server:
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while self.hub.calls.missing(asked) and loop.time() < deadline:
-            await self.hub.calls.change()
+            await self.hub.calls.wait_for_change()
         return {}
 
     async def run(self, is_ready):

@@ -388,11 +388,12 @@ def test_tree_of_a_new_project_is_real(template: Path, tmp_path: Path) -> None:
 # ---- Names and links ----
 
 
-def test_architecture_names_every_module() -> None:
+def test_every_module_and_every_file_of_rules_is_listed() -> None:
+    layer = REPOSITORY / "template/docker/debug/remora"
+    listed = set(re.findall(r"^(\w+) +\S", (layer / "__init__.py").read_text(), re.MULTILINE))
+    assert {path.stem for path in layer.glob("*.py")} - listed == {"__init__"}
     page = text("docs/architecture.md")
-    modules = (REPOSITORY / "template/docker/debug/remora").glob("*.py")
-    rules = (REPOSITORY / "template").glob("_*.jinja")
-    for path in [*modules, *rules]:
+    for path in (REPOSITORY / "template").glob("_*.jinja"):
         assert f"`{path.name.split('.')[0]}`" in page, path
 
 

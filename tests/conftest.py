@@ -16,7 +16,7 @@ import pytest
 from support.adopted import Adopted, paste
 from support.container import Container, debug_python
 from support.existing import ExistingProject
-from support.ports import find_free_port
+from support.ports import first_of_six_free_ports
 from support.project import Project, copy, remove_images
 from support.rendering import (
     LATER,
@@ -142,7 +142,7 @@ def shop(tmp_path: Path) -> Iterator[Container]:
 @pytest.fixture(scope="session")
 def free_port() -> int:
     """A port that all projects of the tests use."""
-    return find_free_port()
+    return first_of_six_free_ports()
 
 
 @pytest.fixture(scope="session")

@@ -345,9 +345,9 @@ def test_place_in_a_library_is_found(container: Container, loop: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["src/loop.py"], "a place is FILE:LINE, such as src/shop/cart.py:41, not 'src/loop.py'"),
-        (["src/loop.py:x"], "a place is FILE:LINE, such as src/shop/cart.py:41"),
-        ([":3"], "a place is FILE:LINE, such as src/shop/cart.py:41"),
+        (["src/loop.py"], "a place must be FILE:LINE, such as src/shop/cart.py:41, not 'src/loop"),
+        (["src/loop.py:x"], "a place must be FILE:LINE, such as src/shop/cart.py:41"),
+        ([":3"], "a place must be FILE:LINE, such as src/shop/cart.py:41"),
         (["a.py:1"], "a.py is not a Python file or template of the project or this container"),
         (["/:1"], "/ is not a Python file or template of the project or this container"),
         (
@@ -367,8 +367,8 @@ def test_place_in_a_library_is_found(container: Container, loop: Path) -> None:
         ),
         (["src/loop.py:7", "--when", "x ="], "'x =' is not an expression: "),
         (["src/loop.py:7", "--eval", "x", "1 +"], "'1 +' is not an expression: "),
-        (["src/loop.py:7", "--count", "0"], "--count is 1 or more, and --timeout 0 or more"),
-        (["src/loop.py:7", "--timeout", "nan"], "--count is 1 or more, and --timeout 0 or more"),
+        (["src/loop.py:7", "--count", "0"], "--count must be 1 or more, and --timeout 0 or more"),
+        (["src/loop.py:7", "--timeout", "nan"], "--count must be 1 or more, and --timeout 0"),
     ],
 )
 def test_wrong_command_is_refused(

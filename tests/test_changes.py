@@ -259,7 +259,7 @@ def test_own_pydevd_that_is_loaded_is_used_or_reported(
     reason = said.partition("cannot be debugged: ")[2]
     wait_until(lambda: reason in container.remora("status").stdout)
     assert len(editor.clients) == 1
-    is_helper = "it is a helper of debugpy's, and runs no code of the project"
+    is_helper = "it is a helper of debugpy, and runs no code of the project"
     assert (is_helper in container.remora("status").stdout) == listens
     done = container.remora("attach")
     assert (done.returncode, reason in done.stdout) == (1, True), done

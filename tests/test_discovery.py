@@ -671,8 +671,7 @@ REFUSED = {
     "no Python": (
         {"compose.yaml": "services: {db: {image: redis}}"},
         [],
-        "none of the services of compose.yaml looks like Python. Name the services that run Python"
-        ": --data",
+        "no service of compose.yaml seems to run Python. Name the services that run Python: --data",
     ),
     "a YAML tag": (
         {**FILES, "compose.yaml": "services: {web: {build: ., ports: !reset []}}"},
@@ -737,12 +736,12 @@ REFUSED = {
     "an empty Compose file": (
         {**FILES, "compose.yaml": "# to come\n"},
         [],
-        "none of the services of compose.yaml looks like Python",
+        "no service of compose.yaml seems to run Python",
     ),
     "no mapping of services": (
         {**FILES, "compose.yaml": "services: [web]\n"},
         [],
-        "none of the services of compose.yaml looks like Python",
+        "no service of compose.yaml seems to run Python",
     ),
     "a file called .vscode": ({**FILES, ".vscode": "x"}, [], ".vscode exists already"),
     "a file called .zed": (
@@ -772,10 +771,10 @@ REFUSED = {
         " use together, such as --data 'compose_files=[compose.yaml, compose.db.yaml]'; there is"
         " also compose.old.yaml",
     ),
-    "no service that looks like Python": (
+    "no service that seems to run Python": (
         {"compose.yaml": "services: {db: {image: x}, old: {image: x}, app: {build: app}}\n"},
         [],
-        "looks like Python. Name the services that run Python: --data"
+        "seems to run Python. Name the services that run Python: --data"
         " 'debug_services=[{name: app}]'",
     ),
     "a service that is nowhere": (
@@ -981,7 +980,7 @@ def test_refresh_that_finds_nothing_is_refused(adopted: Path) -> None:
     before = contents(adopted)
     done = update(adopted, "--vcs-ref=:current:", "--data=refresh=true", check=False)
     assert done.returncode == 1
-    assert "none of the services of compose.yaml looks like Python" in done.stderr.splitlines()[-1]
+    assert "no service of compose.yaml seems to run Python" in done.stderr.splitlines()[-1]
     assert contents(adopted) == before
 
 

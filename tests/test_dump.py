@@ -259,9 +259,7 @@ def run(container: Container, code: str, mode: str = "dump", **settings: str) ->
     container.write("p.py", code)
     settings = {"REMORA_DUMPS": str(container.folder / "dumps"), **settings}
     container.start("exec python p.py", mode=mode, **settings)
-    status = container.exit_code()
-    container.reader.join()
-    return status, re.sub(r"0x\w+", "0x", "\n".join(container.lines))
+    return container.exit_code(), re.sub(r"0x\w+", "0x", "\n".join(container.lines))
 
 
 def dumped(dumps: Path) -> list[dict[str, Any]]:
@@ -946,7 +944,6 @@ def test_disk_that_takes_nothing_is_reported(
         REMORA_DUMPS=str(container.folder / "dumps"),
     )
     assert container.exit_code() == 0
-    container.reader.join()
     where = container.folder / "dumps"
     said = f"remora: the ValueError of pid 4 cannot be dumped in {where}: {reason}"
     assert container.lines[-2:] == [said, "ended 1"]  # no partial file is left

@@ -18,10 +18,10 @@ def test_debugpy_that_cannot_be_fetched_ends_the_build(
 ) -> None:
     with imported("install") as install:
         monkeypatch.setattr(install, "CACHE", tmp_path)
-        monkeypatch.setattr(install, "pip", lambda pythons: ["false"])
+        monkeypatch.setattr(install, "pip_command", lambda pythons: ["false"])
         with pytest.raises(SystemExit, match=r"pip could not fetch debugpy.* docker/debug/wheels"):
             python = {"version": (3, 13), "tag": "cpython-313"}
-            install.debugpy(sys.executable, python, {}, install.HOME)
+            install.debugpy_for(sys.executable, python, {}, install.HOME)
     # Nothing is left in the cache of later builds.
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
     assert [path.name for path in tmp_path.iterdir()] == ["cpython-313"]
@@ -53,7 +53,7 @@ def test_file_that_only_looks_like_an_interpreter_is_left_out(
         assert install.interpreters() == {}
         # pip's candidates are such files, too.
         monkeypatch.setattr(install, "PIP_PACKAGES", [])
-        assert install.pip([str(path), sys.executable])[0] == sys.executable
+        assert install.pip_command([str(path), sys.executable])[0] == sys.executable
 
 
 def test_interpreter_behind_a_script_that_prints_is_found(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_image_without_pip_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> No
     with imported("install") as install:
         monkeypatch.setattr(install.subprocess, "call", lambda *command, **options: 1)
         with pytest.raises(SystemExit, match="the image has no pip to fetch debugpy with"):
-            install.pip({sys.executable: {}})
+            install.pip_command({sys.executable: {}})
 
 
 def test_image_with_old_pythons_only_ends_the_build(
@@ -97,7 +97,7 @@ def test_debugpy_comes_from_the_wheels_of_the_owner(
         monkeypatch.setattr(install, "WHEELS", tmp_path / "wheels")
         python = {"version": version, "tag": "cpython"}
         pythons = {sys.executable: python}
-        folder = install.debugpy(sys.executable, python, pythons, install.HOME)
+        folder = install.debugpy_for(sys.executable, python, pythons, install.HOME)
     # Each edit of the code copies the files into the image again, so there are no sources.
     assert [path.name for path in (folder / "debugpy").iterdir()] == ["__init__.pyc"]
 
@@ -135,7 +135,7 @@ def test_pip_has_the_index_of_the_services_own_build(
         (tmp_path / name).write_text(text)
     with imported("install") as install:
         monkeypatch.setattr(install, "SECRETS", tmp_path)
-        found = install.settings()
+        found = install.pip_environment()
     found = {name: value for name, value in found.items() if name.startswith(("PIP_", "NETRC"))}
     del found["PIP_REQUIRE_VIRTUALENV"], found["PIP_USER"]
     assert found == {name: value.format(tmp_path) for name, value in expected.items()}
@@ -153,7 +153,7 @@ def test_each_interpreter_gets_all_files(
     python = {"version": version, "tag": "x", "site": str(image)}
     with imported("install") as install:
         monkeypatch.setattr(install, "interpreters", lambda: {sys.executable: python})
-        monkeypatch.setattr(install, "debugpy", lambda *_: wheel)
+        monkeypatch.setattr(install, "debugpy_for", lambda *_: wheel)
         install.main(tree)
     home = "/opt/remora/python{}.{}".format(*version)
     site = tree / image.relative_to("/")
@@ -193,9 +193,9 @@ def test_pip_of_an_image_takes_a_wheel_that_fits(
     )
     with imported("install") as install:
         monkeypatch.setattr(install, "CACHE", tmp_path / "cache")
-        monkeypatch.setattr(install, "pip", lambda pythons: [sys.executable, str(pip)])
+        monkeypatch.setattr(install, "pip_command", lambda pythons: [sys.executable, str(pip)])
         python = {"version": sys.version_info[:2], "tag": tags}
-        folder = install.debugpy(sys.executable, python, {}, install.HOME)
+        folder = install.debugpy_for(sys.executable, python, {}, install.HOME)
     (about,) = folder.glob("debugpy-*.dist-info/WHEEL")
     compiled = [path.name for path in folder.glob("**/*.so") if "attach_linux" not in path.name]
     (tag, *_) = [line for line in about.read_text().splitlines() if line.startswith("Tag: ")]

@@ -15,7 +15,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from support.fake_cluster import FakeCluster
+from support.fake_cluster import STARTED, FakeCluster
 from support.manifests import environment, kustomize
 from support.project import wait_until
 from support.rendering import contents, render, replace
@@ -328,7 +328,7 @@ def test_down_deletes_what_up_has_created(cluster: FakeCluster) -> None:
 
 
 def test_worker_comes_with_its_queue(cluster: FakeCluster) -> None:
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "worker"))
+    cluster.be(pods=STARTED.replace("train", "worker"))
     cluster.said("up", "worker", "listen")
     text = (cluster.root / "deploy/.session/worker/manifest.yaml").read_text()
     names = {found["metadata"]["name"] for found in yaml.safe_load_all(text)}
@@ -535,7 +535,7 @@ def test_what_the_kubelet_tries_again_is_waited_for(
     cluster: FakeCluster, waiting: list[str]
 ) -> None:
     lines = [f"train-x|Pending||||{reason}" for reason in waiting]
-    cluster.be(pods="\n".join([*lines, FakeCluster.STARTED]))
+    cluster.be(pods="\n".join([*lines, STARTED]))
     assert "train can be debugged at" in cluster.said("up", "train", REMORA_KUBE_TIMEOUT="60")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from support.fake_cluster import FakeCluster
+from support.fake_cluster import STARTED, FakeCluster
 from support.manifests import (
     ALL,
     ALL_FOUND,
@@ -183,7 +183,7 @@ def test_up_starts_the_application_in_the_namespace_that_is_named(
     owner, cluster: FakeCluster
 ) -> None:
     name = answers(cluster.root)["workloads"][0]["name"]
-    pod = FakeCluster.STARTED.replace("train", name)
+    pod = STARTED.replace("train", name)
     cluster.be(pods=pod)
     assert f"{name} can be debugged at 127.0.0.1:56" in cluster.said("up", name)
     manifest = (cluster.root / f"deploy/.session/{name}/manifest.yaml").read_text()
@@ -232,7 +232,7 @@ def test_ingress_cluster_role_and_autoscaler_are_left_out(template: Path, tmp_pa
     scaler["metadata"] = {"name": "web"}
     files = folder("k8s", WEB, SERVICE, NAMESPACE, ingress, role, scaler)
     cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.be(pods=STARTED.replace("train", "web"))
     cluster.said("up", "web")
     manifest = (cluster.root / "deploy/.session/web/manifest.yaml").read_text()
     assert {e["kind"] for e in yaml.safe_load_all(manifest)} == {"Deployment", "Service"}
@@ -274,7 +274,7 @@ def ranked(in_ranks: Path, tmp_path: Path) -> Iterator[FakeCluster]:
 def test_a_rank_is_held_and_its_pod_attached_to(
     ranked: FakeCluster, name: str, rank: str, selected: str
 ) -> None:
-    ranked.be(pods=FakeCluster.STARTED.replace("train", name))
+    ranked.be(pods=STARTED.replace("train", name))
     ranked.said("up", name, REMORA_RANK=rank)
     text = (ranked.root / f"deploy/.session/{name}/manifest.yaml").read_text()
     assert text.count("name: REMORA_RANK") == 1
@@ -299,7 +299,7 @@ def test_a_rank_that_is_not_there_is_refused(
 
 
 def test_what_has_no_ranks_ignores_one(ranked: FakeCluster) -> None:
-    ranked.be(pods=FakeCluster.STARTED.replace("train", "group-twice"))
+    ranked.be(pods=STARTED.replace("train", "group-twice"))
     ranked.said("up", "group-twice", REMORA_RANK="7")
     text = (ranked.root / "deploy/.session/group-twice/manifest.yaml").read_text()
     assert "REMORA_RANK" not in text and "REMORA_MODE" in text
@@ -402,7 +402,7 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
     commit(root)
     update(root, "--vcs-ref=:current:", "--data", "refresh=true")
     assert answers(root)["workloads"][0]["container"] == "site"
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.be(pods=STARTED.replace("train", "web"))
     cluster.said("up", "web")
     cluster.said("down", "web")
 

@@ -817,7 +817,7 @@ def test_helper_of_multiprocessing_is_left_alone(container: Container) -> None:
     editor.stopped()
     text = container.remora("status").stdout
     assert text.count("is debugged") == 2
-    reason = "it is a helper of multiprocessing's, and runs no code of the project"
+    reason = "it is a helper of multiprocessing, and runs no code of the project"
     assert text.count(reason) == text.count("no debugger") == 1
     assert len(editor.clients) == 2
 

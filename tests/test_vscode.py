@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.dap import TIMEOUT
-from support.ports import find_free_port, listening_here
+from support.ports import first_of_six_free_ports, listening_here
 from support.programs import needed
 from support.project import Project, marked, wait_until
 
@@ -105,7 +105,7 @@ def vscode(folder: Path, scratch: Path) -> Iterator[VSCode]:
     shutil.copytree(HERE / "extension", extensions / "remora.debugpy-1.0.0")
     (data / "User").mkdir(parents=True)
     shutil.copy(HERE / "settings.json", data / "User")
-    port = find_free_port()
+    port = first_of_six_free_ports()
     command = [needed(NODE), needed(SERVER), "--auth=none", f"--bind-addr=127.0.0.1:{port}"]
     options = [f"--user-data-dir={data}", f"--extensions-dir={extensions}", "--disable-telemetry"]
     options.append("--disable-update-check")

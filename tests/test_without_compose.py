@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_cluster import FakeCluster
+from support.fake_cluster import STARTED, FakeCluster
 from support.manifests import (
     ALONE,
     MIGRATE,
@@ -242,7 +242,7 @@ def test_each_workload_has_a_port_of_its_own(template: Path, tmp_path: Path) -> 
         settings = root / f"deploy/debug/workloads/{name}/settings.yaml"
         assert f"{name} at 127.0.0.1:{port} " in settings.read_text()
     cluster = FakeCluster(tmp_path / "cluster", root)
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.be(pods=STARTED.replace("train", "web"))
     assert "web can be debugged at 127.0.0.1:6001." in cluster.said("up", "web")
     cluster.said("down", "web")
 
@@ -299,7 +299,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
     "no Python": (
         {**NO_DOCKERFILE, "ui/Dockerfile": NODE, "ui/index.js": "", **folder("k8s", WEB)},
         [],
-        "none of the images that ui/Dockerfile build looks like Python. Name what builds the",
+        "no image built by ui/Dockerfile seems to run Python. Name what builds the",
     ),
     "a Dockerfile that is not there": (
         {**ALONE, **folder("k8s", WEB)},
@@ -368,7 +368,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
     "a Compose file without Python": (
         {"compose.yaml": "services: {db: {image: redis}}", **folder("k8s", WEB)},
         [],
-        "none of the services of compose.yaml looks like Python. Name the services that run Python:"
+        "no service of compose.yaml seems to run Python. Name the services that run Python:"
         " --data 'debug_services=[{name: web}]'; or leave the Compose file out, to debug in a"
         " cluster only: --data 'compose_files=[]'",
     ),

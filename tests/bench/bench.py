@@ -26,7 +26,7 @@ from rounds import Samples, side_by_side, stopwatch
 from support import dap
 from support.container import Container, debug_python
 from support.existing import ExistingProject
-from support.ports import find_free_port
+from support.ports import first_of_six_free_ports
 from support.project import Project, marked, remove_images
 from support.rendering import NEXT, commit, copy_without_questions, git, render, replace, update
 
@@ -48,7 +48,7 @@ def project_of(engine, template, tmp_path):
 
     def project_of(name: str, write: Callable[[Path, Path, int], object], **options: object):
         root = tmp_path / f"remora-bench-{name}-{os.getpid()}"
-        write(root, template, find_free_port(), **options)
+        write(root, template, first_of_six_free_ports(), **options)
         projects.append(Project(root))
         return projects[-1]
 
@@ -354,7 +354,7 @@ def test_images(measures, project_of, template: Path) -> None:
     adopted.run("docker", "compose", "build")
     name = f"{adopted.root.name}-api"
     images["adopted, before"] = inspect(adopted, name)
-    render(template, adopted.root, debug_port=find_free_port())
+    render(template, adopted.root, debug_port=first_of_six_free_ports())
     adopted.run("docker", "compose", "build")
     adopted.compose("build")
     images["adopted, production"] = inspect(adopted, name)

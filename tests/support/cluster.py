@@ -43,7 +43,7 @@ CONTAINER = {
 
 
 def given(name: str) -> str:
-    """A setting of the tests. Without it, they are skipped; in CI they fail."""
+    """A setting of the tests. Without the setting, they are skipped; in CI they fail."""
     value = os.environ.get(name)
     if not value:
         reason = f"{name} is not set: nox -s cluster says what it takes"
@@ -60,7 +60,7 @@ class Cluster:
         # Options of kubectl, for another user
         self.as_user: list[str] = []
         self.kubectl("create", "namespace", self.namespace)
-        # The commands for deploy/debug.sh
+        # The settings of deploy/debug.sh
         self.settings = {"REMORA_KUBE_NAMESPACE": self.namespace}
 
     @cached_property

@@ -303,7 +303,10 @@ class Container:
         return editor
 
     def exit_code(self) -> int:
-        return self.process.wait(timeout=dap.TIMEOUT)
+        """Wait for the container to end, and return its exit code. All that it printed is read."""
+        code = self.process.wait(timeout=dap.TIMEOUT)
+        self.reader.join(dap.TIMEOUT)
+        return code
 
     def stop(self) -> None:
         """End everything. The kernel ends whatever is left in the namespace."""

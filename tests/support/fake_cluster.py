@@ -8,29 +8,35 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from support.programs import program
 
+# The line for a pod that has started, as deploy/debug.sh asks for it
+STARTED = "train-x|Running||true|||"
+
+# What kubectl and docker answer: see fake_kubectl.py.
+USUAL: dict[str, Any] = {
+    "contexts": ["kind-dev", "production"],
+    "answers": True,
+    "namespace": True,
+    "denied": [],
+    "there": [],
+    "dumps": False,
+    "apply": "",
+    "delete": "",
+    "exec": "",
+    "port": "free",
+    "pod": "Running|||",
+    "events": [],
+}
+
+# The options that name the cluster in each call
+PLACE = ("--context=kind-dev", "--namespace=team")
+
 
 class FakeCluster:
-    """The answers of kubectl and docker. A test changes those that it needs."""
-
-    usual: ClassVar[dict[str, Any]] = {
-        "contexts": ["kind-dev", "production"],
-        "answers": True,
-        "namespace": True,
-        "denied": [],
-        "there": [],
-        "dumps": False,
-        "apply": "",
-        "delete": "",
-        "exec": "",
-        "port": "free",
-        "pod": "Running|||",
-        "events": [],
-    }
-    STARTED = "train-x|Running||true|||"
+    """A project's folder, and programs in the place of kubectl, docker and kind."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         """Put the programs into the subfolder `bin` of a folder. root: the project's folder."""
@@ -59,7 +65,8 @@ class FakeCluster:
         path.chmod(0o755)
 
     def be(self, pods: str = STARTED, **changes: Any) -> None:
-        (self.folder / "world.json").write_text(json.dumps({**self.usual, **changes}))
+        """Answer as usual from now on, with some changes. pods: a line for each look at the pod."""
+        (self.folder / "world.json").write_text(json.dumps({**USUAL, **changes}))
         (self.folder / "pods").write_text(pods)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -96,12 +103,11 @@ class FakeCluster:
         return done.stdout.splitlines()[-1] if done.stdout else ""
 
     def calls(self, verb: str) -> list[list[str]]:
+        """The arguments of all calls of kubectl with a verb, without PLACE."""
         path = self.folder / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
-        found = [[w for w in json.loads(x) if w not in self.place] for x in lines]
+        found = [[w for w in json.loads(x) if w not in PLACE] for x in lines]
         return [words[1:] for words in found if words[0] == verb]
-
-    place = ("--context=kind-dev", "--namespace=team")
 
     def forwards(self) -> list[str]:
         """The command lines of the processes that forward for this project."""

@@ -1,6 +1,6 @@
 """A stand-in for kubectl, which gives the answers of a test, and records its calls.
 
-The answers are in a JSON file: see `FakeCluster` in fake_cluster.py. The real kubectl builds
+The answers are in a JSON file: see USUAL in fake_cluster.py. The real kubectl builds
 manifests.
 """
 

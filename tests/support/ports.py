@@ -16,8 +16,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def find_free_port() -> int:
-    """Return a port of this machine that nobody listens on, like the five after it."""
+def first_of_six_free_ports() -> int:
+    """The first of six ports in a row that nobody listens on, for a project and its services."""
     # Try at random: another test session may be about to listen on the first free port.
     for port in random.sample(range(20000, 30000, 10), 1000):
         with ExitStack() as probes:

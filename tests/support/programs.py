@@ -1,4 +1,4 @@
-"""Programs that the tests run."""
+"""Programs that are installed for the tests: their paths, and their findings."""
 
 from __future__ import annotations
 

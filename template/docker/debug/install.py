@@ -136,12 +136,11 @@ def describe(path):
         return None
 
 
-def pip(pythons):
+def pip_command(pythons):
     """Return a command (a list) that runs pip. Installs pip if needed, or ends the script.
 
     Any pip will do: it can fetch for other versions than its own. pythons: paths of interpreters.
     """
-
     for bring in ["true", *PIP_PACKAGES]:
         command = bring.format(python=sys.executable)
         if not shutil.which(command.split()[0]) or subprocess.call(command, shell=True) != 0:
@@ -156,7 +155,7 @@ def pip(pythons):
     )
 
 
-def settings():
+def pip_environment():
     """Return the environment for pip, with the package index that the build of the service uses."""
     # Settings of the image that are meant for its own packages would stop pip.
     found = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0", PIP_USER="0")
@@ -196,7 +195,7 @@ def compile_all(path, folder, home):
             source.unlink()
 
 
-def debugpy(path, python, pythons, home):
+def debugpy_for(path, python, pythons, home):
     """Return the folder of debugpy for an interpreter. Fetches it if it is not in the cache.
 
     path, python: one item of interpreters(). pythons: all of them. home: the folder in the image.
@@ -205,14 +204,15 @@ def debugpy(path, python, pythons, home):
     folder = CACHE / python["tag"] / wanted
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        command = [*pip(pythons), "download", "--no-deps", "--only-binary=:all:"]
+        command = [*pip_command(pythons), "download", "--no-deps", "--only-binary=:all:"]
         command += ["--python-version", "{}.{}".format(*python["version"])]
         if WHEELS.is_dir():
             command += ["--no-index", "--find-links", str(WHEELS)]
         # Another build may do the same at this moment: the folder appears only when it is complete.
         with tempfile.TemporaryDirectory(dir=str(CACHE)) as temporary:
             draft = Path(temporary, "debugpy")
-            if subprocess.call([*command, "--dest", str(draft), wanted], env=settings()) != 0:
+            command += ["--dest", str(draft), wanted]
+            if subprocess.call(command, env=pip_environment()) != 0:
                 sys.exit(
                     f"install.py: pip could not fetch {wanted}: see above; it needs a package"
                     " index, or that wheel in the folder docker/debug/wheels"
@@ -257,11 +257,11 @@ def write_file(path, text, mode=0o644):
 def install(path, python, pythons, destination):
     """Put debugpy and the layer into the tree for one version of Python, and return their folder.
 
-    path, python, pythons: see debugpy(). destination: the tree. The result is a path in the image.
+    Arguments: see debugpy_for(). destination: the tree. The result is a path in the image.
     """
     home = HOME / "python{}.{}".format(*python["version"])
     copy = make_folder(destination, home)
-    for package in debugpy(path, python, pythons, home).iterdir():
+    for package in debugpy_for(path, python, pythons, home).iterdir():
         shutil.copytree(str(package), str(copy / package.name))
     (copy / "python").symlink_to(path)
     # The program may have a package called `remora`.

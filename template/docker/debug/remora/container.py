@@ -12,7 +12,6 @@ from . import commandline
 # signal, so it does no harm to a process that has lost its handler.
 SIGNAL = 23  # SIGURG, on all processors except MIPS and the like
 
-
 # How the file names of emulators and loaders begin. Each runs another program, its argument. An
 # emulator runs programs for another processor, such as amd64 on a Mac with Apple's processor.
 EMULATORS = ("qemu-", "rosetta", "ld-linux", "ld-musl")
@@ -218,8 +217,8 @@ def has_network_of_machine():
 def is_held(command):
     """Tell whether mode `wait` holds this process, which runs `command`.
 
-    It holds what the container's command has started. It holds no installers and what they run, and
-    no helpers that a library starts from a file of its own. What `docker exec` has started has no
+    It holds what the container's command has started, but neither installers and what they run, nor
+    helpers that a library starts from a file of its own. What `docker exec` has started has no
     parent in the container, and is not held either.
     """
     # Tools isolate (-I) their own helpers from the program's settings.
@@ -234,7 +233,7 @@ def is_held(command):
     return pid == 1
 
 
-def is_beside(command):
+def is_assistant(command):
     """Tell whether this process only assists the programs, as a health check does.
 
     command: its command line.

@@ -11,7 +11,7 @@ import os
 RLock, allocate_lock, get_ident = _thread.RLock, _thread.allocate_lock, _thread.get_ident
 
 # The ident of the main thread
-main = get_ident()
+main_ident = get_ident()
 
 # Held while a debugger is let in: the hub may ask while the process connects by itself.
 joining = allocate_lock()
@@ -61,8 +61,8 @@ def begin_child():
 
     The hub may ask for this process meanwhile. A lock keeps it from answering twice.
     """
-    global lock, joining, main
-    lock, joining, main = RLock(), allocate_lock(), get_ident()
+    global lock, joining, main_ident
+    lock, joining, main_ident = RLock(), allocate_lock(), get_ident()
     if follows:
         joining.acquire()  # until the end of end_child()
 

@@ -7,7 +7,7 @@ by then, and leaves no modules behind if it has nothing to do, as in mode `off`.
 import os
 import sys
 
-# The folder that has this package and debugpy, and nothing of the program
+# The folder of this layer and of debugpy, for this version of Python
 HOME = os.path.dirname(os.path.dirname(__file__))
 
 
@@ -89,8 +89,8 @@ def main():
     if "_remora.program" in sys.modules:
         return  # `site` reads the .pth files of a folder again for site.addsitedir()
     try:
-        # In a virtual environment, Python 3.15 imports this module again, to call this function a
-        # second time.
+        # Leave no modules behind. But in a virtual environment, Python 3.15 calls this function a
+        # second time, and would import them again.
         if not begin() and sys.version_info < (3, 15):
             for name in [name for name in sys.modules if name.partition(".")[0] == "_remora"]:
                 del sys.modules[name]

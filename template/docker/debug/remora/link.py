@@ -9,6 +9,7 @@ are no secrets to keep.
 import os
 import sys
 
+from .container import read
 from .hook import HOME, say
 
 # How long the hub may take to start or to answer, in seconds.
@@ -29,15 +30,11 @@ def name(kind):
 
 def exists(kind):
     """Tell whether a name exists: HUB or ATTACHED. To read /proc is cheaper than to connect."""
-    from .container import read
-
     return f"@{name(kind)}\n" in read("self", "net/unix", 2**24)
 
 
 def is_served():
     """Tell whether a hub accepts connections: whether its socket listens (__SO_ACCEPTCON)."""
-    from .container import read
-
     sockets = (line.split() for line in read("self", "net/unix", 2**24).splitlines())
     return any(line[3] == "00010000" and line[-1] == f"@{name(HUB)}" for line in sockets)
 

@@ -15,7 +15,8 @@ mode = ""
 # Whether begin() is running, and whether the hub has asked meanwhile. During begin(), this thread
 # holds import locks that the engine needs, so the answer has to wait.
 is_beginning, was_asked = False, False
-# How often to put off a signal until an import has ended: a whole program may run in one
+# True for each time that a signal may still be put off until an import has ended. A whole program
+# may run in an import, so the times are limited.
 tries = iter([True] * 40)
 
 # The module `engine`, once all of it is loaded (another thread may be loading it)
@@ -88,7 +89,7 @@ def begin_mode(command):
         from . import waiting
 
         waiting.for_client(held_if="wait")
-    elif link.exists(link.ATTACHED) and not container.is_beside(command):
+    elif link.exists(link.ATTACHED) and not container.is_assistant(command):
         join()
     elif mode in ("wait", "listen") and not link.exists(link.HUB):
         link.start_hub(wait=False)
@@ -124,7 +125,7 @@ def let_in(facts):
             return False
     facts.update(command=own_command(), is_back=connection.is_back)
     answer = link.exchange(connection, facts)
-    if is_dumped(connection, answer):
+    if dump_if_asked(connection, answer):
         return False
     is_wanted = bool(answer and answer["engine"])
     if is_wanted:
@@ -154,12 +155,12 @@ def tell_problem(connection, problem):
 
     The hub notes the reason for the user, and does not ask again.
     """
-    is_done = is_dumped(connection, link.exchange(connection, {"problem": problem}))
+    is_done = dump_if_asked(connection, link.exchange(connection, {"problem": problem}))
     connection.close()
     return is_done
 
 
-def is_dumped(connection, answer):
+def dump_if_asked(connection, answer):
     """Write a dump of this process if the hub asks for one. Returns whether it does."""
     if not (answer and answer.get("dump")):
         return False

@@ -1,4 +1,4 @@
-"""Waits for a client, and lets signals end the wait."""
+"""Wait for a client, and let signals end the wait."""
 
 import _signal
 

@@ -76,7 +76,7 @@ def checked(options):
         except (SyntaxError, ValueError) as error:
             raise Problem(2, f"{expression!r} is not an expression: {error.args[0]}") from None
     if options.count < 1 or not options.timeout >= 0:
-        raise Problem(2, "--count is 1 or more, and --timeout 0 or more")
+        raise Problem(2, "--count must be 1 or more, and --timeout 0 or more")
     try:
         return Place(options.place)
     except Unknown as error:

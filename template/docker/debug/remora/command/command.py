@@ -83,8 +83,8 @@ def attach(chosen):
             why = problems.get(str(pid)) or processes.why_not(pid)
             print(f"pid {pid} cannot be debugged: {why}")
         else:
-            print(f"pid {pid} {NO_ANSWER}")
-            print("Or it belongs to another user. It is ready as soon as it returns to Python.")
+            print(f"pid {pid} {NO_ANSWER}, or of another user")
+            print("The process is ready as soon as it returns to Python.")
     if not wanted:
         print("nothing can be debugged:")
         processes.show(processes.states(answer), answer)

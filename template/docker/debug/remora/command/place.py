@@ -29,7 +29,7 @@ class Place:
     def __init__(self, text):
         name, _, line = text.rpartition(":")
         if not name or not line.isdecimal() or len(line) > 9:
-            raise Unknown(f"a place is FILE:LINE, such as src/shop/cart.py:41, not {text!r}")
+            raise Unknown(f"a place must be FILE:LINE, such as src/shop/cart.py:41, not {text!r}")
         files = Files(Project(), [(ROOT, working_directory())])
         local = find(name, files)
         self.path, self.line = files.client_path(local), int(line)
@@ -50,9 +50,9 @@ class Place:
         if self.line not in lines:
             why = "has no code" if self.line <= length else f"is past its end, line {length}"
             near = sorted(sorted(lines, key=lambda line: abs(line - self.line))[:3])
-            nearest = f"the nearest lines with code are {', '.join(map(str, near))}"
-            nearest = nearest if near else "it has no code at all"
-            raise Unknown(f"line {self.line} of {self.name} {why}: {nearest}")
+            shown = f"the nearest lines with code are {', '.join(map(str, near))}"
+            hint = shown if near else "the file has no code at all"
+            raise Unknown(f"line {self.line} of {self.name} {why}: {hint}")
 
 
 def find(name, files):

@@ -27,7 +27,7 @@ def why_not(pid):
         return f"REMORA_TARGET is {target}"
     helped = commandline.whose_helper(command)
     if helped:
-        return f"it is a helper of {helped}'s, and runs no code of the project"
+        return f"it is a helper of {helped}, and runs no code of the project"
     if not container.is_interpreter(pid):
         return "it is not a Python interpreter: Python is built into it, as into uWSGI"
     if commandline.is_without_site(command):
@@ -37,12 +37,12 @@ def why_not(pid):
     environment = container.virtual_environment(pid, command, settings)
     if environment:
         return (
-            f"the virtual environment {environment} was made when the container ran, so the debug"
-            " layer is not in it: make it in the image"
+            f"the virtual environment {environment} was made when the container ran:"
+            " make it in the image, so that it has the debug layer"
         )
     return (
-        "its interpreter has no hook: it came into the container after the debug layer;"
-        " install it in the image, and build the image again"
+        "its interpreter has no hook, because it was installed after the debug layer:"
+        " install the interpreter in the image, and build the image again"
     )
 
 

@@ -45,7 +45,7 @@ def keep(error, moment):
     if program.is_attached():
         return  # the user has chosen which exceptions to stop at
     if moment == uncaught.WRAPPED:
-        is_main = _thread.get_ident() == forks.main
+        is_main = _thread.get_ident() == forks.main_ident
         # Python 3.12 starts no threads while it ends, so it cannot act then.
         if is_main and sys.version_info[:2] != (3, 12):
             return uncaught.act_later(error)

@@ -53,7 +53,7 @@ class Graph:
         rank: the lower, the sooner the node is written. secret_name: the name that may tell of a
         secret.
         """
-        if texts.must_hide(secret_name, value):
+        if hiding.must_hide(secret_name, value):
             return [name, texts.type_name(value), HIDDEN]
         if is_a(value, *LEAVES) or (is_exactly(value, tuple, list, dict, set) and not value):
             return [name, texts.type_name(value), self.line(value)]
@@ -121,7 +121,7 @@ def inside(value):
     if texts.name_of(kind) == "_Environ" and texts.name_of(kind, "__module__") == "os":
         return  # a dump has its names elsewhere
     elements, _ = texts.elements(value, SHOWN)
-    is_sequence, names = is_a(value, list, tuple, deque), texts.names_of(value)
+    is_sequence, names = is_a(value, list, tuple, deque), texts.element_names(value)
     for key, child in elements:
         if is_a(value, dict):
             if not is_a(key, str, int, float, type(None)):
@@ -142,7 +142,7 @@ def inside(value):
         if frame is not None:
             yield from ((f"({name})", child, name) for name, child in locals_of(frame))
     elif is_a(value, BaseException):
-        yield ".args", vars(BaseException)["args"].__get__(value), ""
+        yield ".args", texts.field(value, "args"), ""
 
 
 def locals_of(frame):

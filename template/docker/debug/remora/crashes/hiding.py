@@ -57,6 +57,18 @@ def is_secret(name):
     return SECRET.search(name) is not None
 
 
+def must_hide(name, value):
+    """Tell whether a value must be hidden because of its name."""
+    name = name.decode("latin-1") if type(name) is bytes else name
+    if not issubclass(type(name), str):
+        return False
+    name = str.__str__(name)  # such as a member of an enum, as text
+    if issubclass(type(value), (str, bytes, bytearray)):
+        return is_secret(name)
+    is_container = issubclass(type(value), (dict, list, tuple, set, frozenset))
+    return is_container and SECRETS.search(name) is not None
+
+
 def learn():
     """Take note of the values of environment variables whose names say that they are secrets."""
     global known
@@ -83,10 +95,7 @@ def places_in(text, length):
 
 
 def beginning(text, length=LENGTH):
-    """Return the first characters of a text, without the secrets that begin there.
-
-    Search before you cut, because half of a secret does not look like one.
-    """
+    """Return the first characters of a text, without the secrets that begin there."""
     parts, position = [], 0
     for start, end in sorted(places_in(text, length)):
         if position <= start < length:
@@ -96,5 +105,5 @@ def beginning(text, length=LENGTH):
 
 
 def excerpt(text, length=LENGTH):
-    """Return a text without secrets, cut to `length` characters before those are left out."""
+    """Return a text without its secrets, cut to `length` characters, in which the secrets count."""
     return beginning(text, length) + ("…" if len(text) > length else "")

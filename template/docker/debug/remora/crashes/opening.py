@@ -30,7 +30,7 @@ def main(name):
         print(error, file=sys.stderr)
         return 1
     except reading.DAMAGED:
-        print(reading.plain(f"{path} is a dump that is damaged"), file=sys.stderr)
+        print(reading.plain(f"{path} is a damaged dump"), file=sys.stderr)
         return 1
     command.start_hub()
     connection = link.connect(is_program=False)
@@ -82,21 +82,27 @@ async def serve(connection, recorded):
         except Refused as error:
             send("response", **known, success=False, message=str(error), body={})
         if name == "configurationDone":
-            tell(
-                "process", name="recorded crash", systemProcessId=os.getpid(), startMethod="attach"
-            )
-            for number in range(1, len(recorded.threads) + 1):
-                tell("thread", reason="started", threadId=number)
-            tell("stopped", **recorded.stop())
-            notes = [] if recorded.found.get("complete", True) else [f"the dump is {PARTIAL}"]
-            others = ", ".join(recorded.files_as_they_were())
-            if others:
-                notes.append(f"shown as it was, since the file is not the same here: {others}")
-            for text in notes:
-                tell("output", category="important", output=f"remora: {text}\n")
+            tell_state(recorded, tell)
         if is_end:
             tell("terminated")
         await writer.drain()
         if is_end:
             writer.close()
             return
+
+
+def tell_state(recorded, tell):
+    """Tell a client what a program would tell that has stopped at the exception.
+
+    tell: a function that sends an event.
+    """
+    tell("process", name="recorded crash", systemProcessId=os.getpid(), startMethod="attach")
+    for number in range(1, len(recorded.threads) + 1):
+        tell("thread", reason="started", threadId=number)
+    tell("stopped", **recorded.stop())
+    notes = [] if recorded.found.get("complete", True) else [f"the dump is {PARTIAL}"]
+    others = ", ".join(recorded.files_as_they_were())
+    if others:
+        notes.append(f"shown as it was, since the file is not the same here: {others}")
+    for text in notes:
+        tell("output", category="important", output=f"remora: {text}\n")

@@ -72,12 +72,12 @@ def find(name):
     if not found:
         named = f" called {name}" if name else ""
         raise Unreadable(f"there is no dump{named} in {folder()}: {HINT}")
-    of_service = [one for one in found if (facts := NAME.match(one)) and facts[1] == name]
-    if name and len(found) > 1 and name not in found and not of_service:
-        raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
-    if name in found or (name and not of_service):
-        return f"{folder()}/{name if name in found else found[0]}"
-    return f"{folder()}/{first_of(of_service or found)}"
+    if name not in found:
+        of_service = [one for one in found if (facts := NAME.match(one)) and facts[1] == name]
+        if name and len(found) > 1 and not of_service:
+            raise Unreadable(f"{name} may be {' or '.join(found)}: say which")
+        name = first_of(of_service or found)
+    return f"{folder()}/{name}"
 
 
 def first_of(found):

@@ -235,14 +235,10 @@ class Recorded:
 def key_of(tree):
     """Return the constant in the brackets of an expression. Raises Refused."""
     try:
-        return ast.literal_eval(getattr(tree, "value", tree) if is_index(tree) else tree)
+        # Python 3.8 wraps the constant.
+        return ast.literal_eval(tree.value if type(tree).__name__ == "Index" else tree)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise Refused(ONLY) from None
-
-
-def is_index(tree):
-    """Tell whether a part of an expression is the wrapper that Python 3.8 puts around an index."""
-    return type(tree).__name__ == "Index"
 
 
 def place_of(frame):

@@ -33,7 +33,7 @@ class Stacks:
         self.graph = graph
         # The files of the frames, and whether each is the user's
         self.files = {}
-        self._library = (HOME + "/", *standard_library())
+        self._library = (f"{HOME}/", *standard_library())
         self._exceptions, self._numbers = [], {}
 
     # ---- Exceptions ----
@@ -54,12 +54,12 @@ class Stacks:
                 "module": texts.name_of(type(one), "__module__"),
                 "text": texts.message_of(one),
                 "notes": self._notes(one),
-                "is_context_shown": not field(one, "__suppress_context__"),
+                "is_context_shown": not texts.field(one, "__suppress_context__"),
                 "frames": self.of_trace(uncaught.trace_of(one), LIBRARY),
                 "value": self.graph.child("", one, ELSEWHERE, ""),
             }
             self._exceptions.append(record)
-            cause, context = field(one, "__cause__"), field(one, "__context__")
+            cause, context = texts.field(one, "__cause__"), texts.field(one, "__context__")
             group = uncaught.members(one)
             for name, others in (("cause", [cause]), ("context", [context]), ("group", group)):
                 known = [other for other in others if other is not None][:EXCEPTIONS]
@@ -136,8 +136,8 @@ class Stacks:
         return self._records(found, rank)
 
     def _records(self, found, rank):
-        # Leave out the frames of the debug layer.
-        shown = [pair for pair in found if not pair[0].f_code.co_filename.startswith(HOME + "/")]
+        # Leave out the debug layer's own frames.
+        shown = [pair for pair in found if not pair[0].f_code.co_filename.startswith(f"{HOME}/")]
         if len(shown) > FRAMES:
             shown = shown[: FRAMES // 2] + shown[-FRAMES // 2 :]
         return [self._record(frame, line, rank) for frame, line in shown]
@@ -184,11 +184,6 @@ class Stacks:
                 found[file] = content.decode(errors="surrogateescape")
                 room -= len(content)
         return found
-
-
-def field(error, name):
-    """Return an attribute of BaseException, even if the exception's class has replaced it."""
-    return vars(BaseException)[name].__get__(error)
 
 
 def is_shown(name, value):

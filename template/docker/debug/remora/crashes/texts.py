@@ -21,7 +21,7 @@ from types import (
     WrapperDescriptorType,
 )
 
-from .hiding import ENVIRONMENT, HIDDEN, LENGTH, SECRETS, beginning, excerpt, is_secret
+from .hiding import ENVIRONMENT, HIDDEN, LENGTH, beginning, excerpt, must_hide
 
 # How many elements of a container a text shows.
 SHOWN = 10
@@ -42,15 +42,25 @@ def is_exactly(value, *kinds):
     return any(type(value) is kind for kind in kinds)
 
 
+def fact(kind, attribute):
+    """Return what Python itself says about a class, even if a metaclass replaces the attribute."""
+    return type.__dict__[attribute].__get__(kind)
+
+
+def field(error, attribute):
+    """Return an attribute of BaseException, even if the exception's class replaces it."""
+    return vars(BaseException)[attribute].__get__(error)
+
+
 def bases(value):
     """Return the classes of a value, its own first."""
-    return type.__dict__["__mro__"].__get__(type(value))
+    return fact(type(value), "__mro__")
 
 
 def name_of(kind, attribute="__qualname__"):
     """Return the name of a class, or with "__module__" of its module; "?" if it has none."""
     try:
-        name = type.__dict__[attribute].__get__(kind)
+        name = fact(kind, attribute)
     except AttributeError:
         return "?"
     return name if type(name) is str else "?"
@@ -63,7 +73,7 @@ def type_name(value):
 
 def is_builtin(kind):
     """Tell whether a class is written in C, and not in Python (Py_TPFLAGS_HEAPTYPE)."""
-    return not type.__dict__["__flags__"].__get__(kind) & 512
+    return not fact(kind, "__flags__") & 512
 
 
 def cut(text, length=LENGTH):
@@ -150,7 +160,7 @@ def attributes(value, count):
     """
     has_all = False
     for kind in bases(value):
-        names = type.__dict__["__dict__"].__get__(kind)
+        names = fact(kind, "__dict__")
         own = names.get("__dict__")
         if not has_all and is_exactly(own, GetSetDescriptorType, MemberDescriptorType):
             has_all = True
@@ -171,7 +181,7 @@ def _line_of_container(value, depth):
     if depth <= 0 and count:
         few = f"{prefix}{marks[0]}…{marks[1]}"
         return few if count < SHOWN else f"<{type_name(value)} of {count}>"
-    parts, names, fields = [], names_of(value), fields_of(value)
+    parts, names, fields = [], element_names(value), field_names(value)
     for key, element in found:
         is_pair = is_a(value, dict)
         name = key if is_pair else names[key] if key < len(names) else ""
@@ -182,31 +192,21 @@ def _line_of_container(value, depth):
     return f"{prefix}{marks[0]}{', '.join(parts)}{more}{marks[1]}"
 
 
-def must_hide(name, value):
-    """Tell whether a value must be hidden because of its name."""
-    name = name.decode("latin-1") if type(name) is bytes else name
-    if not is_a(name, str):
-        return False
-    name = str.__str__(name)  # such as a member of an enum, as text
-    if is_a(value, str, bytes, bytearray):
-        return is_secret(name)
-    return is_a(value, dict, list, tuple, set, frozenset) and SECRETS.search(name) is not None
-
-
-def fields_of(value):
+def field_names(value):
     """Return the names of a named tuple's elements; () for another value."""
     if is_a(value, tuple):
         for kind in bases(value):
-            names = type.__dict__["__dict__"].__get__(kind).get("_fields")
+            names = fact(kind, "__dict__").get("_fields")
             if type(names) is tuple and all(type(name) is str for name in names):
                 return names
     return ()
 
 
-def names_of(value):
-    """Return the names of a sequence's elements: fields, a header's name, options; () without."""
-    if not is_a(value, tuple, list) or fields_of(value):
-        return fields_of(value)
+def element_names(value):
+    """Return the names of a sequence's elements: fields, a header's name, options; () if none."""
+    fields = field_names(value)
+    if fields or not is_a(value, tuple, list):
+        return fields
     found, is_pair = [one for _, one in elements(value, 100)[0]], size(value) == 2
     is_name = [is_pair or (type(one) is str and one.startswith("--")) for one in found]
     return ["", *(one if is_name[number] else "" for number, one in enumerate(found[:-1]))]
@@ -236,9 +236,8 @@ def elements(value, count, skip=0):
 
 def message_of(error):
     """Return the text of an exception."""
-    arguments = vars(BaseException)["args"].__get__(error)
-    names = type.__dict__["__dict__"].__get__
-    text_of = next(kind for kind in bases(error) if "__str__" in names(kind))
+    arguments = field(error, "args")
+    text_of = next(kind for kind in bases(error) if "__str__" in fact(kind, "__dict__"))
     shown = list(arguments)
     if text_of is OSError:
         shown += [OSError.filename.__get__(error), OSError.filename2.__get__(error)]

@@ -238,7 +238,7 @@ def noting(leave):
             frame = sys._getframe(1)
             # multiprocessing has caught the exit of a spawned child, and repeats it here.
             is_repeated = is_failure and frame.f_code.co_name == "spawn_main"
-            if _thread.get_ident() == forks.main and not is_repeated:
+            if _thread.get_ident() == forks.main_ident and not is_repeated:
                 handled_at_exit = None
                 if is_failure and ending.__context__ is not None:
                     while frame.f_back is not None:

@@ -1,4 +1,4 @@
-"""Makes pydevd answer requests at the right moment, and refuse those that it fails to handle."""
+"""Make pydevd answer requests at the right moment, and refuse those that it fails to handle."""
 
 import json
 import threading

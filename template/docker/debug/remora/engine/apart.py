@@ -150,22 +150,9 @@ def only(home):
     such a module is removed from sys.modules, so that the program finds its own. pydevd's modules
     stay.
     """
-    library = standard_library()
-    path, environment = list(sys.path), dict(os.environ)
-    own_folders = [folder for folder in path if folder not in library]
-    try:
-        own_folders = [script_folder(), *own_folders[: _first(path, library)]]
-    except OSError:
-        pass  # the working directory is deleted
-
-    # Modules that the program has loaded under a name by which the engine means another module
-    hidden = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        top = name.partition(".")[0]
-        if file and name != "__main__" and not file.startswith((home, *library)):
-            if in_folders(top, [home, *library]):
-                hidden[name] = sys.modules.pop(name)
+    library, environment = standard_library(), set(os.environ)
+    own_folders = _folders_before(library)
+    hidden = _hide_modules([home, *library])
     pydevd = f"{home}/debugpy/_vendored/pydevd"
     finder = Finder([home, pydevd, *library])
     sys.meta_path.insert(0, finder)
@@ -174,8 +161,8 @@ def only(home):
             yield
     finally:
         sys.meta_path.remove(finder)
-        loaded = {name.partition(".")[0] for name in finder.found}
         # Keep pydevd's own parts: pydevd imports more of them later, by their names.
+        loaded = {name.partition(".")[0] for name in finder.found}
         shadowed = {
             name
             for name in loaded
@@ -184,19 +171,43 @@ def only(home):
         for name in finder.found:
             if name.partition(".")[0] in shadowed:
                 sys.modules.pop(name, None)
-        for name in UNUSED:
-            if isinstance(sys.modules.get(name), StandIn):
-                package, _, own_name = name.partition(".")
-                del sys.modules[name]
-                vars(sys.modules.get(package, finder)).pop(own_name, None)
+        _remove_stand_ins()
         sys.modules.update(hidden)
         # debugpy sets these for processes that it starts itself, and engine.py sets some for the
         # import.
-        for name in set(os.environ) - set(environment):
+        for name in set(os.environ) - environment:
             if name.startswith("PYDEVD_") or name == "PYTHONBREAKPOINT":
                 del os.environ[name]
 
 
-def _first(path, library):
-    """Return how many folders of `path` (as sys.path) come before those of the standard library."""
-    return next((n for n, folder in enumerate(path) if folder in library), len(path))
+def _folders_before(library):
+    """Return the program's folders in sys.path that come before those of the standard library."""
+    first = next((n for n, folder in enumerate(sys.path) if folder in library), len(sys.path))
+    try:
+        return [script_folder(), *sys.path[:first]]
+    except OSError:  # the working directory is deleted
+        return sys.path[:first]
+
+
+def _hide_modules(folders):
+    """Remove what the program has loaded by a name that means another module in `folders`.
+
+    Returns the modules by name, to put them back into sys.modules.
+    """
+    hidden = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and not file.startswith(tuple(folders)):
+            if in_folders(name.partition(".")[0], folders):
+                hidden[name] = sys.modules.pop(name)
+    return hidden
+
+
+def _remove_stand_ins():
+    """Let the program import the real modules, also as attributes of their packages."""
+    for name in UNUSED:
+        if isinstance(sys.modules.get(name), StandIn):
+            package, _, own_name = name.partition(".")
+            del sys.modules[name]
+            if package in sys.modules:
+                vars(sys.modules[package]).pop(own_name, None)

@@ -1,4 +1,4 @@
-"""Removes delays of pydevd.
+"""Remove delays of pydevd.
 
 Each function raises AttributeError if pydevd lacks what the function replaces.
 """

@@ -27,7 +27,6 @@ connection = None
 # name.
 debugpy = None
 
-
 # The oldest debugpy that works here
 OLDEST = (1, 8, 20)
 

@@ -51,6 +51,6 @@ def within(seconds, function, *arguments):
 def raise_in(ident):
     """Raise TooLong in a thread."""
     API.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLong))
-    if ident == forks.main:
+    if ident == forks.main_ident:
         # A signal ends what the thread waits for. In the signal's handler, Python then raises.
         pthread_kill(ident, container.SIGNAL)

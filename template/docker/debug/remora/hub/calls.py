@@ -114,11 +114,8 @@ class Calls:
         said = self.programs.keys() | self.problems().keys()
         return [pid for pid in there if pid not in said]
 
-    async def change(self):
-        """Wait until a process has connected.
-
-        Return after 0.2 s, since a process may end unnoticed.
-        """
+    async def wait_for_change(self):
+        """Wait until a process has connected, but at most 0.2 s: a process may end unnoticed."""
         await self._change.wait(0.2)
 
     async def all_run(self):
@@ -129,7 +126,7 @@ class Calls:
         loop = asyncio.get_event_loop()
         deadline = loop.time() + RUN_TIMEOUT
         while self.missing(self.running_at_attach) and loop.time() < deadline:
-            await self.change()
+            await self.wait_for_change()
         running = [program.running for program in self.programs.values() if program.running]
         if running:
             await asyncio.wait(running, timeout=max(0, deadline - loop.time()))
@@ -139,9 +136,7 @@ class Calls:
         await self._change.note()
 
     async def look(self, is_root_free):
-        """Keep asking processes that could not be asked when the client attached.
-
-        Runs until cancelled.
+        """Keep asking processes that could not be asked when the client attached, until cancelled.
 
         is_root_free: a function that tells whether the root session shows no program.
         """

@@ -233,7 +233,7 @@ class Client:
             self.event("debugpyAttach", dict(configuration, request="attach"))
 
     def terminate(self):
-        """End the session, and tell the client so, which then disconnects."""
+        """Tell the client that the session has ended. The client then disconnects."""
         if not self.is_ended:
             self.is_ended = True
             self.event("terminated")

@@ -81,7 +81,7 @@ class Hub:
                         " not Python. Its breakpoints are set when it is back in Python."
                     )
                 return None
-            await self.calls.change()
+            await self.calls.wait_for_change()
             if asked:
                 self.calls.ask()  # again, if one was still busy with the last client
 
@@ -96,7 +96,7 @@ class Hub:
         if session.program is None:
             session.say(
                 "no Python program is here yet: the next one that starts is debugged."
-                " If one should run, `remora status` in the container says why it is not."
+                " `remora status` in the container says why another one is not debugged."
             )
         self._looking = self.start(self.calls.look(lambda: self.root.program is None))
 

@@ -62,11 +62,11 @@ class Keeping:
         Its parent may end all other children when one ends, as torchrun does. So the process waits
         until no child of the same parent is kept.
         """
-        others = " ".join(map(str, self.kept))
-        line = f"{error} in pid {pid} is not kept: REMORA_KEEP is {self.most}, and pid {others} is"
+        why = f"REMORA_KEEP is {self.most}, and pid {', '.join(map(str, self.kept))} crashed first"
+        line = f"{error} in pid {pid} is not kept: {why}"
         holds = ends and bool(self._siblings(pid))
         if holds:
-            line += " first; it ends afterwards, since the same program has started both"
+            line += f". Pid {pid} ends afterwards, since the same program has started all of them"
         await link.answer(writer, kept=False, holds=holds, say=[line])
         if not holds:
             return

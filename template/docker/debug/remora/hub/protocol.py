@@ -212,11 +212,9 @@ def checked(message):
 
 
 def fitting(value, expected, where):
-    """Return the parts of a value that fit the expected type.
+    """Return the parts of a value that fit the expected type. where: its name for the error.
 
-    Raises ProtocolError if it does not fit.
-
-    where: the value's name for the error.
+    Raises ProtocolError if the value does not fit.
     """
     if isinstance(expected, dict):
         if not isinstance(value, dict):

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import socket
-import sys
 
 from .. import container, link, ranks
 from ..hook import say, setting
@@ -208,7 +207,7 @@ class Server:
         loop = asyncio.get_event_loop()
         deadline = loop.time() + ANSWER_TIMEOUT
         while self.hub.calls.missing(asked) and loop.time() < deadline:
-            await self.hub.calls.change()
+            await self.hub.calls.wait_for_change()
         return {}
 
     async def run(self, is_ready):
@@ -238,7 +237,7 @@ class Server:
 def main(is_ready):
     """Be the hub of this container. is_ready: see Server.run()."""
     is_ready = daemon.begin(is_ready)
-    sys.exit(asyncio.run(_run(is_ready)))
+    asyncio.run(_run(is_ready))
 
 
 async def _run(is_ready):

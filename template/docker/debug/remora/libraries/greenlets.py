@@ -95,7 +95,7 @@ def tell_threads():
     pydevd's own copy of `threading` takes the thread that has imported it for the main one.
     """
     threading = sys.modules["_pydev_bundle._pydev_saved_modules"].threading
-    main = forks.main
+    main = forks.main_ident
     if threading is sys.modules["threading"] or main == program.get_ident():
         return
     if not follows:

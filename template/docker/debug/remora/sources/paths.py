@@ -209,7 +209,8 @@ def is_name(path):
 
 def local_of(path):
     """Return the project's name of a file of the container; None if it is not in the project."""
-    is_file = path.startswith("/") and not path.startswith(HOME + "/")
+    # The project's copy contains the debug layer, too.
+    is_file = path.startswith("/") and not path.startswith(f"{HOME}/")
     return files.identify(path) if files and is_file else None
 
 

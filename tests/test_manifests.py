@@ -22,6 +22,7 @@ from support.manifests import (
     MIGRATE,
     NAMESPACE,
     QUEUE,
+    REPORT,
     REPOSITORIES,
     SERVICE,
     WEB,
@@ -397,7 +398,10 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
         why = "nothing selected by Deployment" if change == "gone" else "testing value /spec/"
         lead = f"debug.sh: the debugger cannot be added to web ({why}"
         assert said.startswith(lead)
-        assert said.endswith("copier update --defaults --vcs-ref=:current: --data refresh=true")
+        name, container = ("site", "web") if change == "gone" else ("web", "site")
+        there = f"Deployment {name} (container {container}), StatefulSet worker (container nginx)"
+        assert f"). The manifests have {there}, StatefulSet worker (container main): run " in said
+        assert said.endswith("or else with --data refresh=true")
         assert not cluster.calls("apply")
     commit(root)
     update(root, "--vcs-ref=:current:", "--data", "refresh=true")
@@ -405,6 +409,41 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
     cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
     cluster.said("up", "web")
     cluster.said("down", "web")
+
+
+def test_a_workload_that_was_named_wrongly_is_named_again(template: Path, tmp_path: Path) -> None:
+    files = {"k8s/all.yaml": yaml.safe_dump_all([SERVICE, REPORT, WORKER])}
+    root = write(tmp_path / "shop", files)
+    render(template, root, workloads=[{"name": "worker"}])
+    commit(root)
+    cluster = FakeCluster(tmp_path / "cluster", root)
+    said = cluster.run("up", "worker").stdout
+    assert "StatefulSet worker (container nginx), StatefulSet worker (container main)" in said
+    assert "CronJob report (container report)" in said
+    right = "workloads=[{name: worker, kind: StatefulSet, container: main, index: 1}]"
+    update(root, "--vcs-ref=:current:", "--data", right)
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "worker"))
+    cluster.said("up", "worker")
+    cluster.said("down", "worker")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ("{name: a, name: b}", 'mapping key "name" already defined'),
+        ("{generateName: a-}", "missing metadata.name in object"),
+    ],
+)
+def test_manifests_that_kustomize_rejects_are_reported(
+    template: Path, tmp_path: Path, metadata: str, reason: str
+) -> None:
+    text = f"{yaml.safe_dump(WEB)}---\napiVersion: v1\nkind: Pod\nmetadata: {metadata}\n"
+    root = render(
+        template, write(tmp_path / "shop", {"k8s/all.yaml": text}), workloads=[{"name": "web"}]
+    )
+    said = FakeCluster(tmp_path / "cluster", root).run("up", "web").stdout.splitlines()[-1]
+    assert said.startswith("debug.sh: Kustomize cannot read the application's own manifests (")
+    assert reason in said and said.endswith("): correct them")
 
 
 def test_an_update_keeps_what_was_found(template: Path, tmp_path: Path) -> None:

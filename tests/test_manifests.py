@@ -225,18 +225,45 @@ def test_a_name_that_yaml_would_read_as_a_number_is_quoted(template: Path, tmp_p
     assert environment(container)["REMORA_ADDRESS"] == "2048 at 127.0.0.1:5678"
 
 
-def test_ingress_cluster_role_and_autoscaler_are_left_out(template: Path, tmp_path: Path) -> None:
-    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}}
-    role: dict[str, Any] = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
-    role["metadata"] = {"name": "web"}
-    scaler: dict[str, Any] = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
-    scaler["metadata"] = {"name": "web"}
-    files = folder("k8s", WEB, SERVICE, NAMESPACE, ingress, role, scaler)
+LEFT_OUT = {
+    "Ingress": "networking.k8s.io/v1",
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
+    # This would send the requests of all namespaces to the debugged program.
+    "MutatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "APIService": "apiregistration.k8s.io/v1",
+    "RuntimeClass": "node.k8s.io/v1",
+    # Few clusters for development have the definitions of these.
+    "ServiceMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
+}
+
+
+def test_what_concerns_more_than_the_namespace_is_left_out(template: Path, tmp_path: Path) -> None:
+    others = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "web"}}
+        for kind, version in LEFT_OUT.items()
+    ]
+    files = folder("k8s", WEB, SERVICE, NAMESPACE, *others)
     cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
     cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
     cluster.said("up", "web")
     manifest = (cluster.root / "deploy/.session/web/manifest.yaml").read_text()
     assert {e["kind"] for e in yaml.safe_load_all(manifest)} == {"Deployment", "Service"}
+    cluster.said("down", "web")
+
+
+def test_configuration_of_tools_is_no_manifest(template: Path, tmp_path: Path) -> None:
+    """Kustomize would reject all manifests because of it: it has no metadata.name."""
+    skaffold = "apiVersion: skaffold/v4beta11\nkind: Config\nbuild: {artifacts: [{image: shop}]}\n"
+    kind = "apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\nname: dev\n"
+    files = {"k8s/skaffold.yaml": skaffold, "k8s/kind.yaml": kind, **folder("k8s", WEB)}
+    cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
+    assert answers(cluster.root)["manifests"] == ["k8s/web-deployment.yaml"]
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.said("up", "web")
     cluster.said("down", "web")
 
 

@@ -427,7 +427,8 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
         assert said.startswith(lead)
         name, container = ("site", "web") if change == "gone" else ("web", "site")
         there = f"Deployment {name} (container {container}), StatefulSet worker (container nginx)"
-        assert f"). The manifests have {there}, StatefulSet worker (container main): run " in said
+        rest = ", StatefulSet worker (container main, index 1): run "
+        assert f"). The manifests have {there}{rest}" in said
         assert said.endswith("or else with --data refresh=true")
         assert not cluster.calls("apply")
     commit(root)
@@ -445,7 +446,7 @@ def test_a_workload_that_was_named_wrongly_is_named_again(template: Path, tmp_pa
     commit(root)
     cluster = FakeCluster(tmp_path / "cluster", root)
     said = cluster.run("up", "worker").stdout
-    assert "StatefulSet worker (container nginx), StatefulSet worker (container main)" in said
+    assert "StatefulSet worker (container nginx), StatefulSet worker (container main, index 1)" in said
     assert "CronJob report (container report)" in said
     right = "workloads=[{name: worker, kind: StatefulSet, container: main, index: 1}]"
     update(root, "--vcs-ref=:current:", "--data", right)
@@ -513,6 +514,45 @@ def test_each_file_that_dropping_a_cluster_would_delete_is_named(
     (patterns,) = re.findall("`git rm (.*?)`", done.stderr)
     git(root, "rm", "--quiet", *patterns.split())
     assert [path for path in (root / "deploy").rglob("*") if path.is_file()] == []
+
+
+OTHER_FOLDERS: dict[str, tuple[dict[str, str], list[str]]] = {
+    "a longer name": (folder("k8s-specifications", WEB), ["web-deployment.yaml"]),
+    "below another folder": (folder("infra/kubernetes-manifests", WEB), ["web-deployment.yaml"]),
+    "workloads in folders below": (
+        {"k8s/secrets.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n"}
+        | folder("k8s/web", WEB, SERVICE),
+        ["secrets.yaml", "web-deployment.yaml", "web-service.yaml"],
+    ),
+    "extras in folders below": (
+        {**folder("k8s", WEB), **folder("k8s/extras", QUEUE)},
+        ["web-deployment.yaml"],
+    ),
+    "beside the Dockerfile": (
+        {**folder(".", WEB, SERVICE), "mkdocs.yml": "a: !b c\n", "catalog-info.yaml": "kind: X"},
+        ["web-deployment.yaml", "web-service.yaml"],
+    ),
+    "an example beside it": (
+        {**folder("examples/k8s", QUEUE), **folder("docs/k8s", QUEUE), **folder("deploy", WEB)},
+        ["web-deployment.yaml"],
+    ),
+    "definitions of an operator beside it": (
+        {**base("a/crd", QUEUE), **base("deploy/app", WEB)},
+        ["kustomization.yaml"],
+    ),
+    "several Kustomizations, one of them with the name of a service": (
+        {**base("deploy/k8s/apps/a", QUEUE), **base("deploy/k8s/apps/web", WEB)},
+        ["kustomization.yaml"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FOLDERS)
+def test_manifests_are_found_in_other_folders(template: Path, tmp_path: Path, name: str) -> None:
+    files, found = OTHER_FOLDERS[name]
+    root = render(template, write(tmp_path, files))
+    assert [Path(path).name for path in answers(root)["manifests"]] == found
+    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
 
 
 def test_plain_manifests_for_production_are_left_out(template: Path, tmp_path: Path) -> None:
@@ -603,8 +643,9 @@ REFUSED = {
         {},
         ["engines=[compose, kubernetes]"],
         "workloads: found no kustomization.yaml, no Chart.yaml, and no manifests for Kubernetes in"
-        " k8s, .k8s, kubernetes, kube, manifests, */k8s, */kubernetes, */manifests, deploy,"
-        " deployment or deployments. Name them with --data 'manifests=[path/to/kustomization.yaml]",
+        " k8s, .k8s, kubernetes, kube, manifests, *k8*, *kube*, *manifest*, */*k8*, */*kube*,"
+        " */*manifest*, deploy, deployment or deployments. Name them with --data"
+        " 'manifests=[path/to/kustomization.yaml]",
     ),
     "own script": (
         {**folder("k8s", WEB), "deploy/debug.sh": "#!/bin/sh\n"},
@@ -635,6 +676,27 @@ REFUSED = {
         {},
         ["workloads=[{name: a, service: queue}]"],
         "workloads: queue is not one of debug_services, which are web, worker",
+    ),
+    "a folder of manifests": (
+        folder("docs", WEB, SERVICE),
+        ["manifests=[docs]"],
+        "manifests: docs is not a file in this folder: name its files, [docs/web-deployment.yaml,"
+        " docs/web-service.yaml]",
+    ),
+    "other manifests": (
+        {
+            "deploy/dev/kustomization.yaml": "resources: [all.yaml]\n",
+            "deploy/dev/all.yaml": yaml.safe_dump_all([WEB, SERVICE]),
+            **folder("k8s", QUEUE, SERVICE),
+            **CHART,
+        },
+        ["engines=[compose, kubernetes]"],
+        "workloads: deploy/dev/all.yaml cannot be read here, because of several documents, Helm's"
+        " braces, YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name:"
+        " NAME, kind: Deployment, container: CONTAINER, service: IMAGE}]', where IMAGE is web or"
+        " worker. See the names with: grep -E '(kind|name|image): ' deploy/dev/all.yaml. Or name"
+        " other manifests, such as --data 'manifests=[k8s/queue-deployment.yaml,"
+        " k8s/web-service.yaml]'; there is also charts/shop/Chart.yaml",
     ),
     "bad manifests": ({}, ["manifests=k8s"], "manifests: must be a list of paths, such as"),
     "outside": ({}, ["manifests=[../x.yaml]"], "manifests: must be paths below this folder"),

@@ -336,7 +336,9 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         {**ALONE, "k8s/all.yaml": "kind: Deployment\n---\nkind: Service\n"},
         [],
         "workloads: k8s/all.yaml cannot be read here, because of several documents, Helm's braces,"
-        " YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name: shop}]'",
+        " YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name: NAME,"
+        " kind: Deployment, container: CONTAINER}]'. See the names with: grep -E"
+        " '(kind|name|image): ' k8s/all.yaml",
     ),
     "a chart": (
         {**ALONE, "chart/Chart.yaml": "name: shop\n"},
@@ -347,7 +349,8 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         {**ALONE, **folder("k8s", QUEUE)},
         [],
         "workloads: none of the workloads of k8s/queue-deployment.yaml runs an image of shop."
-        " Name those that do: --data 'workloads=[{name: shop}]'",
+        " Name those that do: --data 'workloads=[{name: NAME, kind: Deployment, container:"
+        " CONTAINER}]'",
     ),
     "Compose": (
         {**ALONE, **folder("k8s", WEB)},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.fake_cluster import FakeCluster
 from support.manifests import (
     ALL,
     ALL_FOUND,
+    IMAGE,
     MIGRATE,
     NAMESPACE,
     QUEUE,
@@ -166,8 +168,11 @@ def test_each_workload_is_debuggable_and_nothing_else_changes(owner, cluster: Fa
         assert "Seconds': 60" not in str(changed) and "ttlSeconds" not in str(changed)
         for n, other in enumerate(old["spec"]["containers"]):
             assert n == index or template["spec"]["containers"][n] == other
-        if kind == "Deployment":
+        if kind in ("Deployment", "Rollout"):
             assert changed["spec"]["replicas"] == 1
+        if kind == "RayJob":
+            assert changed["spec"]["backoffLimit"] == 0
+            assert changed["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] is False
         if kind == "CronJob":
             assert changed["spec"]["schedule"] == "* * * * *"
             assert changed["spec"]["concurrencyPolicy"] == "Forbid"
@@ -553,6 +558,22 @@ def test_manifests_are_found_in_other_folders(template: Path, tmp_path: Path, na
     root = render(template, write(tmp_path, files))
     assert [Path(path).name for path in answers(root)["manifests"]] == found
     assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
+
+
+def test_manifests_that_were_not_read_are_named(template: Path, tmp_path: Path) -> None:
+    """Their workloads are then named beside those that were found."""
+    files = {"k8s/web.yaml": yaml.safe_dump_all([WEB, SERVICE]), **folder("k8s", REPORT)}
+    files["k8s/report-cronjob.yaml"] = files["k8s/report-cronjob.yaml"].replace(IMAGE, "x/web")
+    root = write(tmp_path / "shop", files)
+    said = copy_without_questions(template, root).stderr
+    assert "Not read, because of several documents" in said and ": k8s/web.yaml.\n" in said
+    (command,) = re.findall("    (copier update .*)", said)
+    before = answers(root)["workloads"]
+    assert [each["name"] for each in before] == ["report"]
+    commit(root)
+    named = shlex.split(command.replace("{name: NAME, container: CONTAINER}", "{name: web}"))
+    update(root, *named[3:])
+    assert answers(root)["workloads"] == [*before, {"name": "web"}]
 
 
 def test_plain_manifests_for_production_are_left_out(template: Path, tmp_path: Path) -> None:

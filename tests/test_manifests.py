@@ -479,6 +479,19 @@ def test_manifests_that_kustomize_rejects_are_reported(
     assert reason in said and said.endswith("): correct them")
 
 
+def test_a_kind_that_the_cluster_lacks_is_named(template: Path, tmp_path: Path) -> None:
+    root = render(template, write(tmp_path / "shop", folder("k8s", WEB)))
+    cluster = FakeCluster(tmp_path / "cluster", root)
+    error = 'no matches for kind "Certificate" in version "cert-manager.io/v1"'
+    cluster.be(
+        unknown=f'error: resource mapping not found for name: "a" namespace: "" from "x": {error}\n'
+        "ensure CRDs are installed first"
+    )
+    said = cluster.run("up", "web").stdout.splitlines()[-1]
+    lead = f"debug.sh: kind-dev cannot have all objects of the manifests ({error}): install its"
+    assert said.startswith(lead)
+
+
 def test_an_update_keeps_what_was_found(template: Path, tmp_path: Path) -> None:
     root = write(tmp_path / "shop", folder("k8s", *ALL))
     render(template, root)

@@ -22,6 +22,7 @@ class FakeCluster:
         "namespace": True,
         "denied": [],
         "there": [],
+        "unknown": "",
         "dumps": False,
         "apply": "",
         "delete": "",

@@ -37,6 +37,7 @@ from support.validators import assert_tidy, strict_json
 
 PYTHON = "FROM python:3.13-slim\nCOPY . .\nCMD python main.py\n"
 NODE = "FROM node:24-slim\nCOPY . .\nCMD node index.js\n"
+DOTNET = "FROM x/dotnet/sdk:10 AS b\nCOPY . .\nFROM x/dotnet/runtime-deps:10\nCOPY --from=b /x .\n"
 # YAML cannot read a Dockerfile with a comment below its first instruction.
 UNREADABLE = "FROM python:3.13-slim\n# Everything\nCOPY . .\n"
 
@@ -70,6 +71,7 @@ FOUND: dict[str, tuple[dict[str, str | None], list[dict[str, str]], dict[str, st
             **{"services/api/Dockerfile": PYTHON, "services/api/main.py": ""},
             **{"jobs/fit/Dockerfile": UNREADABLE, "jobs/fit/main.py": ""},
             **{"ui/Dockerfile": NODE, "ui/package.json": "{}"},
+            **{"cart/Dockerfile": DOTNET, "cart/cart.csproj": ""},
             **folder("k8s", API, FIT, deployment("ui", "ghcr.io/acme/shop-ui:1")),
         },
         [

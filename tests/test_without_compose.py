@@ -268,6 +268,10 @@ GIVEN: dict[str, tuple[dict[str, str | None], list[str]]] = {
         {**NO_DOCKERFILE, "build/web.txt": PYTHON, **folder("k8s", API)},
         ["debug_services=[{name: site, dockerfile: build/web.txt, context: .}]"],
     ),
+    "manifests in a folder of examples": (
+        {**ALONE, **base("docs/install", API)},
+        ["manifests=[docs/install/kustomization.yaml]"],
+    ),
     "a Compose file that is left out": (
         {"compose.yaml": "services: {db: {image: redis}}", **folder("k8s", API)},
         ["compose_files=[]"],

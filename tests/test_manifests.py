@@ -20,6 +20,7 @@ from support.fake_cluster import FakeCluster
 from support.manifests import (
     ALL,
     ALL_FOUND,
+    ALONE,
     IMAGE,
     MIGRATE,
     NAMESPACE,
@@ -534,6 +535,7 @@ def test_each_file_that_dropping_a_cluster_would_delete_is_named(
     assert [path for path in (root / "deploy").rglob("*") if path.is_file()] == []
 
 
+METRICS = workload("Deployment", "metrics", pods("metrics"))
 OTHER_FOLDERS: dict[str, tuple[dict[str, str], list[str]]] = {
     "a longer name": (folder("k8s-specifications", WEB), ["web-deployment.yaml"]),
     "below another folder": (folder("infra/kubernetes-manifests", WEB), ["web-deployment.yaml"]),
@@ -589,6 +591,15 @@ def test_manifests_that_were_not_read_are_named(template: Path, tmp_path: Path) 
     assert answers(root)["workloads"] == [*before, {"name": "web"}]
 
 
+def test_workload_beside_rights_of_several_documents_is_found(
+    template: Path, tmp_path: Path
+) -> None:
+    files = {"k8s/20-rbac.yaml": yaml.safe_dump_all([SERVICE, NAMESPACE])}
+    files["k8s/metrics.yaml"] = yaml.safe_dump(METRICS).replace(IMAGE, "ghcr.io/acme/other:1")
+    root = render(template, write(tmp_path / "shop", {**ALONE, **files}))
+    assert [each["name"] for each in answers(root)["workloads"]] == ["metrics"]
+
+
 def test_plain_manifests_for_production_are_left_out(template: Path, tmp_path: Path) -> None:
     files = {**folder("k8s/app", WEB), **folder("k8s/production", WEB)}
     root = render(template, write(tmp_path, files))
@@ -629,7 +640,6 @@ def test_odd_manifests_do_no_harm(template: Path, tmp_path: Path) -> None:
 OTHER = workload("Job", "web", pods("web"))
 ELSEWHERE = copy.deepcopy(WEB)
 ELSEWHERE["metadata"]["namespace"] = "blue"
-METRICS = workload("Deployment", "metrics", pods("metrics"))
 NAMELESS = copy.deepcopy(MIGRATE)
 NAMELESS["metadata"] = {"generateName": "migrate-"}
 REFUSED = {
@@ -656,7 +666,8 @@ REFUSED = {
             "k8s/metrics.yaml": yaml.safe_dump(METRICS),
         },
         ["engines=[compose, kubernetes]"],
-        "workloads: k8s/all.yaml cannot be read here, because of several documents",
+        "workloads: k8s/all.yaml cannot be read here, because of several documents, Helm's braces,"
+        " YAML tags or tabs. The other files have Deployment metrics (container metrics). Name the",
     ),
     "chart": (
         CHART,

@@ -124,6 +124,9 @@ FOUND: dict[str, tuple[dict[str, str | None], list[dict[str, str]], dict[str, st
 }
 
 
+SUBPROJECT = {"Dockerfile": PYTHON, "main.py": "", ".gitignore": "x", **folder("k8s", WEB)}
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_images_and_workloads_are_found(template: Path, tmp_path: Path, name: str) -> None:
     files, services, workloads = FOUND[name]
@@ -147,6 +150,18 @@ def test_images_and_workloads_are_found(template: Path, tmp_path: Path, name: st
     verbs = ("start", "stop", "attach", "detach")
     assert tasks == {f"{each}: {verb} {place}" for each in workloads for verb in verbs}
     assert "ompose" not in (root / "docker/debug/README.md").read_text()
+
+
+@pytest.mark.parametrize("folder_of_project", ["shop", "apps/shop", "apps/eu/shop"])
+def test_project_in_a_folder_of_a_repository_is_adopted(
+    template: Path, tmp_path: Path, folder_of_project: str
+) -> None:
+    root = tmp_path / folder_of_project
+    files = {f"{folder_of_project}/{path}": text for path, text in SUBPROJECT.items()}
+    write(tmp_path, {**ALONE, **files})
+    done = copy_without_questions(template, root)
+    assert done.returncode == 0, done.stderr
+    assert [each["name"] for each in answers(root)["workloads"]] == ["web"]
 
 
 def blocks(root: Path) -> dict[str, dict[str, str]]:

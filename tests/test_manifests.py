@@ -707,8 +707,8 @@ REFUSED = {
     "bad name": ({}, ["workloads=[{name: a b}]"], "workloads: a b is not a valid name in"),
     "other kind": (
         {},
-        ["workloads=[{name: a, kind: Rollout}]"],
-        "workloads: a is a Rollout: add the path of its pod template, such as path:",
+        ["workloads=[{name: a, kind: Workflow}]"],
+        "workloads: a is a Workflow: add the path of its pod template, such as path:",
     ),
     "bad path": (
         {},

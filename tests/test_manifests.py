@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,12 @@ from support.fake_cluster import STARTED, FakeCluster
 from support.manifests import (
     ALL,
     ALL_FOUND,
+    ALONE,
+    IMAGE,
     MIGRATE,
     NAMESPACE,
     QUEUE,
+    REPORT,
     REPOSITORIES,
     SERVICE,
     WEB,
@@ -165,8 +169,11 @@ def test_each_workload_is_debuggable_and_nothing_else_changes(owner, cluster: Fa
         assert "Seconds': 60" not in str(changed) and "ttlSeconds" not in str(changed)
         for n, other in enumerate(old["spec"]["containers"]):
             assert n == index or template["spec"]["containers"][n] == other
-        if kind == "Deployment":
+        if kind in ("Deployment", "Rollout"):
             assert changed["spec"]["replicas"] == 1
+        if kind == "RayJob":
+            assert changed["spec"]["backoffLimit"] == 0
+            assert changed["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] is False
         if kind == "CronJob":
             assert changed["spec"]["schedule"] == "* * * * *"
             assert changed["spec"]["concurrencyPolicy"] == "Forbid"
@@ -224,18 +231,45 @@ def test_a_name_that_yaml_would_read_as_a_number_is_quoted(template: Path, tmp_p
     assert environment(container)["REMORA_ADDRESS"] == "2048 at 127.0.0.1:5678"
 
 
-def test_ingress_cluster_role_and_autoscaler_are_left_out(template: Path, tmp_path: Path) -> None:
-    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}}
-    role: dict[str, Any] = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
-    role["metadata"] = {"name": "web"}
-    scaler: dict[str, Any] = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
-    scaler["metadata"] = {"name": "web"}
-    files = folder("k8s", WEB, SERVICE, NAMESPACE, ingress, role, scaler)
+LEFT_OUT = {
+    "Ingress": "networking.k8s.io/v1",
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
+    # This would send the requests of all namespaces to the debugged program.
+    "MutatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "APIService": "apiregistration.k8s.io/v1",
+    "RuntimeClass": "node.k8s.io/v1",
+    # Few clusters for development have the definitions of these.
+    "ServiceMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
+}
+
+
+def test_what_concerns_more_than_the_namespace_is_left_out(template: Path, tmp_path: Path) -> None:
+    others = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "web"}}
+        for kind, version in LEFT_OUT.items()
+    ]
+    files = folder("k8s", WEB, SERVICE, NAMESPACE, *others)
     cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
     cluster.be(pods=STARTED.replace("train", "web"))
     cluster.said("up", "web")
     manifest = (cluster.root / "deploy/.session/web/manifest.yaml").read_text()
     assert {e["kind"] for e in yaml.safe_load_all(manifest)} == {"Deployment", "Service"}
+    cluster.said("down", "web")
+
+
+def test_configuration_of_tools_is_not_a_manifest(template: Path, tmp_path: Path) -> None:
+    """Kustomize would reject all manifests because of it: it has no metadata.name."""
+    skaffold = "apiVersion: skaffold/v4beta11\nkind: Config\nbuild: {artifacts: [{image: shop}]}\n"
+    kind = "apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\nname: dev\n"
+    files = {"k8s/skaffold.yaml": skaffold, "k8s/kind.yaml": kind, **folder("k8s", WEB)}
+    cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
+    assert answers(cluster.root)["manifests"] == ["k8s/web-deployment.yaml"]
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.said("up", "web")
     cluster.said("down", "web")
 
 
@@ -397,7 +431,11 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
         why = "nothing selected by Deployment" if change == "gone" else "testing value /spec/"
         lead = f"debug.sh: the debugger cannot be added to web ({why}"
         assert said.startswith(lead)
-        assert said.endswith("copier update --defaults --vcs-ref=:current: --data refresh=true")
+        name, container = ("site", "web") if change == "gone" else ("web", "site")
+        there = f"Deployment {name} (container {container}), StatefulSet worker (container nginx)"
+        rest = ", StatefulSet worker (container main, index 1): run "
+        assert f"). The manifests have {there}{rest}" in said
+        assert said.endswith("or else with --data refresh=true")
         assert not cluster.calls("apply")
     commit(root)
     update(root, "--vcs-ref=:current:", "--data", "refresh=true")
@@ -405,6 +443,54 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
     cluster.be(pods=STARTED.replace("train", "web"))
     cluster.said("up", "web")
     cluster.said("down", "web")
+
+
+def test_a_workload_that_was_named_wrongly_is_named_again(template: Path, tmp_path: Path) -> None:
+    files = {"k8s/all.yaml": yaml.safe_dump_all([SERVICE, REPORT, WORKER])}
+    root = write(tmp_path / "shop", files)
+    render(template, root, workloads=[{"name": "worker"}])
+    commit(root)
+    cluster = FakeCluster(tmp_path / "cluster", root)
+    said = cluster.run("up", "worker").stdout
+    there = "StatefulSet worker (container nginx), StatefulSet worker (container main, index 1)"
+    assert there in said and "CronJob report (container report)" in said
+    right = "workloads=[{name: worker, kind: StatefulSet, container: main, index: 1}]"
+    update(root, "--vcs-ref=:current:", "--data", right)
+    cluster.be(pods=FakeCluster.STARTED.replace("train", "worker"))
+    cluster.said("up", "worker")
+    cluster.said("down", "worker")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ("{name: a, name: b}", 'mapping key "name" already defined'),
+        ("{generateName: a-}", "missing metadata.name in object"),
+    ],
+)
+def test_manifests_that_kustomize_rejects_are_reported(
+    template: Path, tmp_path: Path, metadata: str, reason: str
+) -> None:
+    text = f"{yaml.safe_dump(WEB)}---\napiVersion: v1\nkind: Pod\nmetadata: {metadata}\n"
+    root = render(
+        template, write(tmp_path / "shop", {"k8s/all.yaml": text}), workloads=[{"name": "web"}]
+    )
+    said = FakeCluster(tmp_path / "cluster", root).run("up", "web").stdout.splitlines()[-1]
+    assert said.startswith("debug.sh: Kustomize cannot read the application's own manifests (")
+    assert reason in said and said.endswith("): correct them")
+
+
+def test_a_kind_that_the_cluster_lacks_is_named(template: Path, tmp_path: Path) -> None:
+    root = render(template, write(tmp_path / "shop", folder("k8s", WEB)))
+    cluster = FakeCluster(tmp_path / "cluster", root)
+    error = 'no matches for kind "Certificate" in version "cert-manager.io/v1"'
+    cluster.be(
+        unknown=f'error: resource mapping not found for name: "a" namespace: "" from "x": {error}\n'
+        "ensure CRDs are installed first"
+    )
+    said = cluster.run("up", "web").stdout.splitlines()[-1]
+    lead = f"debug.sh: kind-dev cannot have all objects of the manifests ({error}): install its"
+    assert said.startswith(lead)
 
 
 def test_an_update_keeps_what_was_found(template: Path, tmp_path: Path) -> None:
@@ -449,6 +535,71 @@ def test_each_file_that_dropping_a_cluster_would_delete_is_named(
     assert [path for path in (root / "deploy").rglob("*") if path.is_file()] == []
 
 
+METRICS = workload("Deployment", "metrics", pods("metrics"))
+OTHER_FOLDERS: dict[str, tuple[dict[str, str], list[str]]] = {
+    "a longer name": (folder("k8s-specifications", WEB), ["web-deployment.yaml"]),
+    "below another folder": (folder("infra/kubernetes-manifests", WEB), ["web-deployment.yaml"]),
+    "workloads in folders below": (
+        {"k8s/secrets.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n"}
+        | folder("k8s/web", WEB, SERVICE),
+        ["secrets.yaml", "web-deployment.yaml", "web-service.yaml"],
+    ),
+    "extras in folders below": (
+        {**folder("k8s", WEB), **folder("k8s/extras", QUEUE)},
+        ["web-deployment.yaml"],
+    ),
+    "beside the Dockerfile": (
+        {**folder(".", WEB, SERVICE), "mkdocs.yml": "a: !b c\n", "catalog-info.yaml": "kind: X"},
+        ["web-deployment.yaml", "web-service.yaml"],
+    ),
+    "an example beside it": (
+        {**folder("examples/k8s", QUEUE), **folder("docs/k8s", QUEUE), **folder("deploy", WEB)},
+        ["web-deployment.yaml"],
+    ),
+    "definitions of an operator beside it": (
+        {**base("a/crd", QUEUE), **base("deploy/app", WEB)},
+        ["kustomization.yaml"],
+    ),
+    "several Kustomizations, one of them with the name of a service": (
+        {**base("deploy/k8s/apps/a", QUEUE), **base("deploy/k8s/apps/web", WEB)},
+        ["kustomization.yaml"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FOLDERS)
+def test_manifests_are_found_in_other_folders(template: Path, tmp_path: Path, name: str) -> None:
+    files, found = OTHER_FOLDERS[name]
+    root = render(template, write(tmp_path, files))
+    assert [Path(path).name for path in answers(root)["manifests"]] == found
+    assert answers(root)["workloads"] == [{"name": "web", "kind": "Deployment"}]
+
+
+def test_manifests_that_were_not_read_are_named(template: Path, tmp_path: Path) -> None:
+    """Their workloads are then named beside those that were found."""
+    files = {"k8s/web.yaml": yaml.safe_dump_all([WEB, SERVICE]), **folder("k8s", REPORT)}
+    files["k8s/report-cronjob.yaml"] = files["k8s/report-cronjob.yaml"].replace(IMAGE, "x/web")
+    root = write(tmp_path / "shop", files)
+    said = copy_without_questions(template, root).stderr
+    assert "Copier could not read k8s/web.yaml, because of several documents" in said
+    (command,) = re.findall("    (copier update .*)", said)
+    before = answers(root)["workloads"]
+    assert [each["name"] for each in before] == ["report"]
+    commit(root)
+    named = shlex.split(command.replace("{name: NAME, container: CONTAINER}", "{name: web}"))
+    update(root, *named[3:])
+    assert answers(root)["workloads"] == [*before, {"name": "web"}]
+
+
+def test_workload_beside_rights_of_several_documents_is_found(
+    template: Path, tmp_path: Path
+) -> None:
+    files = {"k8s/20-rbac.yaml": yaml.safe_dump_all([SERVICE, NAMESPACE])}
+    files["k8s/metrics.yaml"] = yaml.safe_dump(METRICS).replace(IMAGE, "ghcr.io/acme/other:1")
+    root = render(template, write(tmp_path / "shop", {**ALONE, **files}))
+    assert [each["name"] for each in answers(root)["workloads"]] == ["metrics"]
+
+
 def test_plain_manifests_for_production_are_left_out(template: Path, tmp_path: Path) -> None:
     files = {**folder("k8s/app", WEB), **folder("k8s/production", WEB)}
     root = render(template, write(tmp_path, files))
@@ -489,7 +640,6 @@ def test_odd_manifests_do_no_harm(template: Path, tmp_path: Path) -> None:
 OTHER = workload("Job", "web", pods("web"))
 ELSEWHERE = copy.deepcopy(WEB)
 ELSEWHERE["metadata"]["namespace"] = "blue"
-METRICS = workload("Deployment", "metrics", pods("metrics"))
 NAMELESS = copy.deepcopy(MIGRATE)
 NAMELESS["metadata"] = {"generateName": "migrate-"}
 REFUSED = {
@@ -516,7 +666,8 @@ REFUSED = {
             "k8s/metrics.yaml": yaml.safe_dump(METRICS),
         },
         ["engines=[compose, kubernetes]"],
-        "workloads: k8s/all.yaml cannot be read here, because of several documents",
+        "workloads: k8s/all.yaml cannot be read here, because of several documents, Helm's braces,"
+        " YAML tags or tabs. The other files have Deployment metrics (container metrics). Name the",
     ),
     "chart": (
         CHART,
@@ -537,8 +688,9 @@ REFUSED = {
         {},
         ["engines=[compose, kubernetes]"],
         "workloads: found no kustomization.yaml, no Chart.yaml, and no manifests for Kubernetes in"
-        " k8s, .k8s, kubernetes, kube, manifests, */k8s, */kubernetes, */manifests, deploy,"
-        " deployment or deployments. Name them with --data 'manifests=[path/to/kustomization.yaml]",
+        " k8s, .k8s, kubernetes, kube, manifests, *k8*, *kube*, *manifest*, */*k8*, */*kube*,"
+        " */*manifest*, deploy, deployment or deployments. Name them with --data"
+        " 'manifests=[path/to/kustomization.yaml]",
     ),
     "own script": (
         {**folder("k8s", WEB), "deploy/debug.sh": "#!/bin/sh\n"},
@@ -555,8 +707,8 @@ REFUSED = {
     "bad name": ({}, ["workloads=[{name: a b}]"], "workloads: a b is not a valid name in"),
     "other kind": (
         {},
-        ["workloads=[{name: a, kind: Rollout}]"],
-        "workloads: a is a Rollout: add the path of its pod template, such as path:",
+        ["workloads=[{name: a, kind: Workflow}]"],
+        "workloads: a is a Workflow: add the path of its pod template, such as path:",
     ),
     "bad path": (
         {},
@@ -569,6 +721,27 @@ REFUSED = {
         {},
         ["workloads=[{name: a, service: queue}]"],
         "workloads: queue is not one of debug_services, which are web, worker",
+    ),
+    "a folder of manifests": (
+        folder("docs", WEB, SERVICE),
+        ["manifests=[docs]"],
+        "manifests: docs is not a file in this folder: name its files, [docs/web-deployment.yaml,"
+        " docs/web-service.yaml]",
+    ),
+    "other manifests": (
+        {
+            "deploy/dev/kustomization.yaml": "resources: [all.yaml]\n",
+            "deploy/dev/all.yaml": yaml.safe_dump_all([WEB, SERVICE]),
+            **folder("k8s", QUEUE, SERVICE),
+            **CHART,
+        },
+        ["engines=[compose, kubernetes]"],
+        "workloads: deploy/dev/all.yaml cannot be read here, because of several documents, Helm's"
+        " braces, YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name:"
+        " NAME, kind: Deployment, container: CONTAINER, service: IMAGE}]', where IMAGE is web or"
+        " worker. See the names with: grep -E '(kind|name|image): ' deploy/dev/all.yaml. Or name"
+        " other manifests, such as --data 'manifests=[k8s/queue-deployment.yaml,"
+        " k8s/web-service.yaml]'; there is also charts/shop/Chart.yaml",
     ),
     "bad manifests": ({}, ["manifests=k8s"], "manifests: must be a list of paths, such as"),
     "outside": ({}, ["manifests=[../x.yaml]"], "manifests: must be paths below this folder"),

@@ -37,6 +37,7 @@ from support.validators import assert_tidy, strict_json
 
 PYTHON = "FROM python:3.13-slim\nCOPY . .\nCMD python main.py\n"
 NODE = "FROM node:24-slim\nCOPY . .\nCMD node index.js\n"
+DOTNET = "FROM x/dotnet/sdk:10 AS b\nCOPY . .\nFROM x/dotnet/runtime-deps:10\nCOPY --from=b /x .\n"
 # YAML cannot read a Dockerfile with a comment below its first instruction.
 UNREADABLE = "FROM python:3.13-slim\n# Everything\nCOPY . .\n"
 
@@ -70,6 +71,7 @@ FOUND: dict[str, tuple[dict[str, str | None], list[dict[str, str]], dict[str, st
             **{"services/api/Dockerfile": PYTHON, "services/api/main.py": ""},
             **{"jobs/fit/Dockerfile": UNREADABLE, "jobs/fit/main.py": ""},
             **{"ui/Dockerfile": NODE, "ui/package.json": "{}"},
+            **{"cart/Dockerfile": DOTNET, "cart/cart.csproj": ""},
             **folder("k8s", API, FIT, deployment("ui", "ghcr.io/acme/shop-ui:1")),
         },
         [
@@ -122,6 +124,9 @@ FOUND: dict[str, tuple[dict[str, str | None], list[dict[str, str]], dict[str, st
 }
 
 
+SUBPROJECT = {"Dockerfile": PYTHON, "main.py": "", ".gitignore": "x", **folder("k8s", WEB)}
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_images_and_workloads_are_found(template: Path, tmp_path: Path, name: str) -> None:
     files, services, workloads = FOUND[name]
@@ -145,6 +150,18 @@ def test_images_and_workloads_are_found(template: Path, tmp_path: Path, name: st
     verbs = ("start", "stop", "attach", "detach")
     assert tasks == {f"{each}: {verb} {place}" for each in workloads for verb in verbs}
     assert "ompose" not in (root / "docker/debug/README.md").read_text()
+
+
+@pytest.mark.parametrize("folder_of_project", ["shop", "apps/shop", "apps/eu/shop"])
+def test_project_in_a_folder_of_a_repository_is_adopted(
+    template: Path, tmp_path: Path, folder_of_project: str
+) -> None:
+    root = tmp_path / folder_of_project
+    files = {f"{folder_of_project}/{path}": text for path, text in SUBPROJECT.items()}
+    write(tmp_path, {**ALONE, **files})
+    done = copy_without_questions(template, root)
+    assert done.returncode == 0, done.stderr
+    assert [each["name"] for each in answers(root)["workloads"]] == ["web"]
 
 
 def blocks(root: Path) -> dict[str, dict[str, str]]:
@@ -266,6 +283,10 @@ GIVEN: dict[str, tuple[dict[str, str | None], list[str]]] = {
         {**NO_DOCKERFILE, "build/web.txt": PYTHON, **folder("k8s", API)},
         ["debug_services=[{name: site, dockerfile: build/web.txt, context: .}]"],
     ),
+    "manifests in a folder of examples": (
+        {**ALONE, **base("docs/install", API)},
+        ["manifests=[docs/install/kustomization.yaml]"],
+    ),
     "a Compose file that is left out": (
         {"compose.yaml": "services: {db: {image: redis}}", **folder("k8s", API)},
         ["compose_files=[]"],
@@ -336,7 +357,9 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         {**ALONE, "k8s/all.yaml": "kind: Deployment\n---\nkind: Service\n"},
         [],
         "workloads: k8s/all.yaml cannot be read here, because of several documents, Helm's braces,"
-        " YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name: shop}]'",
+        " YAML tags or tabs. Name the workloads that run Python: --data 'workloads=[{name: NAME,"
+        " kind: Deployment, container: CONTAINER}]'. See the names with: grep -E"
+        " '(kind|name|image): ' k8s/all.yaml",
     ),
     "a chart": (
         {**ALONE, "chart/Chart.yaml": "name: shop\n"},
@@ -347,7 +370,8 @@ REFUSED: dict[str, tuple[dict[str, str | None], list[str], str]] = {
         {**ALONE, **folder("k8s", QUEUE)},
         [],
         "workloads: none of the workloads of k8s/queue-deployment.yaml runs an image of shop."
-        " Name those that do: --data 'workloads=[{name: shop}]'",
+        " Name those that do: --data 'workloads=[{name: NAME, kind: Deployment, container:"
+        " CONTAINER}]'",
     ),
     "Compose": (
         {**ALONE, **folder("k8s", WEB)},

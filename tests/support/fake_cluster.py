@@ -22,6 +22,7 @@ USUAL: dict[str, Any] = {
     "namespace": True,
     "denied": [],
     "there": [],
+    "unknown": "",
     "dumps": False,
     "apply": "",
     "delete": "",

@@ -66,6 +66,8 @@ def main(words):
     if verb == "get" and rest[0:1] == ["namespace"]:
         return None if world["namespace"] is True else fail(world["namespace"])
     if verb == "get" and "--filename" in options:
+        if world["unknown"]:
+            fail(world["unknown"])
         return print("\n".join(world["there"]))
     if verb == "get" and rest[0] == "persistentvolumeclaim":
         return print(f"persistentvolumeclaim/{rest[1]}" if world["dumps"] else "")

@@ -136,6 +136,24 @@ RAY = {
         ],
     },
 }
+RAY_JOB = {
+    "apiVersion": "ray.io/v1",
+    "kind": "RayJob",
+    "metadata": {"name": "batch"},
+    "spec": {"entrypoint": "python x.py", "rayClusterSpec": RAY["spec"], "backoffLimit": 2},
+}
+RAY_SERVICE = {
+    "apiVersion": "ray.io/v1",
+    "kind": "RayService",
+    "metadata": {"name": "serve"},
+    "spec": {"rayClusterConfig": {"headGroupSpec": {"template": pods("ray-head")}}},
+}
+ROLLOUT = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Rollout",
+    "metadata": {"name": "site"},
+    "spec": {"replicas": 5, "strategy": {"canary": {}}, "template": pods("site")},
+}
 
 
 def folder(name: str, *objects: dict[str, Any]) -> dict[str, str]:
@@ -189,7 +207,7 @@ REPOSITORIES: dict[
         {},
     ),
     "operators": (
-        folder("manifests", JOBSET, TORCH, RAY),
+        folder("manifests", JOBSET, TORCH, RAY, RAY_JOB, RAY_SERVICE, ROLLOUT),
         {
             "sweep-worker": {
                 "kind": "JobSet",
@@ -226,6 +244,27 @@ REPOSITORIES: dict[
                 "container": "ray-worker",
                 "service": "web",
             },
+            "batch-head": {
+                "kind": "RayJob",
+                "workload": "batch",
+                "path": "spec/rayClusterSpec/headGroupSpec/template",
+                "container": "ray-head",
+                "service": "web",
+            },
+            "batch-small": {
+                "kind": "RayJob",
+                "workload": "batch",
+                "path": "spec/rayClusterSpec/workerGroupSpecs/0/template",
+                "container": "ray-worker",
+                "service": "web",
+            },
+            "serve": {
+                "kind": "RayService",
+                "path": "spec/rayClusterConfig/headGroupSpec/template",
+                "container": "ray-head",
+                "service": "web",
+            },
+            "site": {"kind": "Rollout", "service": "web"},
         },
         {},
     ),

@@ -268,7 +268,7 @@ def test_configuration_of_tools_is_not_a_manifest(template: Path, tmp_path: Path
     files = {"k8s/skaffold.yaml": skaffold, "k8s/kind.yaml": kind, **folder("k8s", WEB)}
     cluster = FakeCluster(tmp_path / "cluster", render(template, write(tmp_path / "shop", files)))
     assert answers(cluster.root)["manifests"] == ["k8s/web-deployment.yaml"]
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "web"))
+    cluster.be(pods=STARTED.replace("train", "web"))
     cluster.said("up", "web")
     cluster.said("down", "web")
 
@@ -456,7 +456,7 @@ def test_a_workload_that_was_named_wrongly_is_named_again(template: Path, tmp_pa
     assert there in said and "CronJob report (container report)" in said
     right = "workloads=[{name: worker, kind: StatefulSet, container: main, index: 1}]"
     update(root, "--vcs-ref=:current:", "--data", right)
-    cluster.be(pods=FakeCluster.STARTED.replace("train", "worker"))
+    cluster.be(pods=STARTED.replace("train", "worker"))
     cluster.said("up", "worker")
     cluster.said("down", "worker")
 

@@ -7,6 +7,7 @@ checks       checks the settings of single modes
 program      makes the process ready to be asked: at its start, by a signal
 forks        lets forks wait for the engine, and makes each child ready
 waiting      waits for a client, and lets signals end the wait
+pausing      keeps signal.pause() from ending when the hub asks
 ranks        tells the rank of the process, and whether REMORA_RANK holds it
 commandline  reads what a command line runs
 container    reads the container's processes from /proc

@@ -9,6 +9,53 @@ import pytest
 from support.container import Container
 from support.project import wait_until
 
+# The file gets the number of standard error, which is closed.
+WRITES = """
+import os
+number = os.open("file", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+os.dup2(1, 9)
+def tell():
+    os.write(9, b"%d %r" % (number, os.pread(number, 1000, 0)))
+import atexit
+atexit.register(tell)
+raise ValueError
+"""
+
+COMMANDS = {
+    "closed standard error": (WRITES, "python -I p.py 2>&-"),
+}
+
+
+def output(container: Container, command: str, mode: str) -> tuple[int, list[str]]:
+    """Run a command in a container of its own. Returns its exit code and its output."""
+    container = Container(container.python, container.folder)
+    container.start(f"{command}\nexit $?", mode=mode, REMORA_KEEP_FOR="1s")
+    try:
+        code = container.exit_code()
+        container.reader.join()
+    finally:
+        container.stop()
+    return code, [line for line in container.lines if not line.startswith("remora: Listening, ")]
+
+
+@pytest.mark.parametrize("mode", ["listen", "demand", "crash", "dump"])
+@pytest.mark.parametrize("what", COMMANDS)
+def test_program_does_the_same_as_in_mode_off(container: Container, what: str, mode: str) -> None:
+    code, command = COMMANDS[what]
+    container.write("p.py", code)
+    assert output(container, command, mode) == output(container, command, "off")
+
+
+def test_hub_that_may_open_no_files_is_reported_in_a_line(container: Container) -> None:
+    container.write("p.py", "raise ValueError\n")
+    command = "ulimit -n 6; python p.py"
+    code, lines = output(container, command, "crash")
+    (said,) = [line for line in lines if line.startswith("remora: ")]
+    assert said.endswith("the debugger's hub cannot start, so pid 2 goes on without it")
+    lines.remove(said)
+    assert (code, lines) == output(container, command, "off")
+
+
 PAUSES = """
 import signal
 signal.signal(signal.SIGTERM, lambda *_: print("is told"))

@@ -9,6 +9,27 @@ import pytest
 from support.container import Container
 from support.project import wait_until
 
+# What may be asked of Python's own functions and hooks, which the debug layer replaces.
+ASKS = """
+import code, multiprocessing, os, pickle, sys, threading
+
+def raises():
+    raise ValueError("in a thread")
+
+if __name__ == "__main__":
+    for name in ("excepthook", "unraisablehook"):
+        print(name, getattr(sys, name) is getattr(sys, f"__{name}__"))
+    for leave in (sys.exit, os._exit):
+        assert pickle.loads(pickle.dumps(leave)) is leave
+        process = multiprocessing.get_context("spawn").Process(target=leave, args=[3])
+        process.start()
+        process.join()
+        print(leave.__name__, leave.__doc__, process.exitcode)
+    console = code.InteractiveConsole()
+    console.push("1 / 0")
+    console.push("print('goes on')")
+"""
+
 # The file gets the number of standard error, which is closed.
 WRITES = """
 import os
@@ -22,6 +43,8 @@ raise ValueError
 """
 
 COMMANDS = {
+    "functions and hooks": (ASKS, "python p.py"),
+    "prompt": ("a = 1\n", "printf '1/0\\nprint(a)\\nraise SystemExit(4)\\n' | python -i p.py"),
     "closed standard error": (WRITES, "python -I p.py 2>&-"),
 }
 

@@ -406,8 +406,8 @@ def test_start_loads_only_what_it_needs(container: Container, mode: str) -> None
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('_remora.')))\n"
     _, output = run(container, code)
-    names = "checks commandline container dumping forks hook imports link pausing program reported"
-    assert output == str([f"_remora.{name}" for name in [*names.split(), "uncaught"]])
+    names = "checks commandline container dumping exits forks hook imports link pausing program"
+    assert output == str([f"_remora.{n}" for n in [*names.split(), "reported", "uncaught"]])
 
 
 # ---- What a dump contains ----

@@ -41,6 +41,7 @@ pathnames    compares paths as texts
 Crashes:
 
 uncaught     finds exceptions that nothing catches
+exits        finds exceptions that the program reports itself before it ends
 reported     finds exceptions that a library catches and reports
 crash        keeps the process after such an exception
 dumping      decides when to write a dump

@@ -4,7 +4,7 @@ import _thread
 import os
 import sys
 
-from . import forks, link, program, uncaught, waiting
+from . import exits, forks, link, program, uncaught, waiting
 from .hook import say, setting
 
 # Held while an exception of this process waits for a client, or is shown. The hub keeps one crash
@@ -28,6 +28,7 @@ def catch():
         more = reported.handed_on()
     os.register_at_fork(after_in_child=free_turn)
     uncaught.catch(keep, more)
+    exits.catch()
 
 
 def free_turn():
@@ -47,7 +48,7 @@ def keep(error, moment):
         is_main = _thread.get_ident() == forks.main
         # Python 3.12 starts no threads while it ends, so it cannot act then.
         if is_main and sys.version_info[:2] != (3, 12):
-            return uncaught.act_later(error)
+            return exits.act_later(error)
         moment = uncaught.ENDING if is_main else uncaught.WRAPPED
     try:
         import threading

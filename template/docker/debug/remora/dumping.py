@@ -3,7 +3,7 @@
 import _signal
 import os
 
-from . import program, reported, uncaught
+from . import exits, program, reported, uncaught
 from .hook import say, setting
 
 # The module `dump`, once it is loaded
@@ -13,6 +13,7 @@ writer = None
 def catch():
     """Write a dump of every exception that nothing else catches."""
     uncaught.catch(lambda error, _: write(error), reported.all_changes())
+    exits.catch()
     catch_signal()
 
 

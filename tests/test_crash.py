@@ -58,6 +58,20 @@ work(1)
         "[rank0] Traceback",
         7,
     ),
+    "own hook that calls Python's": (
+        """
+import os
+
+def report_and_end(*error):
+    sys.__excepthook__(*error)
+    os._exit(7)
+
+sys.excepthook = report_and_end
+work(1)
+""",
+        "ValueError: 2",
+        7,
+    ),
     "end after a line": (
         """
 import os
@@ -138,6 +152,20 @@ def test_crash_is_reported_and_then_kept(container: Container, kind: str) -> Non
     container.editors[-1].resume(stop)
     assert container.exit_code() == exit_code
     assert printed in container.log()
+
+
+def test_crash_that_a_thread_hands_to_the_hook_of_python_is_kept_once(container: Container) -> None:
+    code = """
+threading.excepthook = lambda arguments: sys.excepthook(*arguments[:3])
+thread = threading.Thread(target=work, args=[1])
+thread.start()
+thread.join()
+"""
+    container.write("p.py", RAISE + code)
+    container.start("exec python p.py", mode="crash", REMORA_KEEP_FOR="1s")
+    assert container.exit_code() == 0
+    container.reader.join()
+    assert container.log().count("ValueError in pid 1, kept as it is") == 1
 
 
 OWN_NAMES = ["queue", "code", "platform", "token", "inspect", "bisect", "dis", "thread", "debugpy"]

@@ -404,8 +404,8 @@ def test_start_loads_only_what_it_needs(container: Container, mode: str) -> None
 def test_nothing_is_loaded_before_a_crash(container: Container) -> None:
     code = "import sys\nprint(sorted(n for n in sys.modules if n.startswith('_remora.')))\n"
     _, output = run(container, code)
-    names = """checks commandline container crashes crashes.dumping crashes.reported
-        crashes.uncaught forks hook libraries libraries.imports link program"""
+    names = """checks commandline container crashes crashes.dumping crashes.exits crashes.reported
+        crashes.uncaught forks hook libraries libraries.imports link pausing program"""
     assert output == str([f"_remora.{name}" for name in names.split()])
 
 

@@ -143,6 +143,48 @@ def test_step_ends_with_the_client(container: Container) -> None:
     assert not [text for text in editor.traffic if '"event": "stopped"' in text]
 
 
+# Stops in its main thread or in another one, as its argument says.
+EVALUATED = """
+import sys, threading, time
+
+def work():
+    while True:
+        time.sleep(0.01)
+        number = 1  # here
+
+if sys.argv[1] == "other":
+    threading.Thread(target=work, daemon=True).start()
+    work = threading.Event().wait
+work()
+"""
+
+
+@pytest.mark.parametrize("ends", ["disconnects", "is cut off"])
+@pytest.mark.parametrize(
+    ("thread", "expression"),
+    [
+        ("main", "time.sleep(1000)"),
+        ("main", "exec('while True: pass')"),
+        ("other", "exec('while True: pass')"),
+    ],
+)
+def test_expression_that_does_not_end_ends_with_the_client(
+    container: Container, thread: str, expression: str, ends: str
+) -> None:
+    path = container.write("p.py", EVALUATED)
+    container.start(f"exec python p.py {thread}", mode="listen")
+    editor = container.attach({path: [marked(path)]})
+    stop = editor.stopped()
+    frame = stop.client.request("stackTrace", threadId=stop.thread)["stackFrames"][0]["id"]
+    begun = f"open('begun', 'w') and {expression}"
+    stop.client.send("evaluate", expression=begun, frameId=frame, context="repl")
+    wait_until((container.folder / "begun").exists)
+    editor.detach() if ends == "disconnects" else editor.close()
+    # The thread stops again only if it has gone on.
+    stop = container.attach({path: [marked(path)]}).stopped()
+    assert (stop.path, stop.line) == (path, marked(path))
+
+
 def test_off_loads_nothing(container: Container) -> None:
     container.write(
         "p.py", FACTS + "print(is_free(), *[m for m in sys.modules if 'remora' in m])\n"

@@ -6,6 +6,7 @@ hook         runs at the start of every Python, and checks the mode and the port
 checks       checks the settings of single modes
 program      makes the process ready to be asked: at its start, by a signal
 waiting      waits for a client, and lets signals end the wait
+pausing      keeps signal.pause() from ending when the hub asks
 forks        lets forks wait for the engine, and makes each child ready
 threads      starts the layer's own threads
 ranks        tells the rank of the process, and whether REMORA_RANK holds it

@@ -15,8 +15,9 @@ def say(message):
     """Print a line to descriptor 2, if the process was started with one.
 
     The program may have redirected sys.stderr, and an error such as a full pipe must not end it.
+    The hub, which runs without `site`, has opened descriptor 2 itself.
     """
-    if sys.__stderr__ is not None or sys.flags.isolated:
+    if sys.__stderr__ is not None or sys.flags.no_site:
         try:
             os.write(2, f"remora: {message}\n".encode(errors="backslashreplace"))
         except OSError:

@@ -6,7 +6,7 @@ import os
 import sys
 from time import sleep
 
-from . import commandline, container, forks, link
+from . import commandline, container, forks, link, pausing
 from .hook import own_command, say, setting
 
 # The mode of this process
@@ -58,6 +58,7 @@ def begin(chosen):
     except ValueError:
         return  # a sub-interpreter, which cannot be debugged
     forks.watch()
+    pausing.begin()
     sys.breakpointhook = breakpoint_hook
     try:
         begin_mode(command)
@@ -185,6 +186,7 @@ def on_signal(_, frame):
     The signal may have interrupted the main thread anywhere, even while it held a lock.
     """
     global was_asked
+    pausing.asked += 1
     if is_beginning:
         was_asked = True
         return

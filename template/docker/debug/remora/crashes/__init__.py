@@ -1,6 +1,7 @@
 """Find uncaught exceptions; keep the process, or write its state to a file, and show that later.
 
 uncaught   finds exceptions that nothing catches
+exits      finds exceptions that the program reports itself before it ends
 reported   finds exceptions that a library catches and reports
 crash      keeps the process after such an exception
 

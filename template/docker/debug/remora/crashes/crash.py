@@ -6,7 +6,7 @@ import sys
 
 from .. import forks, link, program, waiting
 from ..hook import say, setting
-from . import uncaught
+from . import exits, uncaught
 
 # Held while an exception of this process waits for a client, or is shown. The hub keeps one crash
 # of a process at a time, so a client sees them one after the other.
@@ -29,6 +29,7 @@ def catch():
         more = reported.handed_on()
     os.register_at_fork(after_in_child=free_turn)
     uncaught.catch(keep, more)
+    exits.catch()
 
 
 def free_turn():
@@ -48,7 +49,7 @@ def keep(error, moment):
         is_main = _thread.get_ident() == forks.main_ident
         # Python 3.12 starts no threads while it ends, so it cannot act then.
         if is_main and sys.version_info[:2] != (3, 12):
-            return uncaught.act_later(error)
+            return exits.act_later(error)
         moment = uncaught.ENDING if is_main else uncaught.WRAPPED
     try:
         import threading

@@ -5,7 +5,7 @@ import os
 
 from .. import program
 from ..hook import HOME, say, setting
-from . import reported, uncaught
+from . import exits, reported, uncaught
 
 # The module `writing`, once it is loaded
 writer = None
@@ -14,6 +14,7 @@ writer = None
 def catch():
     """Write a dump of every exception that nothing else catches."""
     uncaught.catch(lambda error, _: write(error), reported.all_changes())
+    exits.catch()
     catch_signal()
 
 

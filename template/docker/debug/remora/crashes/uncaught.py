@@ -1,14 +1,12 @@
 """Find exceptions that nothing catches, in any thread or child process.
 
-This module replaces hooks and functions of sys, os, threading and traceback. The hook that was
-there before reports the exception first, as it would without a debugger.
+This module replaces hooks of sys, and a function of threading. The hook that was there before
+reports the exception first, as it would without a debugger.
 """
 
 import _thread
 import builtins
-import os
 import sys
-from _sitebuiltins import Quitter
 
 from .. import forks
 from ..libraries import imports
@@ -17,24 +15,17 @@ from ..libraries import imports
 # or another hook wraps this layer's hook, and may print its report only afterwards.
 ENDING, GOING_ON, AT_EXIT, WRAPPED = "ending", "going on", "at exit", "wrapped"
 
-# The instruction with which a frame returns, on Python 3.8 to 3.10
-RETURN_VALUE = 83
-
 # How many exceptions of a group are looked at, in all levels.
 MEMBERS = 1000
+
+# How the file names begin of code that a user types at a prompt: of `code`, Python 3.13 and IPython
+TYPED = ("<console>", "<python-input-", "<ipython-input-")
 
 # The function that is called with an exception, and with one of these moments
 act = None
 
-# The last exception of the main thread that `act` was called with
+# The last exception that `act` was called with, except those that only a thread reports
 last_error = None
-
-# The exception that `act` will be called with when Python ends
-pending = None
-
-# What the main thread left by its last sys.exit() in an `except` or `finally`: (the exception that
-# was handled, the outermost frame, the place in that frame)
-handled_at_exit = None
 
 
 def catch(action, more=()):
@@ -44,22 +35,32 @@ def catch(action, more=()):
     exceptions, by the module's name: see libraries/imports.py.
     """
     global act
-    import atexit
-
     act = action
     catch_in_main()
     catch_what_python_ignores()
-    catch_exits()
-    atexit.register(at_exit)
-    imports.change({"threading": catch_in_threads, "traceback": catch_in_children, **dict(more)})
+    imports.change({"threading": catch_in_threads, **dict(more)})
 
 
 def act_on(error, moment):
     """Act on an exception at a moment, unless it is a wanted end, or was raised nowhere."""
     if error is None or issubclass(type(error), (SystemExit, KeyboardInterrupt)):
         return
+    if is_typed(error):
+        return  # the user reads it at the prompt, and goes on there
     if trace_of(innermost(error)) is not None:  # a script that cannot be parsed raises nowhere
         act(error, moment)
+
+
+def is_typed(error):
+    """Tell whether code that a user has typed at a prompt has raised an exception."""
+    trace, is_prompt = trace_of(error), hasattr(sys, "ps1")
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        # A script that is read from a pipe is called <stdin>, too.
+        if file.startswith(TYPED) or (is_prompt and file.startswith("<stdin>")):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def trace_of(error):
@@ -92,6 +93,16 @@ def innermost(error):
 # ---- What Python itself reports ----
 
 
+def replace(name, hook):
+    """Replace a hook of sys, and what Python keeps as its own hook, so that both stay the same.
+
+    `exceptiongroup` and `code` compare them, and print an exception in another way if they differ.
+    """
+    if getattr(sys, f"__{name}__") is getattr(sys, name):
+        setattr(sys, f"__{name}__", hook)
+    setattr(sys, name, hook)
+
+
 def catch_in_main():
     """Find exceptions that end the main thread."""
     report = sys.excepthook
@@ -100,9 +111,10 @@ def catch_in_main():
         global last_error
         report(kind, error, trace)
         last_error = error
-        act_on(error, ENDING if sys.excepthook is excepthook else WRAPPED)
+        moment = ENDING if _thread.get_ident() == forks.main_ident else GOING_ON
+        act_on(error, moment if sys.excepthook is excepthook else WRAPPED)
 
-    sys.excepthook = excepthook
+    replace("excepthook", excepthook)
 
 
 def catch_in_threads(threading):
@@ -117,7 +129,9 @@ def catch_in_threads(threading):
 
         def invoke_excepthook(thread):
             report(thread)
-            act_on(sys.exc_info()[1], GOING_ON)
+            error = sys.exc_info()[1]
+            if error is not last_error:  # or the program's own hook has called sys.excepthook
+                act_on(error, GOING_ON)
 
         return invoke_excepthook
 
@@ -137,114 +151,4 @@ def catch_what_python_ignores():
             is_outer = sys.unraisablehook is unraisablehook
             act_on(arguments.exc_value, GOING_ON if is_outer else WRAPPED)
 
-    sys.unraisablehook = unraisablehook
-
-
-def catch_in_children(traceback):
-    """Find exceptions that end a child of multiprocessing, which prints them by `traceback`."""
-    report = traceback.print_exc
-
-    def print_exc(*arguments, **options):
-        global handled_at_exit
-        report(*arguments, **options)
-        caller = sys._getframe(1).f_code
-        if caller.co_name == "_bootstrap" and "multiprocessing" in caller.co_filename:
-            handled_at_exit = None
-            act_on(sys.exc_info()[1], ENDING)
-
-    traceback.print_exc = print_exc
-
-
-# ---- The end of Python ----
-
-
-def at_exit():
-    """Act on an exception that a library's own sys.excepthook has reported, as pretty ones do."""
-    global last_error
-    error = take_pending()
-    if error is None:
-        error = getattr(sys, "last_value", None)
-        if error is None:
-            error = take_handled_at_exit()
-        if error is last_error or not isinstance(error, BaseException):
-            return
-    last_error = error
-    act_on(error, AT_EXIT)
-
-
-def take_pending():
-    """Return the exception that `act` must be called with at the end, and forget it."""
-    global pending
-    error, pending = pending, None
-    return error
-
-
-def take_handled_at_exit():
-    """Return the exception that the main thread was handling at its sys.exit(), and forget it.
-
-    None if something has caught the SystemExit, and the program has gone on.
-    """
-    global handled_at_exit
-    ending, handled_at_exit = handled_at_exit, None
-    if ending is None:
-        return None
-    error, outermost, place = ending  # after a caught SystemExit, the frame has moved on
-    if sys.version_info >= (3, 11):
-        return error if outermost.f_lasti == place else None
-    # Before Python 3.11, code in `finally` moves the frame too. Ask whether it has returned.
-    return error if outermost.f_code.co_code[outermost.f_lasti] != RETURN_VALUE else None
-
-
-def act_later(error):
-    """Call `act` when Python ends, before the program's own atexit functions."""
-    global pending
-    import atexit
-
-    pending = error
-    atexit.register(at_exit)
-
-
-def catch_exits():
-    """Find exceptions after which the program ends itself, as many command lines do."""
-    leave_at_once = os._exit
-
-    def _exit(status):
-        global last_error
-        later, error = take_pending(), sys.exc_info()[1]
-        if error is None:
-            error = take_handled_at_exit()  # such as of a child of multiprocessing
-        # A kept process ends by this function, too: do not act on its exception again.
-        if status and (later is not None or error is not last_error):
-            last_error = error = error if later is None else later
-            act_on(error, ENDING)
-        leave_at_once(status)
-
-    _exit.__doc__ = leave_at_once.__doc__
-    os._exit, sys.exit = _exit, noting(sys.exit)
-    Quitter.__call__ = noting(Quitter.__call__)  # type: ignore[method-assign]  # exit(), quit()
-
-
-def noting(leave):
-    """Return a function like sys.exit() that also takes note of the exception before it."""
-
-    def exit(*arguments):
-        global handled_at_exit
-        try:
-            leave(*arguments)
-        except SystemExit as ending:
-            # By convention, a program ends with 2 if its command line is wrong.
-            code = ending.code
-            is_failure = code is not None and not (type(code) is int and code in (0, 2))
-            frame = sys._getframe(1)
-            # multiprocessing has caught the exit of a spawned child, and repeats it here.
-            is_repeated = is_failure and frame.f_code.co_name == "spawn_main"
-            if _thread.get_ident() == forks.main_ident and not is_repeated:
-                handled_at_exit = None
-                if is_failure and ending.__context__ is not None:
-                    while frame.f_back is not None:
-                        frame = frame.f_back
-                    handled_at_exit = ending.__context__, frame, frame.f_lasti
-            raise
-
-    exit.__doc__ = leave.__doc__
-    return exit
+    replace("unraisablehook", unraisablehook)

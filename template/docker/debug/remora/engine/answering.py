@@ -4,6 +4,8 @@ import json
 import threading
 from contextlib import contextmanager
 
+from . import limits
+
 # Answers that pydevd may give only once it traces the process, as (debugger, answer). None while
 # pydevd is not about to begin: then no answer has to wait.
 held, lock = None, threading.Lock()
@@ -77,7 +79,8 @@ def refuse_what_fails(pydevd):
     def do_it_or_refuse(self, py_db):
         request = next((part for part in self.args or () if hasattr(part, "seq")), None)
         try:
-            do_it(self, py_db)
+            with limits.Call():
+                do_it(self, py_db)
         except BaseException as error:
             if request is None:
                 raise

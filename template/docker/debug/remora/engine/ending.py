@@ -8,7 +8,7 @@ import threading
 import time
 
 from ..sources import paths
-from . import tracing, values
+from . import limits, tracing, values
 
 # Held until everything is undone that pydevd has changed in the process.
 lock = threading.Lock()
@@ -33,6 +33,7 @@ def end_session(pydevd, debugger):
         pydevd.set_global_debugger(None)
         # A thread that is still stopped would start to trace itself again.
         deadline = time.monotonic() + TIMEOUT
+        limits.end_all()
         while is_anything_stopped() and time.monotonic() < deadline:
             time.sleep(0.01)
         stop_tracing(pydevd)

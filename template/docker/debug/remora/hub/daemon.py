@@ -7,26 +7,32 @@ import fcntl
 import os
 import resource
 import signal
+import sys
 
 from .. import container
 from ..hook import say, setting
+
+# How many descriptors the hub needs at least: for its loop, its sockets, a client and a program
+LEAST = 12
 
 
 def begin(is_ready):
     """Leave what the program that has started the hub has set for itself.
 
-    is_ready: the descriptor that stays open beside 0 to 2. Returns its number.
+    is_ready: the descriptor that stays open beside 0 to 2. Returns its number. Ends the process if
+    it may not open enough descriptors: the program that has started it says so where it matters.
     """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most != resource.RLIM_INFINITY and most < LEAST:
+        sys.exit()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for name, value in container.environment().items():
         if name.startswith(("REMORA_", "DEBUGPY_")):
             os.environ.setdefault(name, value)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
-    is_ready = take_descriptors(is_ready)
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return is_ready
+    return take_descriptors(is_ready)
 
 
 def take_descriptors(keep):

@@ -432,9 +432,9 @@ def test_a_workload_that_is_gone_is_named_and_found_again(template: Path, tmp_pa
         lead = f"debug.sh: the debugger cannot be added to web ({why}"
         assert said.startswith(lead)
         name, container = ("site", "web") if change == "gone" else ("web", "site")
-        there = f"Deployment {name} (container {container}), StatefulSet worker (container nginx)"
-        rest = ", StatefulSet worker (container main, index 1): run "
-        assert f"). The manifests have {there}{rest}" in said
+        there = f"Deployment {name} (containers: {container})"
+        rest = "StatefulSet worker (containers: nginx main)"
+        assert f"). The manifests have {there}, {rest}: run " in said
         assert said.endswith("or else with --data refresh=true")
         assert not cluster.calls("apply")
     commit(root)
@@ -452,8 +452,8 @@ def test_a_workload_that_was_named_wrongly_is_named_again(template: Path, tmp_pa
     commit(root)
     cluster = FakeCluster(tmp_path / "cluster", root)
     said = cluster.run("up", "worker").stdout
-    there = "StatefulSet worker (container nginx), StatefulSet worker (container main, index 1)"
-    assert there in said and "CronJob report (container report)" in said
+    there = "CronJob report (containers: report), StatefulSet worker (containers: nginx main)"
+    assert f"The manifests have {there}: run " in said
     right = "workloads=[{name: worker, kind: StatefulSet, container: main, index: 1}]"
     update(root, "--vcs-ref=:current:", "--data", right)
     cluster.be(pods=STARTED.replace("train", "worker"))

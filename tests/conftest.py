@@ -83,7 +83,7 @@ CHANGES = [
     ("template/_debugger.jinja", "interval: 10s", "interval: 20s"),
     ("template/docker/debug/remora/hub/hub.py", "CHILD_TIMEOUT = 5", "CHILD_TIMEOUT = 9"),
     ("template/docker/debug/debug-entrypoint.sh.jinja", "set -eu", "set -e -u"),
-    ("template/_configurations.jinja", ": attach", ": join"),
+    ("template/_vscode_configurations.jinja", ": attach", ": join"),
     ("template/README.md.jinja", "## Update it", "## Keep it up to date"),
     ("template/src/{{ package_name }}/train.py", "BATCH_SIZE = 100", "BATCH_SIZE = 200"),
     ("template/.gitignore.jinja", "{{ volume }}/\n", "{{ volume }}/\nlogs/\n"),

@@ -390,12 +390,13 @@ def test_second_crash_of_a_process_is_shown_after_the_first(
     editor = container.attach({})
     first = editor.stopped()
     assert (first.path, first.line, first.locals["b"]) == (path, marked(path), "2")
+    editor.detach() if leaves else editor.resume(first)
+    if container.version[:2] == (3, 12):  # which starts no thread while it ends
+        container.says("cannot show the ValueError of pid 1")
+        return
     if leaves:
-        editor.detach()
         wait_until(lambda: container.log().count("Waiting for client to attach") == 2)
         editor = container.attach({})
-    else:
-        editor.resume(first)
     second = editor.stopped()
     assert (second.path, second.line, second.locals["b"]) == (path, marked(path), "6")
     editor.resume(second)

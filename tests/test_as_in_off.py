@@ -7,7 +7,6 @@ import signal
 
 import pytest
 from support.container import Container
-from support.project import wait_until
 
 # What may be asked of Python's own functions and hooks, which the debug layer replaces.
 ASKS = """
@@ -55,7 +54,6 @@ def output(container: Container, command: str, mode: str) -> tuple[int, list[str
     container.start(f"{command}\nexit $?", mode=mode, REMORA_KEEP_FOR="1s")
     try:
         code = container.exit_code()
-        container.reader.join()
     finally:
         container.stop()
     return code, [line for line in container.lines if not line.startswith("remora: Listening, ")]
@@ -100,4 +98,4 @@ def test_program_that_waits_for_a_signal_waits_on_when_it_is_asked(
     container.attach({}).detach()
     os.kill(int(container.pid_1()), signal.SIGTERM)
     assert container.exit_code() == 0
-    wait_until(lambda: container.lines[-2:] == ["is told", "goes on"])
+    assert container.lines[-2:] == ["is told", "goes on"]

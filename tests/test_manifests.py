@@ -591,6 +591,14 @@ def test_manifests_that_were_not_read_are_named(template: Path, tmp_path: Path) 
     assert answers(root)["workloads"] == [*before, {"name": "web"}]
 
 
+def test_manifests_beyond_those_that_copier_reads_are_named(template: Path, tmp_path: Path) -> None:
+    files = {f"k8s/a{number:02}.yaml": yaml.safe_dump(SERVICE) for number in range(14)}
+    files |= {"k8s/web.yaml": yaml.safe_dump(WEB), "k8s/xa.yaml": "", "k8s/xb.yaml": ""}
+    said = copy_without_questions(template, write(tmp_path / "shop", files)).stderr
+    assert "Copier reads 16 files of manifests, and has not read 1 more, such as k8s/xb" in said
+    assert "could not read" not in said
+
+
 def test_workload_beside_rights_of_several_documents_is_found(
     template: Path, tmp_path: Path
 ) -> None:

@@ -345,7 +345,10 @@ def test_place_in_a_library_is_found(container: Container, loop: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["src/loop.py"], "a place must be FILE:LINE, such as src/shop/cart.py:41, not 'src/loop"),
+        (
+            ["src/loop.py"],
+            "a place must be FILE:LINE, such as src/shop/cart.py:41, not 'src/loop.py'",
+        ),
         (["src/loop.py:x"], "a place must be FILE:LINE, such as src/shop/cart.py:41"),
         ([":3"], "a place must be FILE:LINE, such as src/shop/cart.py:41"),
         (["a.py:1"], "a.py is not a Python file or template of the project or this container"),
@@ -368,7 +371,10 @@ def test_place_in_a_library_is_found(container: Container, loop: Path) -> None:
         (["src/loop.py:7", "--when", "x ="], "'x =' is not an expression: "),
         (["src/loop.py:7", "--eval", "x", "1 +"], "'1 +' is not an expression: "),
         (["src/loop.py:7", "--count", "0"], "--count must be 1 or more, and --timeout 0 or more"),
-        (["src/loop.py:7", "--timeout", "nan"], "--count must be 1 or more, and --timeout 0"),
+        (
+            ["src/loop.py:7", "--timeout", "nan"],
+            "--count must be 1 or more, and --timeout 0 or more",
+        ),
     ],
 )
 def test_wrong_command_is_refused(

@@ -164,7 +164,6 @@ thread.join()
     container.write("p.py", RAISE + code)
     container.start("exec python p.py", mode="crash", REMORA_KEEP_FOR="1s")
     assert container.exit_code() == 0
-    container.reader.join()
     assert container.log().count("ValueError in pid 1, kept as it is") == 1
 
 

@@ -405,7 +405,7 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         "the program of train ended before an editor could attach: its last lines are above",
     ),
     "the pod is evicted before it has started": (
-        {"pods": "train-x|Failed||false|||||Evicted: The node was low on resource: memory. "},
+        {"pods": "train-x|Failed||false|||||Evicted|The node was low on resource: memory. "},
         {},
         "the pod train-x was ended by Kubernetes before an editor could attach (Evicted: The node"
         " was low on resource: memory): remove the cause, and start again with deploy/debug.sh up"
